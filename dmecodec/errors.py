@@ -1,0 +1,33 @@
+"""Every error that a user can cause.
+
+The command line prints the message of a :class:`DmecodecError` as one line and exits with status 1, so each message says
+what is wrong, with which file or value, and what to do about it. Anything else that escapes is a bug of ours.
+"""
+
+
+class DmecodecError(Exception):
+    """Base of all errors that dmecodec raises on purpose."""
+
+
+class ImageError(DmecodecError):
+    """The image cannot be read, or is of a kind that would lose something silently."""
+
+
+class FormatError(DmecodecError):
+    """The `.dmen` data is damaged, truncated, or of a newer version."""
+
+
+class ModelError(DmecodecError):
+    """The weights are unknown, damaged, or not those that the file was made with."""
+
+
+class OptionError(DmecodecError):
+    """A quality, window, device or other option is outside what it may be."""
+
+
+class OutputError(DmecodecError):
+    """The result cannot be written, or the output format cannot hold it."""
+
+
+class DependencyError(DmecodecError):
+    """An optional package is needed for this and is not installed."""

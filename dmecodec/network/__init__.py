@@ -1,0 +1,1 @@
+"""The networks: one definition for training (float) and for the deployed codec (exact where it must be)."""

@@ -1,0 +1,64 @@
+"""The shape of a network, stored as JSON in every model file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+
+# Qualities 1 to 7 are the paper's lambdas (section 3.1.3); 0 extends the range downwards.
+LAMBDAS = (0.0025, 0.007, 0.013, 0.033, 0.072, 0.211, 0.508, 0.660)
+QUALITY_STEPS = 32
+"""A quality is coded as an integer count of 1/32."""
+MAX_QUALITY = (len(LAMBDAS) - 1) * QUALITY_STEPS
+STRIDE = 16
+"""Pixels of one latent along each axis."""
+HYPER_STRIDE = 4
+"""Latents of one hyper latent along each axis."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """What decides the shape of every tensor.
+
+    Attributes:
+        channels: N of Table 1, the width of the transforms.
+        hyper: N of Table 2, the width of the hyper coder and the number of channels of z.
+        slices: channels of y in each pass of the entropy model; their sum is M. One slice is the
+            paper's own single pass.
+        hidden: width of the parameter network of each slice; 0 is the single 1x1 convolution of
+            equation 10.
+        strip: length of LSM's strip convolutions.
+        attention: width of LSM's channel attention.
+        magnitude: whether the hyper encoder also sees log(1 + |y|).
+        shortcut: whether a linear wavelet path stands beside both transforms.
+    """
+
+    channels: int = 256
+    hyper: int = 256
+    slices: tuple[int, ...] = (16, 32, 64, 144, 128)
+    hidden: tuple[int, ...] = (128, 128, 128, 192, 192)
+    strip: int = 7
+    attention: int = 48
+    magnitude: bool = True
+    shortcut: bool = True
+
+    @property
+    def latents(self) -> int:
+        """M, the number of channels of y."""
+        return sum(self.slices)
+
+    def to_json(self) -> str:
+        """The configuration as one line of JSON."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> Config:
+        """The inverse of :meth:`to_json`."""
+        fields = json.loads(text)
+        for name in ("slices", "hidden"):
+            fields[name] = tuple(fields[name])
+        return cls(**fields)
+
+
+PAPER = Config(slices=(256,), hidden=(0,), magnitude=False, shortcut=False)
+"""The paper's own blocks: M = 256, one pass, nothing beside them (Table 3)."""

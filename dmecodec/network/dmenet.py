@@ -1,0 +1,41 @@
+"""DMENet: the transforms, the gains of every quality, and the networks of the entropy model (Fig. 1)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from .config import LAMBDAS, Config
+from .exact import interpolate_knots
+from .gdn import GDNFactory, PlainGDN
+from .hyperprior import HyperEncoder
+from .parameters import EntropyParameters
+from .transforms import Analysis, Synthesis
+
+
+class DMENet(nn.Module):
+    """Everything but the distribution of z: training holds it as an EntropyBottleneck, a model file as tables.
+
+    Args:
+        config: the shape of the network.
+        gdn: CompressAI's `GDN` for training; the plain form in the deployed graph.
+    """
+
+    def __init__(self, config: Config, gdn: GDNFactory = PlainGDN) -> None:
+        super().__init__()
+        self.config = config
+        self.analysis = Analysis(config, gdn)
+        self.synthesis = Synthesis(config, gdn)
+        self.hyper_encoder = HyperEncoder(config)
+        self.parameters_of_y = EntropyParameters(config)
+        knots, m = len(LAMBDAS), config.latents
+        self.log_gain = nn.Parameter(torch.zeros(knots, m))
+        self.log_inverse_gain = nn.Parameter(torch.zeros(knots, m))
+
+    def gain(self, quality: Tensor) -> Tensor:
+        """Steps per unit of each latent channel: (b,) qualities to (b, M, 1, 1)."""
+        return interpolate_knots(self.log_gain, quality).exp()[:, :, None, None]
+
+    def inverse_gain(self, quality: Tensor) -> Tensor:
+        """What undoes the gain before the synthesis; learned apart from it: (b, M, 1, 1)."""
+        return interpolate_knots(self.log_inverse_gain, quality).exp()[:, :, None, None]

@@ -1,0 +1,103 @@
+"""The hyper encoder and decoder of Table 2, and LSM."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from .config import Config
+from .exact import ExactConv, Signal, gate
+
+Z_CLAMP = 127
+"""The hyper decoder sees z-hat clamped to this magnitude; the stream holds it whole."""
+
+
+def magnitudes(y: Tensor) -> Tensor:
+    """y (b, c, h, w) to (b, 2 c, h, w): the clamped value / 4 and log(1 + |y|).
+
+    Wavelet-like latents are symmetric in sign, so their scale is read off magnitudes.
+    """
+    y = y.float()
+    return torch.cat([y.clamp(-8, 8) / 4, torch.log1p(y.abs())], 1)
+
+
+class HyperEncoder(nn.Module):
+    """y (b, M, h, w) to z (b, N, h / 4, w / 4). Runs on the encoder's side only, so any float will do."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        n, inputs = config.hyper, config.latents * (2 if config.magnitude else 1)
+        self.magnitude = config.magnitude
+        self.layers = nn.Sequential(
+            nn.Conv2d(inputs, n, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(n, n, 3, stride=2, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(n, n, 3, stride=2, padding=1),
+        )
+
+    def forward(self, y: Tensor) -> Tensor:
+        """Sees the latents with their gain, as they are about to be rounded."""
+        return self.layers(magnitudes(y) if self.magnitude else y)
+
+
+class LSM(nn.Module):
+    """The latent representation space enhancement module (section 2.4), in a form that is exact in integers.
+
+    Spatial attention by large strip convolutions (LKE), x * (1 + gate), then channel attention, a bottleneck at every
+    position (no pooling: no part of the codec may look at the whole image). The 1x1 convolution of equation 10 follows
+    in the parameter network.
+    """
+
+    def __init__(self, channels: int, strip: int, attention: int) -> None:
+        super().__init__()
+        self.row = ExactConv(channels, channels, (1, strip), groups=channels, activation="signed")
+        self.column = ExactConv(channels, channels, (strip, 1), groups=channels, activation="gate")
+        self.squeeze = ExactConv(channels, attention)
+        self.excite = ExactConv(attention, channels, activation="gate")
+
+    def forward(self, x: Tensor, quality: Tensor | int) -> Tensor:
+        """(b, c, h, w) to (b, c, h, w)."""
+        spatial = self.column(self.row(x, quality), quality)
+        x = gate(x, spatial, base=1, frozen=self.row.frozen)
+        channel = self.excite(self.squeeze(x, quality), quality)
+        return gate(x, channel, base=0, frozen=self.row.frozen)
+
+    def freeze(self, signal: Signal, scales: dict[nn.Module, Tensor]) -> Signal:
+        """See :meth:`ExactConv.freeze`."""
+        self.column.freeze(self.row.freeze(signal, scales[self.row]))
+        signal = Signal(signal.scale, 2 * signal.top)
+        self.excite.freeze(self.squeeze.freeze(signal, scales[self.squeeze]))
+        return signal
+
+
+class HyperDecoder(nn.Module):
+    """z-hat (b, N, h, w), integers, to hyper features (b, M, 4 h, 4 w); Table 2, then LSM."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        n, m = config.hyper, config.latents
+        self.layers = nn.ModuleList(
+            [
+                ExactConv(n, n, (3, 3), up=True),
+                ExactConv(n, n, (3, 3), up=True),
+                ExactConv(n, m, (3, 3)),
+            ]
+        )
+        self.lsm = LSM(m, config.strip, config.attention)
+
+    def forward(self, z: Tensor, quality: Tensor | int) -> Tensor:
+        """The same graph for floats and, once frozen, for integers."""
+        x = z.clamp(-Z_CLAMP, Z_CLAMP)
+        for layer in self.layers:
+            x = layer(x, quality)
+        return self.lsm(x, quality)
+
+    def freeze(self, scales: dict[nn.Module, Tensor]) -> Signal:
+        """See :meth:`ExactConv.freeze`."""
+        n = self.layers[0].weight.shape[0]
+        ones = torch.ones(n, dtype=torch.float64)
+        signal = Signal(ones, Z_CLAMP * ones)
+        for layer in self.layers:
+            signal = layer.freeze(signal, scales[layer])
+        return self.lsm.freeze(signal, scales)

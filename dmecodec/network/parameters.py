@@ -1,0 +1,136 @@
+"""Means and scales of y-hat: one parameter network for each slice of channels.
+
+Slice by slice, each network sees the hyper features and, through a depthwise 5x5 and a 1x1 convolution, the slices
+decoded before it. Outside its tile it sees zeros. One slice without hidden layers is the paper's own 1x1 convolution
+(equation 10).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from .config import LAMBDAS, Config
+from .exact import ExactConv, Signal
+from .hyperprior import HyperDecoder, magnitudes
+
+MEAN_UNIT = 16
+"""Means and y-hat are integer counts of 1/16 of a step."""
+INDEX_COUNT = 64
+"""Scale indices: index i stands for a standard deviation of exp(LOG_SCALE_LOW + i / INDEX_PER_NAT)."""
+LOG_SCALE_LOW, INDEX_PER_NAT = -3.0, 7
+_INDEX_UNIT = 16  # the network's log-scale, as an integer, counts 1/16 of an index
+
+_VALUE_TOP = 8 * MEAN_UNIT  # y-hat is shown to later slices clamped to +-8 ...
+_LOG_UNIT, _LOG_ENTRIES = 32, 4096  # ... and as a table of 32 log(1 + |y|), up to |y| = 256
+
+
+def _log_table() -> Tensor:
+    values = [round(_LOG_UNIT * math.log1p(i / MEAN_UNIT)) for i in range(_LOG_ENTRIES)]
+    return torch.tensor(values, dtype=torch.float32)
+
+
+class SliceParameters(nn.Module):
+    """Mean and log-scale of one slice.
+
+    Args:
+        features: channels of the hyper features.
+        before: channels of y decoded before this slice.
+        channels: channels of this slice.
+        hidden: width; 0 for a single convolution.
+    """
+
+    def __init__(self, features: int, before: int, channels: int, hidden: int) -> None:
+        super().__init__()
+        knots, inputs = len(LAMBDAS), features + 2 * before
+        self.context = (
+            ExactConv(2 * before, 2 * before, (5, 5), groups=2 * before, activation="signed")
+            if before
+            else None
+        )
+        self.hidden = nn.ModuleList(
+            [ExactConv(inputs, hidden, knots=knots), ExactConv(hidden, hidden)] if hidden else []
+        )
+        self.out = ExactConv(hidden or inputs, 2 * channels, activation="none", knots=knots)
+
+    def forward(self, features: Tensor, before: Tensor | None, quality: Tensor | int) -> Tensor:
+        """Hyper features and shown latents (b, 2 before, h, w) to means and log-scales (b, 2 c, h, w)."""
+        x = features
+        if self.context is not None:
+            assert before is not None
+            x = torch.cat([x, self.context(before, quality)], 1)
+        for layer in self.hidden:
+            x = layer(x, quality)
+        return self.out(x, quality)
+
+    def freeze(self, signal: Signal, scales: dict[nn.Module, Tensor]) -> None:
+        """See :meth:`ExactConv.freeze`."""
+        if self.context is not None:
+            half = torch.ones(self.context.weight.shape[0] // 2, dtype=torch.float64)
+            shown = Signal(4.0 * MEAN_UNIT * half, _VALUE_TOP * half) + Signal(
+                _LOG_UNIT * half, float(_log_table()[-1]) * half
+            )
+            signal = signal + self.context.freeze(shown, scales[self.context])
+        for layer in self.hidden:
+            signal = layer.freeze(signal, scales[layer])
+        channels = self.out.weight.shape[0] // 2
+        with torch.no_grad():
+            self.out.bias[:, channels:] -= LOG_SCALE_LOW
+        scale = torch.full((2 * channels,), float(MEAN_UNIT), dtype=torch.float64)
+        scale[channels:] = INDEX_PER_NAT * _INDEX_UNIT
+        self.out.freeze(signal, scale)
+
+
+class EntropyParameters(nn.Module):
+    """From z-hat and the slices decoded so far to mean and scale of the next slice."""
+
+    log_table: Tensor
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.slices = config.slices
+        self.decoder = HyperDecoder(config)
+        self.networks = nn.ModuleList(
+            SliceParameters(config.latents, sum(config.slices[:i]), channels, config.hidden[i])
+            for i, channels in enumerate(config.slices)
+        )
+        self.register_buffer("log_table", _log_table(), persistent=False)
+
+    def predict(
+        self, index: int, features: Tensor, before: list[Tensor], quality: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Float graph: mean and log-scale (b, c, h, w) of slice `index`, in steps and nats."""
+        shown = magnitudes(torch.cat(before, 1)) if before else None
+        mean, log_scale = self.networks[index](features, shown, quality).float().chunk(2, 1)
+        return mean, log_scale
+
+    def predict_exact(
+        self, index: int, features: Tensor, before: list[Tensor], quality: int
+    ) -> tuple[Tensor, Tensor]:
+        """Frozen graph.
+
+        Args:
+            index: which slice.
+            features: integers (1, M, h, w) from the frozen hyper decoder.
+            before: decoded slices (1, c, h, w), integer counts of 1/16 step, in the features' dtype.
+            quality: in 1/32 steps.
+
+        Returns:
+            Means in 1/16 step and scale indices 0..63, both (1, c, h, w) integers in float tensors.
+        """
+        shown = self._show(torch.cat(before, 1)) if before else None
+        mean, index_parts = self.networks[index](features, shown, quality).chunk(2, 1)
+        scale_index = torch.floor((index_parts + _INDEX_UNIT // 2) / _INDEX_UNIT)
+        return mean, scale_index.clamp(0, INDEX_COUNT - 1)
+
+    def _show(self, y: Tensor) -> Tensor:
+        entries = y.abs().clamp(max=_LOG_ENTRIES - 1).long()
+        return torch.cat([y.clamp(-_VALUE_TOP, _VALUE_TOP), self.log_table.to(y)[entries]], 1)
+
+    def freeze(self, scales: dict[nn.Module, Tensor]) -> None:
+        """Turns every layer into integers; `scales` has integers per unit for each output channel."""
+        signal = self.decoder.freeze(scales)
+        for network in self.networks:
+            network.freeze(signal, scales)

@@ -1,0 +1,77 @@
+"""SDPM, the slice dynamic pyramid module (section 2.3), at 1/4 resolution in both transforms.
+
+The text of that section is missing from the copy at hand; this is our own design under its constraints. The channels
+are sliced (SS) so that each branch sees half of them. The strange feature extraction block (SEB) follows irregular
+shapes: every pixel mixes strips and a square by weights of its own. The pyramid block (PEB) sees three scales, each
+built on the one before. A 1x1 convolution joins the branches, and the module adds to its input. The receptive field is
+bounded (6 pixels at 1/4), so it runs on tiles as on whole images.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def _depthwise(channels: int, height: int, width: int) -> nn.Conv2d:
+    return nn.Conv2d(
+        channels, channels, (height, width), padding=(height // 2, width // 2), groups=channels
+    )
+
+
+class SEB(nn.Module):
+    """Dynamic shapes: a softmax per pixel and group of channels over a row, a column and a square."""
+
+    GROUP = 16
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.groups = max(1, channels // self.GROUP)
+        self.row = _depthwise(channels, 1, 9)
+        self.column = _depthwise(channels, 9, 1)
+        self.square = _depthwise(channels, 3, 3)
+        self.choice = nn.Conv2d(channels, 3 * self.groups, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(b, c, h, w) to (b, c, h, w)."""
+        b, c, h, w = x.shape
+        weights = self.choice(x).view(b, 3, self.groups, 1, h, w).softmax(1)
+        shapes = (self.row(x), self.column(x), self.square(x))
+        split = (b, self.groups, c // self.groups, h, w)
+        mixed = sum(weights[:, i] * shape.view(split) for i, shape in enumerate(shapes))
+        return mixed.view(b, c, h, w)  # type: ignore[union-attr]
+
+
+class PEB(nn.Module):
+    """A pyramid of scales: 3x3, then 5x5 and 7x7 on what the smaller ones found; their sum."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.scales = nn.ModuleList(_depthwise(channels, k, k) for k in (3, 5, 7))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(b, c, h, w) to (b, c, h, w)."""
+        total = torch.zeros_like(x)
+        for scale in self.scales:
+            x = F.leaky_relu(scale(x), 0.1)
+            total = total + x
+        return total
+
+
+class SDPM(nn.Module):
+    """Slice, extract shapes and scales, join; the residual starts small so that it cannot harm."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.seb = SEB(channels // 2)
+        self.peb = PEB(channels - channels // 2)
+        self.join = nn.Conv2d(channels, channels, 1)
+        with torch.no_grad():
+            self.join.weight.mul_(0.1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(b, c, h, w) to (b, c, h, w)."""
+        half = self.seb.row.in_channels
+        shapes, scales = self.seb(x[:, :half]), self.peb(x[:, half:])
+        return x + self.join(F.leaky_relu(torch.cat([shapes, scales], 1), 0.1))

@@ -1,0 +1,92 @@
+"""The analysis and synthesis transforms: Table 1's blocks with SDPM, and the linear shortcut beside them.
+
+    y = g_a(x) + A pack(x)          x-hat = g_s(y-hat) + unpack(B y-hat)
+
+The shortcut (A and B start as the principal components of packed wavelet coefficients) makes a working codec before any
+training; the paper's path learns what a linear transform cannot do.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from . import wavelet
+from .config import Config
+from .gdn import GDNFactory, PlainGDN
+from .sdpm import SDPM
+
+# The paper's path starts as a small correction to the shortcut, and sees latents scaled down:
+# the inverse GDN explodes on raw coefficients.
+_ANALYSIS_SCALE, _SYNTHESIS_SCALE, _SYNTHESIS_INPUT = 0.05, 0.02, 0.2
+
+HALO = 4
+"""Latents beyond a tile that the synthesis (and, in pixels / 16, the analysis) can see; a test proves it."""
+
+
+def _down(inputs: int, outputs: int, kernel: int) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, kernel, stride=2, padding=kernel // 2)
+
+
+def _up(inputs: int, outputs: int) -> nn.ConvTranspose2d:
+    return nn.ConvTranspose2d(inputs, outputs, 3, stride=2, padding=1, output_padding=1)
+
+
+def _scale(channels: int, start: float) -> nn.Parameter:
+    return nn.Parameter(torch.full((channels, 1, 1), start))
+
+
+class Analysis(nn.Module):
+    """Image (b, 3, 16 h, 16 w) in 0..1 to latents (b, M, h, w), before any gain."""
+
+    def __init__(self, config: Config, gdn: GDNFactory = PlainGDN) -> None:
+        super().__init__()
+        n, m = config.channels, config.latents
+        self.blocks = nn.Sequential(
+            nn.Sequential(_down(3, n // 4, 7), gdn(n // 4)),  # C block 1
+            nn.Sequential(_down(n // 4, n // 2, 3), gdn(n // 2)),  # C block 2
+            SDPM(n // 2),
+            nn.Sequential(_down(n // 2, 3 * n // 4, 3), gdn(3 * n // 4)),  # C block 3
+            nn.Sequential(_down(3 * n // 4, m, 3), gdn(m)),  # C block 4, to M instead of N
+        )
+        self.scale = _scale(m, _ANALYSIS_SCALE if config.shortcut else 1.0)
+        self.shortcut = nn.Conv2d(wavelet.PACKED, m, 1) if config.shortcut else None
+        self.enabled = True  # stage 1 of the training runs the shortcut alone
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The shortcut and the sum stay in float32, whatever the paper's path runs in."""
+        y = self.blocks(x).float() * self.scale if self.enabled else None
+        if self.shortcut is not None:
+            with torch.autocast(x.device.type, enabled=False):
+                linear = self.shortcut(wavelet.pack(x.float()))
+            y = linear if y is None else linear + y
+        assert y is not None
+        return y
+
+
+class Synthesis(nn.Module):
+    """Latents (b, M, h, w) with the gain undone to an image (b, 3, 16 h, 16 w), about 0..1."""
+
+    def __init__(self, config: Config, gdn: GDNFactory = PlainGDN) -> None:
+        super().__init__()
+        n, m = config.channels, config.latents
+        self.blocks = nn.Sequential(
+            nn.Sequential(_up(m, 3 * n // 4), gdn(3 * n // 4, inverse=True)),  # R block 4
+            nn.Sequential(_up(3 * n // 4, n // 2), gdn(n // 2, inverse=True)),  # R block 3
+            SDPM(n // 2),
+            nn.Sequential(_up(n // 2, n // 4), gdn(n // 4, inverse=True)),  # R block 2
+            nn.Sequential(_up(n // 4, 3), gdn(3, inverse=True)),  # R block 1
+        )
+        self.scale = _scale(3, _SYNTHESIS_SCALE if config.shortcut else 1.0)
+        self.shortcut = nn.Conv2d(m, wavelet.PACKED, 1) if config.shortcut else None
+        self.enabled = True
+
+    def forward(self, y: Tensor) -> Tensor:
+        """The shortcut and the sum stay in float32, whatever the paper's path runs in."""
+        x = self.blocks(y * _SYNTHESIS_INPUT).float() * self.scale if self.enabled else None
+        if self.shortcut is not None:
+            with torch.autocast(y.device.type, enabled=False):
+                linear = wavelet.unpack(self.shortcut(y.float()))
+            x = linear if x is None else linear + x
+        assert x is not None
+        return x

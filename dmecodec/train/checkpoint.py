@@ -1,0 +1,72 @@
+"""The state of a run in one safetensors file, replaced whole: a kill at any moment leaves the last one intact."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ..errors import ModelError
+
+STATE_NAME = "state.safetensors"
+
+
+@dataclass
+class Progress:
+    """How far a run is.
+
+    Attributes:
+        stage: 1 (shortcut and entropy model) or 2 (everything).
+        step: steps done in this stage.
+        minutes: training time spent in this stage.
+        total_steps, total_minutes: over all stages.
+    """
+
+    stage: int = 1
+    step: int = 0
+    minutes: float = 0.0
+    total_steps: int = 0
+    total_minutes: float = 0.0
+
+
+def save(folder: Path, tensors: dict[str, Tensor], progress: Progress, config: str) -> None:
+    """Writes the state of a run beside the old one, then puts it in its place."""
+    folder.mkdir(parents=True, exist_ok=True)
+    new = folder / (STATE_NAME + ".new")
+    metadata = {"progress": json.dumps(asdict(progress)), "config": config}
+    save_file({k: v.detach().contiguous() for k, v in tensors.items()}, new, metadata)
+    new.replace(folder / STATE_NAME)
+
+
+def load(folder: Path) -> tuple[dict[str, Tensor], Progress, str]:
+    """Tensors, progress and configuration of a run.
+
+    Raises:
+        ModelError: where there is none, or not a readable one.
+    """
+    path = folder / STATE_NAME if folder.is_dir() else folder
+    if not path.is_file():
+        raise ModelError(f"{folder}: no training run here (no {STATE_NAME})")
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        progress = Progress(**json.loads(metadata["progress"]))
+    except (SafetensorError, KeyError, ValueError, TypeError) as error:
+        raise ModelError(f"{path}: not the state of a training run") from error
+    return tensors, progress, metadata["config"]
+
+
+def with_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose name begins with `prefix`, without it."""
+    return {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def add_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The inverse of :func:`with_prefix`."""
+    return {prefix + k: torch.as_tensor(v) for k, v in tensors.items()}

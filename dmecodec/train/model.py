@@ -1,0 +1,125 @@
+"""The training graph: DMENet with CompressAI's GDN and EntropyBottleneck, its rate and its loss (section 2.5)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import DependencyError
+from ..network.config import LAMBDAS, Config
+from ..network.dmenet import DMENet
+from ..network.exact import interpolate_knots
+from ..network.mdei import mdse_loss
+
+PSI = 0.0185
+"""Weight of Loss_MDSE beside D (section 3.1.3)."""
+_LIKELIHOOD_MIN = 1e-9
+_LOG_SCALE_RANGE = (-3.0, 6.0)
+
+
+def lambda_of(quality: Tensor) -> Tensor:
+    """The paper's lambda at each quality (b,), interpolated in the log domain."""
+    table = torch.tensor(LAMBDAS, device=quality.device).log().unsqueeze(1)
+    return interpolate_knots(table, quality).squeeze(1).exp()
+
+
+def gaussian_likelihood(y: Tensor, mean: Tensor, log_scale: Tensor) -> Tensor:
+    """Probability of the unit interval around y (equation 13's p): same shape, float32."""
+    scale = log_scale.clamp(*_LOG_SCALE_RANGE).exp()
+    distance = (y - mean).abs()
+    upper = torch.special.ndtr((0.5 - distance) / scale)
+    lower = torch.special.ndtr((-0.5 - distance) / scale)
+    return (upper - lower).clamp_min(_LIKELIHOOD_MIN)
+
+
+def _round_through(x: Tensor) -> Tensor:
+    """Rounds; the gradient passes as if it had not."""
+    return x + (x.round() - x).detach()
+
+
+@dataclass
+class Outcome:
+    """What one pass gives for each image of a batch, all (b,) but the reconstruction.
+
+    Attributes:
+        y_bpp, z_bpp: bits per pixel of y-hat and z-hat (equations 13, 14).
+        mse: mean squared error on the 0-255 scale.
+        mdse: Loss_MDSE, or zeros where it was not asked for.
+        reconstruction: (b, 3, h, w), about 0..1.
+    """
+
+    y_bpp: Tensor
+    z_bpp: Tensor
+    mse: Tensor
+    mdse: Tensor
+    reconstruction: Tensor
+
+    def loss(self, quality: Tensor, psi: float = PSI) -> Tensor:
+        """R + lambda (D + psi Loss_MDSE), equation 15, balanced over the range of lambda: a scalar."""
+        weight = lambda_of(quality)
+        total = self.y_bpp + self.z_bpp + weight * (self.mse + psi * self.mdse)
+        return (total / weight.sqrt() * 0.2).mean()
+
+
+class TrainingModel(nn.Module):
+    """DMENet and the distribution of z, differentiable."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        try:
+            from compressai.entropy_models import EntropyBottleneck
+            from compressai.layers import GDN
+        except ImportError as error:
+            raise DependencyError(
+                "training needs the package compressai, which is not installed here (it has no "
+                "wheel for Windows or for Python 3.13 and later)"
+            ) from error
+        self.net = DMENet(config, GDN)
+        self.bottleneck = EntropyBottleneck(config.hyper)
+
+    def set_stage(self, stage: int) -> None:
+        """Stage 1 runs the linear shortcut alone, stage 2 everything."""
+        self.net.analysis.enabled = self.net.synthesis.enabled = stage == 2
+
+    def code_z(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """z to integer z-hat (gradient straight through) and the likelihoods of z, noisy in training."""
+        z = z.float()
+        _, likelihood = self.bottleneck(z)
+        medians = self.bottleneck.quantiles[:, 0, 1].detach()[:, None, None]
+        return _round_through(z - medians), likelihood
+
+    def code_y(self, y: Tensor, z_hat: Tensor, quality: Tensor) -> tuple[Tensor, Tensor]:
+        """y to y-hat, pass by pass, and its likelihoods: noise for the rate, rounding for the rest."""
+        parameters = self.net.parameters_of_y
+        features = parameters.decoder(z_hat, quality)
+        decoded: list[Tensor] = []
+        likelihoods = []
+        for i, part in enumerate(y.float().split(parameters.slices, 1)):
+            mean, log_scale = parameters.predict(i, features, decoded, quality)
+            y_hat = mean + _round_through(part - mean)
+            seen = part + torch.rand_like(part) - 0.5 if self.training else y_hat
+            likelihoods.append(gaussian_likelihood(seen, mean, log_scale))
+            decoded.append(y_hat)
+        return torch.cat(decoded, 1), torch.cat(likelihoods, 1)
+
+    def forward(self, x: Tensor, quality: Tensor, mdse: bool = False) -> Outcome:
+        """One batch.
+
+        Args:
+            x: (b, 3, h, w) in 0..1, sides multiples of 64.
+            quality: (b,) in 0..7, any fraction.
+            mdse: whether to compute Loss_MDSE.
+        """
+        y = self.net.analysis(x) * self.net.gain(quality)
+        z_hat, z_likelihood = self.code_z(self.net.hyper_encoder(y))
+        y_hat, y_likelihood = self.code_y(y, z_hat, quality)
+        seen = self.net.synthesis(y_hat * self.net.inverse_gain(quality)).float()
+
+        def bpp(likelihood: Tensor) -> Tensor:
+            return -likelihood.float().log2().flatten(1).sum(1) / (x.shape[2] * x.shape[3])
+
+        mse = 255**2 * (seen - x).square().flatten(1).mean(1)
+        structure = mdse_loss(x, seen) if mdse else torch.zeros_like(mse)
+        return Outcome(bpp(y_likelihood), bpp(z_likelihood), mse, structure, seen)

@@ -1,0 +1,86 @@
+"""Starting values that make a working codec before any training.
+
+The shortcut from the principal components of packed wavelet coefficients, gains from lambda, scales from the components'
+energies, and a hyper latent that is awake in a few channels and silent, at no cost, in the others.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..network.config import LAMBDAS
+from ..network.wavelet import pack
+from .data import Crops
+from .model import TrainingModel
+
+_AWAKE = 32
+_AWAKE_DEVIATION = 3.0
+# The best uniform step for R + lambda D: step^2 = 18 / (ln 2 * 255^2 lambda), in units of 0..1.
+_LAMBDA_AT_UNIT_STEP = 18 / (math.log(2) * 255**2)
+
+
+def principal_components(images: list[np.ndarray], count: int = 150) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean (768,), energies (768,) and components (768, 768) by falling energy of packed coefficients."""
+    packed = []
+    for image in images[:: max(1, len(images) // count)]:
+        height, width = (extent // 16 * 16 for extent in image.shape[:2])
+        pixels = torch.from_numpy(image[:height, :width].copy()).permute(2, 0, 1)[None].float() / 255
+        packed.append(pack(pixels)[0].flatten(1).T)
+    coefficients = torch.cat(packed)
+    mean = coefficients.mean(0)
+    centred = coefficients - mean
+    energies, components = torch.linalg.eigh(centred.T @ centred / len(centred))
+    return mean, energies.flip(0).clamp_min(1e-8), components.flip(1)
+
+
+@torch.no_grad()
+def start(model: TrainingModel, images: list[np.ndarray], crops: Crops) -> None:
+    """Sets the starting values in place; a configuration without the shortcut keeps its random ones."""
+    net = model.net
+    if net.analysis.shortcut is None or net.synthesis.shortcut is None:
+        return
+    m = net.config.latents
+    mean, energies, components = principal_components(images)
+    components = components[:, :m]
+    net.analysis.shortcut.weight.copy_(components.T[:, :, None, None])
+    net.analysis.shortcut.bias.copy_(-components.T @ mean)
+    net.synthesis.shortcut.weight.copy_(components[:, :, None, None])
+    net.synthesis.shortcut.bias.copy_(mean)
+    gain = 0.5 * torch.log(torch.tensor(LAMBDAS) / _LAMBDA_AT_UNIT_STEP)[:, None]
+    net.log_gain.copy_(gain.expand_as(net.log_gain))
+    net.log_inverse_gain.copy_(-net.log_gain)
+    log_scale = 0.5 * energies[:m].log() + gain - 0.3
+    for network, part in zip(
+        net.parameters_of_y.networks, log_scale.split(net.config.slices, 1), strict=True
+    ):
+        network.out.bias[:, part.shape[1] :] = part
+    _wake_z(model, crops)
+
+
+def _wake_z(model: TrainingModel, crops: Crops) -> None:
+    """Scales the hyper encoder's last layer: some channels start loud, the others narrow."""
+    x = crops.batch(16)
+    quality = torch.arange(16) % len(LAMBDAS)
+    y = model.net.analysis(x) * model.net.gain(quality.float())
+    z = model.net.hyper_encoder(y).float()
+    mean, deviation = z.mean((0, 2, 3)), z.std((0, 2, 3)).clamp_min(1e-4)
+    last = model.net.hyper_encoder.layers[-1]
+    loud = torch.arange(len(mean)) < _AWAKE
+    factor = torch.where(loud, _AWAKE_DEVIATION / deviation, torch.ones_like(deviation))
+    last.weight.mul_(factor[:, None, None, None])  # type: ignore[operator]
+    last.bias.copy_((last.bias - mean) * factor)  # type: ignore[operator]
+    narrow(model, ~loud)
+
+
+@torch.no_grad()
+def narrow(model: TrainingModel, channels: Tensor, width: float = 0.3) -> None:
+    """Gives the distribution of silent channels of z a small width, so that their zeros cost nothing."""
+    from compressai.entropy_models import EntropyBottleneck
+
+    narrowed = EntropyBottleneck(model.bottleneck.channels, init_scale=width)
+    for name, value in model.bottleneck.named_parameters():
+        value[channels] = dict(narrowed.named_parameters())[name][channels]
