@@ -1,0 +1,531 @@
+"""The container on real bytes: round trips, damage of every kind, and what is read of a file."""
+
+from __future__ import annotations
+
+import ast
+import io
+import random
+import sys
+import threading
+import time
+import tracemalloc
+import zlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dmecodec import container
+from dmecodec.container import Header, Kind, Reader
+from dmecodec.errors import FormatError
+
+MODEL = bytes(range(8))
+ROOT = Path(__file__).parent.parent
+
+# The example of docs/format.md, byte for byte.
+EXAMPLE = bytes.fromhex(
+    """
+    89 44 4d 45 01 1a 30 31 32 33 34 35 36 37 64 32
+    01 01 80 01 04 01 02 03 c3 02 04 01 01 01 14 04
+    7c ff 68 b0 a0 a1 b0 b1 b2 b3 ff 38 d7 be 99 a2
+    b4 03 63 60 c0 04 ff 19 46 c1 28 18 05 a3 60 14
+    8c 82 91 01 00 18 48 fe af 3c 78 2f 3e 2b 84 26
+    12
+    """
+)
+EXAMPLE_TILES: list[dict[int, bytes]] = [
+    {Kind.Z: b"\xa0\xa1", Kind.Y: b"\xb0\xb1\xb2\xb3", Kind.ALPHA: b"\xff"},
+    {Kind.Z: b"\xa2", Kind.Y: b"\xb4", Kind.ALPHA: EXAMPLE[0x31:0x45]},
+]
+
+
+def varint(value: int) -> bytes:
+    """Unsigned LEB128, written apart from the package's own."""
+    digits = [value >> shift & 127 for shift in range(0, max(value.bit_length(), 1), 7)]
+    return bytes([digit | 128 for digit in digits[:-1]] + digits[-1:])
+
+
+def crc(data: bytes) -> bytes:
+    return zlib.crc32(data).to_bytes(4, "little")
+
+
+def with_header(body: bytes, chunks: bytes = b"", version: int = 1) -> bytes:
+    """A file whose header's checksum is right, whatever its body says."""
+    header = b"\x89DME" + bytes([version]) + varint(len(body)) + body
+    return header + crc(header) + chunks
+
+
+def build(**changes: Any) -> bytes:
+    """A one-tile file, field by field, so that any field can be made wrong."""
+    fields: dict[str, Any] = {
+        "model": MODEL,
+        "width": varint(64),
+        "height": varint(64),
+        "mode": b"\x02",
+        "groups": varint(1),
+        "quality": b"\x80",
+        "tile": varint(16),
+        "kinds": {0x01: b"zz", 0x02: b"yyyy"},
+        "lengths": None,
+        "extra": b"",
+        "version": 1,
+    }
+    fields.update(changes)
+    kinds = fields["kinds"]
+    lengths = b"".join(varint(len(stream)) for _, stream in sorted(kinds.items(), key=by_scope))
+    body = b"".join(fields[name] for name in ("model", "width", "height", "mode", "groups"))
+    body += fields["quality"] + fields["tile"] + varint(len(kinds)) + bytes(kinds)
+    body += (lengths if fields["lengths"] is None else fields["lengths"]) + fields["extra"]
+    of_tile = b"".join(stream for kind, stream in kinds.items() if not kind & 0x40)
+    of_file = [stream for kind, stream in kinds.items() if kind & 0x40]
+    chunks = of_tile + crc(of_tile) + b"".join(stream + crc(stream) for stream in of_file)
+    return with_header(body, chunks, fields["version"])
+
+
+def by_scope(item: tuple[int, bytes]) -> tuple[int, int]:
+    return item[0] & 0x40, item[0]
+
+
+def sample(tiles: int = 3, stream: int = 20) -> tuple[Header, list[dict[int, bytes]], bytes]:
+    """A file with alpha and metadata, `tiles` tiles in a row, streams of about `stream` bytes."""
+    generator = random.Random(tiles)
+    header = Header(MODEL, 64 * tiles - 3, 50, "RGBA", 130, 64, 1, (1, 2, 3, 0xC1, 0xC2))
+    streams: list[dict[int, bytes]] = [
+        {kind: generator.randbytes(stream + kind) for kind in (Kind.Z, Kind.Y, Kind.ALPHA)}
+        for _ in range(tiles)
+    ]
+    return header, streams, container.write(header, streams, {Kind.ICC: b"icc", Kind.EXIF: b""})
+
+
+def read_all(data: bytes) -> None:
+    reader = Reader(data)
+    reader.verify()
+    for index in range(min(reader.header.tile_count, 1000)):
+        reader.tile(index)
+    reader.metadata()
+
+
+class CountingFile(io.BytesIO):
+    """Counts the bytes read."""
+
+    count = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(size)
+        self.count += len(data)
+        return data
+
+
+class PiecewiseFile(io.BytesIO):
+    """Gives at most three bytes at a time, as an unbuffered file may."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        return super().read(3 if size is None or size < 0 else min(size, 3))
+
+
+class SlowSeekFile(io.BytesIO):
+    """Lets other threads run between a seek and the read that follows."""
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        position = super().seek(offset, whence)
+        time.sleep(0.0001)
+        return position
+
+
+def test_example_of_the_format_description() -> None:
+    header = Header(b"01234567", 100, 50, "LA", 128, 64, 1, (1, 2, 3, 0xC3))
+    assert container.write(header, EXAMPLE_TILES, {Kind.XMP: b"<x/>"}) == EXAMPLE
+    page = ROOT / "docs" / "format.md"
+    if page.exists():  # not beside an installed package
+        dump = page.read_text(encoding="utf-8").split("```hexdump\n")[1].split("```")[0]
+        rows = [line.split("  ")[1] for line in dump.splitlines()]
+        assert bytes.fromhex(" ".join(rows)) == EXAMPLE
+
+
+def test_only_the_standard_library_is_imported() -> None:
+    tree = ast.parse(Path(container.__file__).read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            assert all(name.name.split(".")[0] in sys.stdlib_module_names for name in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            assert str(node.module).split(".")[0] in sys.stdlib_module_names
+        elif isinstance(node, ast.ImportFrom):
+            assert node.module == "errors"
+
+
+@st.composite
+def files(draw: st.DrawFn) -> tuple[Header, list[dict[int, bytes]], dict[int, bytes]]:
+    mode = draw(st.sampled_from(container.MODES))
+    tile = 64 * draw(st.integers(1, 1024))
+    width = draw(st.integers(1, 3 * tile))
+    height = draw(st.integers(1, 3 * tile))
+    kinds = {1, 2} | ({3} if mode.endswith("A") else set())
+    kinds |= draw(st.sets(st.sampled_from([0x80, 0x93, 0xC1, 0xC2, 0xC3, 0xFF])))
+    header = Header(
+        draw(st.binary(min_size=8, max_size=8)),
+        width,
+        height,
+        mode,
+        draw(st.integers(0, 224)),
+        tile,
+        1,
+        tuple(sorted(kinds)),
+    )
+    streams = st.binary(max_size=200)
+    tiles = [{kind: draw(streams) for kind in header.tile_kinds} for _ in range(header.tile_count)]
+    return header, tiles, {kind: draw(streams) for kind in header.file_kinds}
+
+
+@settings(max_examples=60, deadline=None)
+@given(files(), st.booleans())
+def test_round_trip(
+    file: tuple[Header, list[dict[int, bytes]], dict[int, bytes]], in_memory: bool
+) -> None:
+    header, tiles, metadata = file
+    data = container.write(header, tiles, metadata)
+    reader = Reader(data if in_memory else io.BytesIO(data))
+    reader.verify()
+    assert reader.header == header
+    assert reader.size == len(data)
+    for index, streams in enumerate(tiles):
+        known = {kind: stream for kind, stream in streams.items() if kind in (1, 2, 3)}
+        assert reader.tile(index) == known
+    known = {kind: stream for kind, stream in metadata.items() if kind in (0xC1, 0xC2, 0xC3)}
+    assert reader.metadata() == known
+    assert set(reader.metadata_kinds) == set(known)
+    sizes = {kind: sum(len(streams[kind]) for streams in tiles) for kind in header.tile_kinds}
+    sizes.update({kind: len(stream) for kind, stream in metadata.items()})
+    assert reader.stream_sizes == sizes
+
+
+def test_written_as_the_independent_writer_does() -> None:
+    header = Header(MODEL, 64, 64, "RGB", 128, 1024)
+    assert container.write(header, [{1: b"zz", 2: b"yyyy"}], {}) == build()
+
+
+def test_size_budget() -> None:
+    header = Header(MODEL, 256, 256, "RGB", 128, 1024)
+    for length in (0, 500, 20_000, 200_000):
+        data = container.write(header, [{1: bytes(300), 2: bytes(length)}], {})
+        assert len(data) - 300 - length <= 40
+
+
+def test_tile_boxes_cover_the_image_once() -> None:
+    header = Header(MODEL, 130, 70, "RGB", 0, 64)
+    assert (header.tile_columns, header.tile_rows, header.tile_count) == (3, 2, 6)
+    assert header.tile_box(0) == (0, 0, 64, 64)
+    assert header.tile_box(5) == (128, 64, 2, 6)
+    assert sum(w * h for _, _, w, h in map(header.tile_box, range(6))) == 130 * 70
+
+
+def test_every_flipped_bit_is_found() -> None:
+    _, _, data = sample(2)
+    for position in range(len(data)):
+        for bit in range(8):
+            damaged = bytearray(data)
+            damaged[position] ^= 1 << bit
+            with pytest.raises(FormatError):
+                Reader(damaged).verify()
+
+
+def test_every_other_value_of_every_header_byte_is_found() -> None:
+    data = build()
+    for position in range(len(data)):
+        for value in set(range(256)) - {data[position]}:
+            with pytest.raises(FormatError):
+                Reader(data[:position] + bytes([value]) + data[position + 1 :]).verify()
+
+
+def test_every_truncation_is_found_at_once() -> None:
+    _, _, data = sample(2)
+    for length in range(len(data)):
+        for source in (data[:length], io.BytesIO(data[:length])):
+            with pytest.raises(FormatError, match="truncated" if length else "empty"):
+                Reader(source)
+
+
+def test_truncation_says_how_much_is_there() -> None:
+    _, _, data = sample(2)
+    with pytest.raises(FormatError, match=f"{len(data) - 5} of {len(data)} bytes"):
+        Reader(data[:-5])
+
+
+@pytest.mark.parametrize("tail", [b"\0", b"\x89DME", bytes(1000)])
+def test_trailing_bytes(tail: bytes) -> None:
+    _, _, data = sample(2)
+    with pytest.raises(FormatError, match=f"{len(tail)} bytes follow the end"):
+        Reader(data + tail)
+
+
+def test_damage_is_named() -> None:
+    header, _, data = sample(3)
+    damaged = bytearray(data)
+    damaged[-10] ^= 1
+    with pytest.raises(FormatError, match="ICC metadata"):
+        Reader(damaged).verify()
+    in_tile_1 = data.index(Reader(data).tile(1)[Kind.Y])
+    damaged = bytearray(data)
+    damaged[in_tile_1] ^= 1
+    reader = Reader(damaged)
+    assert reader.header == header
+    reader.tile(0)
+    reader.tile(2)
+    for call in (reader.verify, lambda: reader.tile(1)):
+        with pytest.raises(FormatError, match=r"damaged.*tile 1"):
+            call()
+
+
+@pytest.mark.parametrize(
+    "data", [b"\x89PNG\r\n\x1a\n" + bytes(50), b"II*\0" + bytes(50), b"x", b"\x89DMF"]
+)
+def test_not_a_dmen_file(data: bytes) -> None:
+    with pytest.raises(FormatError, match=r"not a \.dmen file"):
+        Reader(data)
+
+
+def test_newer_version_is_named_whatever_follows() -> None:
+    for version in (2, 255):
+        with pytest.raises(FormatError, match=f"newer dmecodec.*version {version}.*upgrade"):
+            Reader(b"\x89DME" + bytes([version]) + b"\xff" * 20)
+    with pytest.raises(FormatError, match="no such format version: 0"):
+        Reader(build(version=0))
+
+
+def test_unknown_critical_kinds_are_refused() -> None:
+    for kind in (0x04, 0x05, 0x3F, 0x40, 0x7F):
+        with pytest.raises(FormatError, match=f"unknown critical.*0x{kind:02x}.*upgrade"):
+            Reader(build(kinds={1: b"z", 2: b"y", kind: b"?"}))
+
+
+def test_unknown_ancillary_kinds_are_skipped() -> None:
+    kinds = {1: b"z", 2: b"yy", 0x81: b"???", 0xC0: b"hidden", 0xC1: b"icc", 0xFE: b""}
+    data = build(kinds=kinds)
+    reader = Reader(data)
+    assert reader.tile(0) == {Kind.Z: b"z", Kind.Y: b"yy"}
+    assert reader.metadata() == {Kind.ICC: b"icc"}
+    assert reader.stream_sizes == {kind: len(stream) for kind, stream in kinds.items()}
+    damaged = bytearray(data)
+    damaged[data.index(b"hidden")] ^= 1
+    assert Reader(damaged).metadata() == {Kind.ICC: b"icc"}
+    with pytest.raises(FormatError, match="0xc0"):
+        Reader(damaged).verify()
+
+
+BIG = varint(2**24 - 1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"width": varint(0)}, "width 0"),
+        ({"height": varint(2**24)}, "height 16777216"),
+        ({"width": BIG, "height": BIG}, "2\\^36"),
+        ({"width": varint(2**18), "height": varint(2**18), "tile": varint(1)}, "1048576; larger"),
+        ({"width": varint(2**18), "height": varint(2**18), "tile": varint(16)}, "no room"),
+        ({"width": varint(65 * 1024), "tile": varint(16)}, "no room"),
+        ({"mode": b"\x04"}, "mode 4"),
+        ({"mode": b"\x03"}, "mode RGBA must have a stream of kind ALPHA"),
+        ({"kinds": {1: b"z", 2: b"y", 3: b"a"}}, "mode RGB cannot have.*ALPHA"),
+        ({"kinds": {2: b"y"}}, "must have a stream of kind Z"),
+        ({"kinds": {}}, "must have a stream"),
+        ({"kinds": {2: b"y", 1: b"z"}}, "ascending"),
+        ({"groups": varint(0)}, "0 band groups"),
+        ({"groups": varint(2)}, "2 band groups"),
+        ({"quality": b"\xe1"}, "225/32"),
+        ({"tile": varint(0)}, "tile side 0"),
+        ({"tile": varint(1025)}, "tile side 65600"),
+        ({"lengths": b"\x02"}, "no room for the 2 streams"),
+        ({"lengths": b"\x02\x84"}, "ends within the length"),
+        ({"extra": b"\0"}, "1 bytes too many"),
+        ({"lengths": b"\x02" + varint(2**40)}, "truncated"),
+        ({"lengths": b"\x02" + varint(2**40 + 1)}, "more than 1099511627776"),
+        ({"lengths": b"\x02" + b"\x80" * 7 + b"\x01"}, "too many bytes"),
+        ({"width": b"\xc0\x00"}, "width is not in its shortest form"),
+        ({"width": b"\xff\xff\xff\xff\x10"}, "width is more than 4294967295"),
+        ({"width": b"\x80\x80\x80\x80\x80\x00"}, "width has too many bytes"),
+        ({"lengths": b"\x82\x00\x04"}, "shortest form"),
+    ],
+)
+def test_wrong_fields_under_a_right_checksum(changes: dict[str, Any], message: str) -> None:
+    data = build(**changes)
+    tracemalloc.start()
+    try:
+        with pytest.raises(FormatError, match=message):
+            Reader(data)
+        assert tracemalloc.get_traced_memory()[1] < 200_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("length", "message"),
+    [
+        (b"\xff\xff\xff\x7f", "more than 67108864"),
+        (b"\x80\x80\x80\x20", "truncated"),
+        (b"\xff\xff\xff\xff\xff\xff", "more than"),
+        (b"\x80\x80\x80\x80\x80", "too many bytes"),
+        (b"\x80\x00", "shortest form"),
+        (b"\x80", "truncated"),
+        (b"\x00", "checksum of the header"),
+    ],
+)
+def test_length_of_the_header(length: bytes, message: str) -> None:
+    tail = b"" if length == b"\x80" else bytes(30)
+    with pytest.raises(FormatError, match=message):
+        Reader(b"\x89DME\x01" + length + tail)
+
+
+def test_header_that_ends_within_any_field() -> None:
+    whole = build()
+    body = whole[6 : 6 + whole[5]]
+    for length in range(len(body)):
+        with pytest.raises(FormatError):
+            Reader(with_header(body[:length], bytes(20)))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_mutated_files_never_crash_nor_lie(data: st.DataObject) -> None:
+    file = sample(2)[2]
+    mutated = bytearray(file)
+    for _ in range(data.draw(st.integers(1, 5))):
+        start = data.draw(st.integers(0, len(mutated)))
+        end = min(len(mutated), start + data.draw(st.integers(0, 4)))
+        mutated[start:end] = data.draw(st.binary(max_size=4))
+    try:
+        read_all(bytes(mutated))
+    except FormatError:
+        return
+    assert mutated == file
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_mutated_headers_under_a_right_checksum_never_crash(data: st.DataObject) -> None:
+    whole = build(kinds={1: b"z", 2: b"y", 0xC3: b"x"})
+    length = whole[5]
+    body = bytearray(whole[6 : 6 + length])
+    for _ in range(data.draw(st.integers(1, 3))):
+        position = data.draw(st.integers(0, length - 1))
+        body[position] = data.draw(st.integers(0, 255))
+    try:
+        read_all(with_header(bytes(body), whole[6 + length + 4 :]))
+    except FormatError as error:
+        assert "\n" not in str(error)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(max_size=100))
+def test_noise_is_refused(noise: bytes) -> None:
+    for data in (noise, b"\x89DME\x01" + noise, with_header(noise)):
+        with pytest.raises(FormatError):
+            read_all(data)
+
+
+def test_of_a_file_only_header_and_asked_chunks_are_read() -> None:
+    _, tiles, data = sample(10, stream=5000)
+    file = CountingFile(data)
+    reader = Reader(file)
+    header_size = len(data) - sum(reader.stream_sizes.values()) - 4 * 12
+    # The fields up to the header's length are read apart, then the whole header once.
+    assert file.count <= header_size + 10
+    before = file.count
+    assert reader.tile(7) == tiles[7]
+    assert file.count - before == sum(map(len, tiles[7].values())) + 4
+    before = file.count
+    reader.metadata()
+    assert file.count - before == len(b"icc") + 2 * 4
+
+
+def test_files_that_give_a_few_bytes_at_a_time(tmp_path: Path) -> None:
+    _, tiles, data = sample(3)
+    assert Reader(PiecewiseFile(data)).tile(2) == tiles[2]
+    path = tmp_path / "a.dmen"
+    path.write_bytes(data)
+    with path.open("rb", buffering=0) as file:
+        Reader(file).verify()
+
+
+def test_file_that_shrinks_while_open() -> None:
+    _, _, data = sample(3)
+    file = io.BytesIO(data)
+    reader = Reader(file)
+    file.truncate(len(data) - 60)
+    with pytest.raises(FormatError, match="truncated"):
+        reader.verify()
+
+
+def test_file_that_cannot_seek_or_read() -> None:
+    class Pipe(io.BytesIO):
+        def seek(self, offset: int, whence: int = 0, /) -> int:
+            raise io.UnsupportedOperation("seek")
+
+    class Broken(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            raise OSError(5, "Input/output error")
+
+    _, _, data = sample(1)
+    for file in (Pipe(data), Broken(data)):
+        with pytest.raises(FormatError, match="cannot be read"):
+            Reader(file)
+
+
+@pytest.mark.parametrize("make", [lambda data: data, SlowSeekFile])
+def test_several_threads(make: Any) -> None:
+    _, tiles, data = sample(8)
+    reader = Reader(make(data))
+    wrong: list[object] = []
+
+    def work(seed: int) -> None:
+        generator = random.Random(seed)
+        for _ in range(50):
+            index = generator.randrange(8)
+            try:
+                if reader.tile(index) != tiles[index]:
+                    wrong.append(index)
+            except FormatError as error:
+                wrong.append(error)
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_no_such_tile() -> None:
+    reader = Reader(build())
+    for index, group in ((-1, 0), (1, 0), (0, 1), (0, -1)):
+        with pytest.raises(IndexError):
+            reader.tile(index, group)
+
+
+def test_writer_refuses_streams_that_the_header_does_not_name() -> None:
+    header = Header(MODEL, 64, 64, "RGB", 128, 1024)
+    good = {1: b"z", 2: b"y"}
+    with pytest.raises(ValueError, match="2 tiles given, 1 expected"):
+        container.write(header, [good, good], {})
+    with pytest.raises(ValueError, match="streams Z given, Z, Y expected"):
+        container.write(header, [{1: b"z"}], {})
+    with pytest.raises(ValueError, match="streams ICC given, none expected"):
+        container.write(header, [good], {Kind.ICC: b""})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": b"short"}, "5 bytes instead of 8"),
+        ({"mode": "CMYK"}, "CMYK"),
+        ({"quality": -1}, "-1/32"),
+        ({"tile": 100}, "tile side 100"),
+        ({"kinds": (1, 2, 300)}, "not a byte"),
+        ({"kinds": (1, 2, 2)}, "ascending"),
+    ],
+)
+def test_header_refuses_wrong_values(changes: dict[str, Any], message: str) -> None:
+    good = {"model": MODEL, "width": 9, "height": 9, "mode": "RGB", "quality": 9, "tile": 64}
+    with pytest.raises(FormatError, match=message):
+        Header(**{**good, **changes})
