@@ -35,12 +35,10 @@ class SEB(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(b, c, h, w) to (b, c, h, w)."""
-        b, c, h, w = x.shape
-        weights = self.choice(x).view(b, 3, self.groups, 1, h, w).softmax(1)
-        shapes = (self.row(x), self.column(x), self.square(x))
-        split = (b, self.groups, c // self.groups, h, w)
-        mixed = sum(weights[:, i] * shape.view(split) for i, shape in enumerate(shapes))
-        return mixed.view(b, c, h, w)  # type: ignore[union-attr]
+        each = x.shape[1] // self.groups
+        weights = torch.stack(self.choice(x).chunk(3, 1)).softmax(0)
+        row, column, square = (w.repeat_interleave(each, 1) for w in weights)
+        return row * self.row(x) + column * self.column(x) + square * self.square(x)
 
 
 class PEB(nn.Module):

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from ..device import autocast
 from ..errors import DmecodecError
 from ..network.config import LAMBDAS, Config
 from . import checkpoint
@@ -71,15 +72,6 @@ def learning_rate(done: float, step: int) -> float:
     """Factor of the learning rate: warm-up, hold, then a cosine down to a thousandth."""
     cosine = 0.5 * (1 + math.cos(math.pi * max(0.0, (min(done, 1.0) - _HOLD) / (1 - _HOLD))))
     return min(1.0, (step + 1) / _WARMUP_STEPS) * (cosine * (1 - _FLOOR) + _FLOOR)
-
-
-def autocast(device: torch.device) -> torch.autocast:
-    """bf16 where the hardware computes in it."""
-    if device.type == "cuda":
-        has_bf16 = torch.cuda.is_bf16_supported()
-    else:
-        has_bf16 = device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return torch.autocast(device.type, torch.bfloat16, enabled=has_bf16)
 
 
 def _is_matrix(name: str, p: Tensor) -> bool:

@@ -1,0 +1,33 @@
+"""dmecodec: a learned image codec for aerial and satellite imagery.
+
+    import dmecodec
+    data = dmecodec.encode("scene.png", quality=4)
+    pixels = dmecodec.decode(data, window=(0, 0, 256, 256))
+
+torch is imported when one of these is first used, not before.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from . import errors
+
+if TYPE_CHECKING:
+    from .api import File, decode, encode, latents, open
+
+__version__ = "0.1.0"
+__all__ = ["File", "__version__", "decode", "encode", "errors", "latents", "open"]
+
+_LAZY = {"File", "decode", "encode", "latents", "open"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(importlib.import_module(".api", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,280 @@
+"""The library: images to bytes and back. The command line does nothing that is not here."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO
+
+import numpy as np
+
+from . import registry, weights
+from .container import MAX_TILE, TILE_UNIT, Header, Kind, Reader
+from .decoder import BANDS, Decoder
+from .device import pick_device
+from .encoder import Encoder
+from .errors import FormatError, ImageError, ModelError, OptionError
+from .images import Metadata, Sink, Source, check_output, open_source, output_format
+from .network.config import MAX_QUALITY, QUALITY_STEPS
+from .target import search_bpp, search_psnr
+from .tiling import window_box
+from .weights import Model
+
+DEFAULT_QUALITY, DEFAULT_TILE = 4.0, 1024
+Window = tuple[int, int, int, int]
+ModelName = str | os.PathLike[str] | None
+
+
+def encode(
+    image: object,
+    quality: float = DEFAULT_QUALITY,
+    *,
+    bpp: float | None = None,
+    psnr: float | None = None,
+    model: ModelName = None,
+    device: str = "auto",
+    tile: int = DEFAULT_TILE,
+) -> bytes:
+    """Compresses an image.
+
+    Args:
+        image: a path, a binary file, a Pillow image, or a uint8 array (h, w) or (h, w, 1..4).
+        quality: 0 (smallest) to 7 (best), in steps of 1/32.
+        bpp: bits per pixel of the whole file to aim at, instead of a quality (within 2 %).
+        psnr: dB over all colour samples to aim at, instead of a quality (within 0.1 dB).
+        model: name or path of a model; None is the default one.
+        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        tile: side of a tile in pixels, a multiple of 64 up to 4096.
+
+    Returns:
+        The bytes of a `.dmen` file.
+
+    Raises:
+        ImageError: the image cannot be read or would lose something silently.
+        OptionError: an option is out of its range, or the target is.
+        ModelError: no such model.
+    """
+    if bpp is not None and psnr is not None:
+        raise OptionError("give bpp or psnr, not both")
+    steps = quality_steps(quality)
+    _check_tile(tile)
+    place = pick_device(device)
+    source = image if _is_source(image) else open_source(image)
+    loaded = weights.load(registry.find(model), place)
+    encoder = Encoder(source, loaded, tile, keep=bpp is not None or psnr is not None)
+    if bpp is not None:
+        return search_bpp(encoder, bpp)
+    if psnr is not None:
+        return search_psnr(encoder, psnr)
+    return encoder.encode(steps)
+
+
+def _is_source(image: object) -> bool:
+    return hasattr(image, "read") and hasattr(image, "metadata") and hasattr(image, "mode")
+
+
+def quality_steps(quality: float) -> int:
+    """A quality 0..7 as the integer that the file holds, in 1/32 steps (the nearest).
+
+    Raises:
+        OptionError: outside 0..7, or not a number.
+    """
+    if not 0 <= quality <= MAX_QUALITY / QUALITY_STEPS:  # false for NaN, too
+        raise OptionError(f"quality {quality:g}: must be between 0 and {MAX_QUALITY // QUALITY_STEPS}")
+    return round(quality * QUALITY_STEPS)
+
+
+def _check_tile(tile: int) -> None:
+    if tile % TILE_UNIT or not TILE_UNIT <= tile <= MAX_TILE:
+        raise OptionError(
+            f"tile {tile}: must be a multiple of {TILE_UNIT} between {TILE_UNIT} and {MAX_TILE}"
+        )
+
+
+def decode(
+    data: bytes,
+    *,
+    window: Window | None = None,
+    device: str = "auto",
+    model: ModelName = None,
+) -> np.ndarray:
+    """Decompresses an image, or one window of it.
+
+    Args:
+        data: the bytes of a `.dmen` file.
+        window: (col, row, width, height) in pixels; None is the whole image.
+        device: as for :func:`encode`; the latents are the same on every one.
+        model: path of the model where it is not in a known folder.
+
+    Returns:
+        uint8 (height, width, bands), or (height, width) for a grey image without alpha.
+
+    Raises:
+        FormatError: the data is damaged, truncated, or of a newer version.
+        ModelError: the model that it was made with is not here.
+        OptionError: the window is not inside the image.
+    """
+    with File(io.BytesIO(data), device=device, model=model) as file:
+        return file.read(window)
+
+
+def latents(
+    data: bytes, *, device: str = "auto", model: ModelName = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """What the decoder gets bit for bit on every device.
+
+    Returns:
+        y-hat, int32 (M, ceil(height / 16), ceil(width / 16)), in counts of 1/16 of a step, and
+        z-hat, int32 (N, ceil(height / 64), ceil(width / 64)).
+
+    Raises:
+        FormatError, ModelError: as :func:`decode`.
+    """
+    with File(io.BytesIO(data), device=device, model=model) as file:
+        return file.latents()
+
+
+class File:
+    """An open `.dmen` file; use as a context manager. Opening reads the header alone.
+
+    Attributes:
+        header: size, mode, quality, tiles.
+        metadata: ICC profile, EXIF and XMP, where there are any.
+    """
+
+    def __init__(
+        self,
+        source: BinaryIO | str | os.PathLike[str],
+        *,
+        device: str = "auto",
+        model: ModelName = None,
+    ) -> None:
+        self._device, self._named_model = device, model
+        self._model: Model | None = None
+        self._file = _open_binary(source) if isinstance(source, (str, os.PathLike)) else source
+        try:
+            self._reader = Reader(self._file)
+        except BaseException:
+            self._file.close()
+            raise
+
+    @property
+    def header(self) -> Header:
+        """Size, mode, quality, tiles."""
+        return self._reader.header
+
+    @property
+    def metadata(self) -> Metadata:
+        """ICC profile, EXIF and XMP, as they were."""
+        found = self._reader.metadata()
+        return Metadata(found.get(Kind.ICC), found.get(Kind.EXIF), found.get(Kind.XMP))
+
+    def _decoder(self) -> Decoder:
+        if self._model is None:
+            self._model = weights.load(self._entry(), pick_device(self._device))
+        return Decoder(self._reader, self._model)
+
+    def _entry(self) -> registry.Entry:
+        if self._named_model is None:
+            return registry.find_id(self.header.model)
+        entry = registry.find(self._named_model)
+        if entry.id != self.header.model:
+            raise ModelError(
+                f"made with model {self.header.model.hex()}, but {entry.name} is {entry.id.hex()}"
+            )
+        return entry
+
+    def read(self, window: Window | None = None) -> np.ndarray:
+        """Pixels of the whole image or a window; as :func:`decode`."""
+        box = window_box(window, self.header.width, self.header.height)
+        bands = BANDS[self.header.mode]
+        decoder = self._decoder()
+        try:
+            pixels = np.empty((box.height, box.width, bands), np.uint8)
+        except MemoryError as error:
+            raise OptionError(
+                f"an image of {box.width} x {box.height} pixels does not fit the memory; decode a window"
+            ) from error
+
+        def write(col: int, row: int, block: np.ndarray) -> None:
+            pixels[row : row + block.shape[0], col : col + block.shape[1]] = block
+
+        decoder.blocks(box, write)
+        return pixels[:, :, 0] if self.header.mode == "L" else pixels
+
+    def save(
+        self,
+        target: BinaryIO | str | os.PathLike[str],
+        *,
+        format: str | None = None,
+        window: Window | None = None,
+    ) -> None:
+        """Decodes into an image file, with the metadata, never holding the pixels twice.
+
+        Args:
+            target: a path, or a binary file with `format` named.
+            format: "PNG", "TIFF", "JPEG" or "WEBP"; by the suffix of a path.
+            window: as for :func:`decode`.
+
+        Raises:
+            OutputError: the format cannot hold the image, or the file cannot be written.
+        """
+        if format is None:
+            if not isinstance(target, (str, os.PathLike)):
+                raise OptionError("name the format when writing to an open file")
+            format = output_format(target)
+        box = window_box(window, self.header.width, self.header.height)
+        check_output(format, box.width, box.height, self.header.mode)
+        decoder = self._decoder()
+        sink = Sink(box.width, box.height, self.header.mode, self.metadata)
+        decoder.blocks(box, sink.write)
+        sink.save(target, format)
+
+    def latents(self) -> tuple[np.ndarray, np.ndarray]:
+        """As :func:`dmecodec.latents`."""
+        return self._decoder().latents()
+
+    def verify(self, *, deep: bool = False) -> None:
+        """Checks every checksum; `deep` decodes everything as well, down to the pixels.
+
+        Raises:
+            FormatError: what is damaged.
+        """
+        self._reader.verify()
+        if deep:
+            whole = window_box(None, self.header.width, self.header.height)
+            self._decoder().blocks(whole, lambda col, row, block: None)
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+    def __enter__(self) -> File:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _open_binary(path: str | os.PathLike[str]) -> BinaryIO:
+    try:
+        return Path(path).open("rb")
+    except OSError as error:
+        raise FormatError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def open(  # noqa: A001
+    path: str | os.PathLike[str], *, device: str = "auto", model: ModelName = None
+) -> File:
+    """Opens a `.dmen` file: `.header`, `.metadata`, `.read(window=...)`, `.save(...)`."""
+    return File(path, device=device, model=model)
+
+
+__all__ = ["File", "ImageError", "Source", "decode", "encode", "latents", "open"]

@@ -1,0 +1,154 @@
+"""One tile: gained latents to its two streams, and back to exact integers.
+
+In all that is exact a tile stands alone: the hyper coder and the passes see zeros outside it. So tiles decode in any
+order, in parallel, or only those that a window needs. The transforms see across tiles; they are float and not here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .entropy import VALUE_LIMIT, Decoder, Tables, encode
+from .network.config import HYPER_STRIDE
+from .network.parameters import MEAN_UNIT
+from .weights import Model
+
+DEAD_ZONE = 0.05
+"""The encoder rounds towards the mean by this much more than half a step: the zeros it makes are cheap."""
+
+
+@dataclass(frozen=True)
+class TileLatents:
+    """The exact content of a tile.
+
+    Attributes:
+        y: int32 (M, h, w), counts of 1/16 step.
+        z: int32 (N, ceil(h / 4), ceil(w / 4)).
+    """
+
+    y: np.ndarray
+    z: np.ndarray
+
+
+def hyper_side(latents: int) -> int:
+    """Hyper latents along a side of so many latents."""
+    return -(-latents // HYPER_STRIDE)
+
+
+def round_latents(residual: Tensor) -> Tensor:
+    """y - mean to the integer that is coded."""
+    magnitude = torch.floor(residual.abs() + (0.5 - DEAD_ZONE))
+    return (residual.sign() * magnitude).clamp(1 - VALUE_LIMIT, VALUE_LIMIT - 1)
+
+
+def hyper_latents(model: Model, y: Tensor) -> Tensor:
+    """Gained latents (1, M, h, w) of one tile to integer z-hat (1, N, ceil(h / 4), ceil(w / 4))."""
+    height, width = y.shape[2:]
+    padded = F.pad(y, (0, -width % HYPER_STRIDE, 0, -height % HYPER_STRIDE))
+    z = torch.round(model.net.hyper_encoder(padded).float())
+    return z.clamp(1 - VALUE_LIMIT, VALUE_LIMIT - 1)
+
+
+class _Passes:
+    """Walks the passes of a tile: hands out means and scale indices, takes the decoded slice back."""
+
+    def __init__(self, model: Model, z: Tensor, quality: int, height: int, width: int) -> None:
+        self.parameters, self.quality = model.net.parameters_of_y, quality
+        z = z.to(model.exact_device, model.exact_dtype)
+        self.features = self.parameters.decoder(z, quality)[:, :, :height, :width]
+        self.decoded: list[Tensor] = []
+
+    def __len__(self) -> int:
+        return len(self.parameters.slices)
+
+    def predict(self) -> tuple[Tensor, np.ndarray]:
+        """Means in 1/16 step (1, c, h, w) and flat scale indices (uint8) of the next slice."""
+        mean, index = self.parameters.predict_exact(
+            len(self.decoded), self.features, self.decoded, self.quality
+        )
+        return mean, index.to("cpu", torch.uint8).numpy().ravel()
+
+    def take(self, mean: Tensor, k: Tensor) -> None:
+        """Adds the slice whose coded integers are `k`."""
+        self.decoded.append(mean + MEAN_UNIT * k.to(mean))
+
+    def latents(self) -> np.ndarray:
+        """All slices: int32 (M, h, w)."""
+        return torch.cat(self.decoded, 1)[0].to("cpu", torch.int32).numpy()
+
+
+Coded = tuple[np.ndarray, np.ndarray]
+"""Coded integers of a pass and their scale indices, both flat."""
+
+
+def encode_symbols(
+    model: Model, y: Tensor, quality: int
+) -> tuple[np.ndarray, list[Coded], np.ndarray]:
+    """What is coded of one tile.
+
+    Args:
+        model: a loaded model.
+        y: (1, M, h, w) float32, the gain of `quality` applied.
+        quality: in 1/32 steps.
+
+    Returns:
+        z-hat, int32 (N, h / 4, w / 4); the passes of y; and y-hat as a decoder will have it,
+        int32 (M, h, w).
+    """
+    height, width = y.shape[2:]
+    coded = []
+    with torch.autocast(model.device.type, enabled=False):
+        z = hyper_latents(model, y)
+        passes = _Passes(model, z, quality, height, width)
+        for part in y.split(model.net.config.slices, 1):
+            mean, index = passes.predict()
+            k = round_latents(part.to(mean) - mean / MEAN_UNIT)
+            passes.take(mean, k)
+            coded.append((k.to("cpu", torch.int32).numpy().ravel(), index))
+    return z[0].to("cpu", torch.int32).numpy(), coded, passes.latents()
+
+
+def encode_tile(model: Model, y: Tensor, quality: int) -> tuple[bytes, bytes]:
+    """The z stream and the y stream of one tile; arguments as for :func:`encode_symbols`."""
+    z_hat, coded, _ = encode_symbols(model, y, quality)
+    z_stream = encode([(z_hat.ravel(), _channels(z_hat.shape))], model.z_tables)
+    return z_stream, encode(coded, model.y_tables)
+
+
+def decode_tile(
+    model: Model, z_stream: bytes, y_stream: bytes, quality: int, height: int, width: int
+) -> TileLatents:
+    """The inverse of :func:`encode_tile` for a tile of (height, width) latents.
+
+    Raises:
+        FormatError: where a stream does not end where it should.
+    """
+    z_hat = decode_z(model.z_tables, z_stream, hyper_side(height), hyper_side(width))
+    z = torch.from_numpy(z_hat)[None]
+    decoder = Decoder(y_stream, model.y_tables)
+    with torch.autocast(model.device.type, enabled=False):
+        passes = _Passes(model, z, quality, height, width)
+        for _ in range(len(passes)):
+            mean, index = passes.predict()
+            passes.take(mean, torch.from_numpy(decoder.read(index)).view(mean.shape))
+    decoder.finish()
+    return TileLatents(passes.latents(), z_hat)
+
+
+def decode_z(tables: Tables, stream: bytes, height: int, width: int) -> np.ndarray:
+    """z-hat of a tile: int32 (N, height, width)."""
+    shape = (len(tables.low), height, width)
+    decoder = Decoder(stream, tables)
+    z_hat = decoder.read(_channels(shape)).reshape(shape)
+    decoder.finish()
+    return z_hat
+
+
+def _channels(shape: tuple[int, ...]) -> np.ndarray:
+    """The table of each symbol of z: its channel."""
+    return np.repeat(np.arange(shape[0], dtype=np.uint16), shape[1] * shape[2])

@@ -1,0 +1,138 @@
+"""From a `.dmen` file to pixels: the whole image or a window, block by block."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .alpha import decode_alpha
+from .codec import TileLatents, decode_tile
+from .container import Kind, Reader
+from .device import autocast
+from .errors import FormatError
+from .network.config import HYPER_STRIDE, QUALITY_STEPS, STRIDE
+from .network.parameters import MEAN_UNIT
+from .network.transforms import HALO
+from .tiling import Box
+from .weights import Model
+
+BANDS = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4}
+
+
+class Decoder:
+    """Decodes one file.
+
+    Args:
+        reader: an open container.
+        model: the model that its header names.
+    """
+
+    def __init__(self, reader: Reader, model: Model) -> None:
+        self.reader, self.header, self.model = reader, reader.header, model
+        self.image = Box(0, 0, self.header.width, self.header.height)
+        self.side = self.header.tile // STRIDE
+        self._tiles: dict[int, TileLatents] = {}
+
+    def blocks(self, window: Box, write: Callable[[int, int, np.ndarray], None]) -> None:
+        """Decodes a window, calling `write(col, row, pixels)` for each block of it.
+
+        Pixels are uint8 (height, width, bands); col and row count from the window's corner. Reads
+        only the tiles under the window and within the synthesis transform's reach of it.
+
+        Raises:
+            FormatError: where the file is damaged.
+        """
+        for block in window.blocks():
+            pixels = self._synthesise(block)
+            if self.header.mode in ("LA", "RGBA"):
+                pixels = np.concatenate([pixels, self._alpha(block)[:, :, None]], 2)
+            write(block.col - window.col, block.row - window.row, pixels)
+            if block.right == window.right:
+                self._forget(block.bottom)
+        self._tiles.clear()
+
+    def latents(self) -> tuple[np.ndarray, np.ndarray]:
+        """y-hat (M, h, w) in 1/16 step and z-hat (N, h / 4, w / 4) of the whole image, int32."""
+        config = self.model.net.config
+        cells = self.image.scaled_down(STRIDE)
+        hyper = self.image.scaled_down(STRIDE * HYPER_STRIDE)
+        y = np.empty((config.latents, cells.height, cells.width), np.int32)
+        z = np.empty((config.hyper, hyper.height, hyper.width), np.int32)
+        for index in range(self.header.tile_count):
+            box, tile = Box(*self.header.tile_box(index)), self._decode(index)
+            rows, cols = box.scaled_down(STRIDE).slices(cells)
+            y[:, rows, cols] = tile.y
+            rows, cols = box.scaled_down(STRIDE * HYPER_STRIDE).slices(hyper)
+            z[:, rows, cols] = tile.z
+        return y, z
+
+    def _decode(self, index: int) -> TileLatents:
+        streams = self.reader.tile(index)
+        cells = Box(*self.header.tile_box(index)).scaled_down(STRIDE)
+        quality = self.header.quality
+        with torch.inference_mode():
+            return decode_tile(
+                self.model, streams[Kind.Z], streams[Kind.Y], quality, cells.height, cells.width
+            )
+
+    def _forget(self, row: int) -> None:
+        """Drops the tiles that no block from this row of pixels on can see."""
+        for index in list(self._tiles):
+            if Box(*self.header.tile_box(index)).bottom <= row - HALO * STRIDE:
+                del self._tiles[index]
+
+    def _gather(self, cells: Box) -> np.ndarray:
+        """y-hat of a box of latents, from the tiles that it touches: int32 (M, h, w)."""
+        y = np.empty((self.model.net.config.latents, cells.height, cells.width), np.int32)
+        for part in cells.blocks(self.side):
+            index = self._tile_index(part)
+            if index not in self._tiles:
+                self._tiles[index] = self._decode(index)
+            tile = Box(*self.header.tile_box(index)).scaled_down(STRIDE)
+            target_rows, target_cols = part.slices(cells)
+            rows, cols = part.slices(tile)
+            y[:, target_rows, target_cols] = self._tiles[index].y[:, rows, cols]
+        return y
+
+    def _tile_index(self, cells: Box) -> int:
+        return cells.row // self.side * self.header.tile_columns + cells.col // self.side
+
+    @torch.inference_mode()
+    def _synthesise(self, block: Box) -> np.ndarray:
+        """Pixels of a block, alpha left out: uint8 (h, w, 1 or 3)."""
+        outer = block.scaled_down(STRIDE).grown(HALO, self.image.scaled_down(STRIDE))
+        y_hat = torch.from_numpy(self._gather(outer))[None].to(self.model.device)
+        x = synthesise(self.model, y_hat, self.header.quality)
+        rows, cols = block.slices(outer.scaled_up(STRIDE))
+        x = x[0, :, rows, cols]
+        if BANDS[self.header.mode] < 3:
+            x = x.mean(0, keepdim=True)
+        x = (x * 255).round().clamp(0, 255).to(torch.uint8)
+        return x.permute(1, 2, 0).contiguous().cpu().numpy()
+
+    def _alpha(self, block: Box) -> np.ndarray:
+        """Alpha of a block: uint8 (h, w)."""
+        alpha = np.empty((block.height, block.width), np.uint8)
+        for part in block.blocks(self.header.tile):
+            index = self._tile_index(part.scaled_down(STRIDE))
+            tile = Box(*self.header.tile_box(index))
+            data = self.reader.tile(index)[Kind.ALPHA]
+            target_rows, target_cols = part.slices(block)
+            rows, cols = part.slices(tile)
+            pixels = decode_alpha(data, tile.height, tile.width)
+            alpha[target_rows, target_cols] = pixels[rows, cols]
+        return alpha
+
+
+def synthesise(model: Model, y_hat: Tensor, quality: int) -> Tensor:
+    """y-hat (1, M, h, w) in 1/16 step to an image (1, 3, 16 h, 16 w) float32, about 0..1."""
+    knots = torch.tensor([quality / QUALITY_STEPS], device=y_hat.device)
+    y = y_hat.float() * (model.net.inverse_gain(knots) / MEAN_UNIT)
+    with autocast(model.device):
+        x = model.net.synthesis(y.contiguous(memory_format=torch.channels_last))
+    if not torch.isfinite(x).all():
+        raise FormatError("damaged: the latents do not give an image")
+    return x

@@ -1,0 +1,38 @@
+"""Where the transforms run."""
+
+from __future__ import annotations
+
+import re
+
+import torch
+
+from .errors import OptionError
+
+
+def pick_device(name: str) -> torch.device:
+    """The device a user means: "auto" is the first GPU where there is one, else the CPU.
+
+    Raises:
+        OptionError: where there is no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if not re.fullmatch(r"cpu|mps|cuda(:\d+)?", name):
+        raise OptionError(f"device {name!r}: must be auto, cpu, cuda, cuda:N or mps")
+    device = torch.device(name)
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (device.index or 0) >= count:
+            raise OptionError(f"device {name!r}: this machine has {count} CUDA devices")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise OptionError("device 'mps': this machine has none")
+    return device
+
+
+def autocast(device: torch.device) -> torch.autocast:
+    """bf16 for the paper's path where the hardware computes in it; the rest stays in float32."""
+    if device.type == "cuda":
+        has_bf16 = torch.cuda.is_bf16_supported()
+    else:
+        has_bf16 = device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return torch.autocast(device.type, torch.bfloat16, enabled=has_bf16)

@@ -1,0 +1,98 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from dmecodec.errors import OutputError
+
+
+@contextmanager
+def replace_file(path: str | os.PathLike[str], *, overwrite: bool) -> Iterator[BinaryIO]:
+    """Opens a new file that takes the name `path` only once it is complete.
+
+    The bytes go to a hidden file in the same folder, which is synced to disk and renamed when the
+    block ends, and removed when the block ends with any exception, Ctrl-C included. What stood
+    under `path` before is untouched until then.
+
+    Args:
+        path: where the file shall stand; a symbolic link is followed.
+        overwrite: whether a file that is already there may be replaced.
+
+    Yields:
+        The hidden file, open for reading and writing bytes.
+
+    Raises:
+        OutputError: the file exists and `overwrite` is false (checked at the start and again, free
+            of races, at the end), its folder is missing or read-only, or the disk is full.
+    """
+    target = Path(os.path.realpath(path))
+    _check_target(target, overwrite)
+    hidden = target.parent / f".dmecodec-{secrets.token_hex(8)}.part"
+    try:
+        # Mode 0o666 less the umask: the permissions that any new file gets.
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+        try:
+            file = cast(BinaryIO, os.fdopen(os.open(hidden, flags, 0o666), "w+b"))
+        except PermissionError:
+            raise OutputError(f"{target.parent}: no permission to write in this folder") from None
+        with file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        if overwrite:
+            hidden.replace(target)
+        else:
+            _rename_new(hidden, target)
+    except OSError as error:
+        raise OutputError(f"cannot write {target}: {error.strerror or error}") from error
+    finally:
+        with suppress(OSError):
+            hidden.unlink()
+
+
+def _check_target(target: Path, overwrite: bool) -> None:
+    """Refuses what can be known to fail before any work is done."""
+    try:
+        if target.is_dir():
+            raise OutputError(f"{target} is a folder, not a file that can be written")
+        if not target.parent.is_dir():
+            raise OutputError(f"cannot write {target}: there is no folder {target.parent}")
+        if not target.exists():
+            return
+        if not target.is_file():
+            raise OutputError(f"{target} is not a regular file and cannot be replaced")
+    except (OSError, ValueError) as error:  # a name too long, a null byte, a folder without access
+        reason = getattr(error, "strerror", None) or error
+        raise OutputError(f"cannot write {target}: {reason}") from None
+    if not overwrite:
+        raise _exists(target)
+    if not os.access(target, os.W_OK):
+        raise OutputError(f"{target}: no permission to overwrite this file")
+
+
+def _exists(target: Path) -> OutputError:
+    return OutputError(f"{target} exists already; add --overwrite to replace it")
+
+
+def _rename_new(hidden: Path, target: Path) -> None:
+    """Renames `hidden` to `target`, failing if another process made `target` meanwhile."""
+    try:
+        if os.name == "nt":
+            hidden.rename(target)  # never replaces there
+        else:
+            os.link(hidden, target)  # the hidden name is unlinked by the caller
+    except FileExistsError:
+        raise _exists(target) from None
+    except OSError:
+        # A file system without hard links: claim the name, then rename over our own claim.
+        try:
+            os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+        except FileExistsError:
+            raise _exists(target) from None
+        hidden.replace(target)

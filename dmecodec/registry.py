@@ -1,0 +1,158 @@
+"""Where models are, and which is which: names, paths and hashes. Standard library only."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from .errors import ModelError
+
+MANIFEST = "manifest.json"
+SUFFIX = ".safetensors"
+ID_BYTES = 8
+"""A file names its model by this many bytes of the SHA-256 of the model file."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One model file.
+
+    Attributes:
+        name: how users call it.
+        path: the safetensors file.
+        sha256: of the file, as hexadecimal digits.
+        qualities: lowest and highest.
+        parameters: how many numbers it holds.
+        default: whether encode uses it where none is named.
+    """
+
+    name: str
+    path: Path
+    sha256: str
+    qualities: tuple[float, float] = (0.0, 7.0)
+    parameters: int | None = None
+    default: bool = False
+
+    @property
+    def id(self) -> bytes:
+        """The 8 bytes that a `.dmen` file holds."""
+        return bytes.fromhex(self.sha256)[:ID_BYTES]
+
+
+def folders() -> list[Path]:
+    """Folders of models: those of DMECODEC_MODELS, then the package's own."""
+    extra = [Path(p) for p in os.environ.get("DMECODEC_MODELS", "").split(os.pathsep) if p]
+    package = Path(__file__).resolve().parent
+    own = (package / "models", package.parent / "models")  # an installed wheel; a checkout
+    return extra + [folder for folder in own if (folder / MANIFEST).is_file()]
+
+
+def entries() -> list[Entry]:
+    """Every model that can be found, first come first; those of the package by their manifest."""
+    found: dict[str, Entry] = {}
+    for folder in folders():
+        for entry in _entries_of(folder):
+            found.setdefault(entry.sha256, entry)
+    return list(found.values())
+
+
+def _entries_of(folder: Path) -> list[Entry]:
+    if (folder / MANIFEST).is_file():
+        return _read_manifest(folder)
+    if not folder.is_dir():
+        raise ModelError(f"{folder}: named in DMECODEC_MODELS, but not a folder")
+    return [_loose(path) for path in sorted(folder.glob("*" + SUFFIX))]
+
+
+def _read_manifest(folder: Path) -> list[Entry]:
+    try:
+        content = json.loads((folder / MANIFEST).read_text("utf-8"))
+        return [
+            Entry(
+                item["name"],
+                folder / item["file"],
+                item["sha256"],
+                tuple(item["qualities"]),
+                item["parameters"],
+                item["name"] == content["default"],
+            )
+            for item in content["models"]
+        ]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{folder / MANIFEST}: not a readable list of models") from error
+
+
+def _loose(path: Path) -> Entry:
+    return Entry(path.name.removesuffix(SUFFIX), path, file_hash(path))
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file, remembered as long as the file does not change."""
+    try:
+        status = path.stat()
+        return _file_hash(path, status.st_mtime_ns, status.st_size)
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+@lru_cache(maxsize=64)
+def _file_hash(path: Path, _changed: int, _size: int) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def find(model: str | os.PathLike[str] | None = None) -> Entry:
+    """The model that a user means.
+
+    Args:
+        model: a name, a path to a model file, or None for the default.
+
+    Raises:
+        ModelError: where there is no such model.
+    """
+    known = entries()
+    if model is None:
+        for entry in known:
+            if entry.default:
+                return entry
+        raise ModelError("no model is installed; set DMECODEC_MODELS to a folder that has one")
+    for entry in known:
+        if entry.name == str(model):
+            return entry
+    path = Path(model)
+    if path.is_file():
+        return _loose(path)
+    names = ", ".join(entry.name for entry in known) or "none"
+    raise ModelError(f"{model}: no such model; known by name: {names}; or give a path")
+
+
+def find_id(model_id: bytes) -> Entry:
+    """The model that a file was made with.
+
+    Raises:
+        ModelError: where it is not among the known ones.
+    """
+    for entry in entries():
+        if entry.id == model_id:
+            return entry
+    raise ModelError(
+        f"made with model {model_id.hex()}, which is not here; add its folder to DMECODEC_MODELS "
+        "or name it with --model"
+    )
+
+
+def check(entry: Entry) -> None:
+    """Compares a model file with the hash that its manifest gives.
+
+    Raises:
+        ModelError: where they differ.
+    """
+    if file_hash(entry.path) != entry.sha256:
+        raise ModelError(f"{entry.path}: damaged: not the file that its manifest describes")

@@ -1,0 +1,98 @@
+"""A size or a fidelity instead of a quality: a search over the 225 qualities of the format."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from . import container
+from .decoder import BANDS, Decoder
+from .encoder import Encoder
+from .errors import OptionError
+from .images import Source
+from .network.config import MAX_QUALITY
+from .tiling import Box
+
+
+def search_bpp(encoder: Encoder, bpp: float) -> bytes:
+    """The file whose size is nearest to `bpp` bits per pixel.
+
+    Raises:
+        OptionError: where no quality comes near it.
+    """
+    pixels = encoder.image.width * encoder.image.height
+
+    def measure(data: bytes) -> float:
+        return len(data) * 8 / pixels
+
+    data, reached = _search(encoder, bpp, measure, math.log)
+    if not 0.98 <= reached / bpp <= 1.02 and _at_the_end(encoder, data):
+        raise OptionError(f"{bpp:g} bpp is out of range for this image; the nearest is {reached:.4f} bpp")
+    return data
+
+
+def search_psnr(encoder: Encoder, psnr: float) -> bytes:
+    """The file whose RGB PSNR is nearest to `psnr` dB.
+
+    Raises:
+        OptionError: where no quality comes near it.
+    """
+
+    def measure(data: bytes) -> float:
+        return file_psnr(encoder, data)
+
+    data, reached = _search(encoder, psnr, measure, float)
+    if abs(reached - psnr) > 0.1 and _at_the_end(encoder, data):
+        raise OptionError(f"{psnr:g} dB is out of range for this image; the nearest is {reached:.2f} dB")
+    return data
+
+
+def _at_the_end(encoder: Encoder, data: bytes) -> bool:
+    return container.Reader(data).header.quality in (0, MAX_QUALITY)
+
+
+def _search(
+    encoder: Encoder,
+    target: float,
+    measure: Callable[[bytes], float],
+    scale: Callable[[float], float],
+) -> tuple[bytes, float]:
+    """Bisects; both measures rise with the quality. Returns the nearest file and its measure."""
+    if not 0 < target < math.inf:
+        raise OptionError(f"a target of {target:g} cannot be met")
+    low, high = 0, MAX_QUALITY
+    best: tuple[float, bytes, float] | None = None
+    while low <= high:
+        middle = (low + high) // 2
+        data = encoder.encode(middle)
+        reached = measure(data)
+        error = abs(scale(reached) - scale(target))
+        if best is None or error < best[0]:
+            best = (error, data, reached)
+        if reached < target:
+            low = middle + 1
+        else:
+            high = middle - 1
+    assert best is not None
+    return best[1], best[2]
+
+
+def file_psnr(encoder: Encoder, data: bytes) -> float:
+    """PSNR of a file against the image that it was made from, over colour samples: dB."""
+    source: Source = encoder.source
+    colours = 3 if BANDS[source.mode] >= 3 else 1
+    total = 0.0
+
+    def compare(col: int, row: int, pixels: np.ndarray) -> None:
+        nonlocal total
+        height, width = pixels.shape[:2]
+        original = source.read(col, row, width, height)
+        difference = original[..., :colours].astype(np.int32) - pixels[..., :colours]
+        total += float(np.square(difference).sum(dtype=np.float64))
+
+    decoder = Decoder(container.Reader(data), encoder.model)
+    decoder.blocks(Box(0, 0, source.width, source.height), compare)
+    mean = total / (source.width * source.height * colours)
+    return 10 * math.log10(255**2 / mean) if mean else math.inf
