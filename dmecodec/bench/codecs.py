@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from io import BytesIO
+from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -144,7 +145,7 @@ class Dmecodec:
 
     name = "dmecodec"
 
-    def __init__(self, qualities: Sequence[float], model: str | None, device: str) -> None:
+    def __init__(self, qualities: Sequence[float], model: str | Path | None, device: str) -> None:
         self.settings = tuple(qualities)
         self._model = model
         self._device = device

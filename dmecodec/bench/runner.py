@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import PIL
 
-from dmecodec import metrics
+from dmecodec import __version__, metrics
 from dmecodec.bench.codecs import PEERS, PILLOW_CODECS, Codec, Dmecodec
 from dmecodec.bench.report import LeftOut, Report
 from dmecodec.bench.results import Measurement
@@ -32,7 +32,7 @@ def run(
     *,
     qualities: Sequence[float] = tuple(range(8)),
     codecs: Sequence[str] = PEERS,
-    model: str | None = None,
+    model: str | Path | None = None,
     device: str = "auto",
     progress: Progress | None = None,
 ) -> Report:
@@ -132,7 +132,7 @@ class _Steps:
 
 
 def _contestants(
-    qualities: Sequence[float], codecs: Sequence[str], model: str | None, device: str
+    qualities: Sequence[float], codecs: Sequence[str], model: str | Path | None, device: str
 ) -> tuple[list[Codec], list[LeftOut]]:
     if not qualities:
         raise OptionError("no quality to measure at")
@@ -180,23 +180,17 @@ def _reason(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _environment(model: str | None, device: str) -> dict[str, str]:
+def _environment(model: str | Path | None, device: str) -> dict[str, str]:
     """What the times depend on."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    def installed(package: str) -> str:
-        try:
-            return version(package)
-        except PackageNotFoundError:
-            return "unknown"
+    from importlib.metadata import version
 
     return {
         "date": time.strftime("%Y-%m-%d"),
         "platform": platform.platform(),
         "python": platform.python_version(),
-        "dmecodec": installed("dmecodec"),
-        "torch": installed("torch"),
+        "dmecodec": __version__,
+        "torch": version("torch"),
         "pillow": PIL.__version__,
-        "model": model or "default",
+        "model": str(model or "default"),
         "device": device,
     }
