@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, cast
+from typing import Any, BinaryIO, ClassVar, Protocol, cast
 
 import numpy as np
 from PIL import (
@@ -261,7 +261,7 @@ def _from_pillow(image: Image.Image) -> Source:
     _check_size(*image.size)
     _coded_mode(image)  # before a large image is decoded for nothing
     _guarded(image.load, "image")
-    return _PillowSource(image, _metadata(image))
+    return _checked(_PillowSource(image, _metadata(image)), "image")
 
 
 def _check_origin(image: ImageFile.ImageFile) -> None:
@@ -270,6 +270,8 @@ def _check_origin(image: ImageFile.ImageFile) -> None:
         raise ImageError(
             "is one frame of several: pass a copy of the frame to encode (image.copy())"
         )
+    if image.format not in ("PNG", "TIFF", "PPM", "JPEG2000", "AVIF"):
+        return
     file = image.fp or getattr(image, "_fp", None)
     if isinstance(file, io.IOBase) and not file.closed and file.seekable():
         position = file.tell()
@@ -290,7 +292,13 @@ def _from_file(file: BinaryIO) -> Source:
     _check_frames(image)
     _coded_mode(image)
     _guarded(lambda: _load(image), kind)
-    return _PillowSource(image, _metadata(image))
+    return _checked(_PillowSource(image, _metadata(image)), kind)
+
+
+def _checked(source: Source, kind: str) -> Source:
+    """Reads one pixel, so that a palette or colour key that is no good is found at once."""
+    _guarded(lambda: source.read(0, 0, 1, 1), kind)
+    return source
 
 
 def _rewound(file: BinaryIO) -> BinaryIO:
@@ -657,15 +665,18 @@ _EXIF_PREFIX = b"Exif\0\0"
 _ORIENTATION = 274
 _DESCRIPTIVE_TAGS = (270, 271, 272, _ORIENTATION, 305, 306, 315, 33432)
 _EXIF_IFD, _GPS_IFD = 34665, 34853
-_ROWS_PER_STRIP, _XMP = 278, 700
+_STRIP_OFFSETS, _ROWS_PER_STRIP, _XMP = 273, 278, 700
 
 
 def _metadata(image: Image.Image) -> Metadata:
     """ICC, EXIF and XMP of a loaded image."""
     info = image.info
     exif = info.get("exif")
-    if exif is None and image.getexif():  # in a PNG's text, or set on an image in memory
-        exif = _exif_of_tiff(image) if image.format == "TIFF" else image.getexif().tobytes()
+    if exif is None and image.format == "TIFF":
+        exif = _exif_of_tiff(image)
+    elif exif is None:  # in the text of an old PNG, or set on an image in memory
+        with suppress(Exception):
+            exif = image.getexif().tobytes() if image.getexif() else None
     xmp = info.get("xmp")
     if isinstance(xmp, str):
         xmp = xmp.encode()
@@ -677,7 +688,8 @@ def _metadata(image: Image.Image) -> Metadata:
 def _exif_of_tiff(image: Image.Image) -> bytes | None:
     """The descriptive tags of a TIFF as an EXIF block; None where there are none."""
     with suppress(Exception):  # damaged EXIF is no reason to refuse the pixels
-        kept = _descriptive(image.getexif())
+        kept = Image.Exif()
+        _copy_descriptive(image.getexif(), kept)
         if kept.get(_ORIENTATION) == 1:
             del kept[_ORIENTATION]
         if kept:
@@ -685,8 +697,7 @@ def _exif_of_tiff(image: Image.Image) -> bytes | None:
     return None
 
 
-def _descriptive(exif: Image.Exif) -> Image.Exif:
-    kept = Image.Exif()
+def _copy_descriptive(exif: Image.Exif, kept: Image.Exif) -> None:
     for tag in _DESCRIPTIVE_TAGS:
         if tag in exif:
             kept[tag] = exif[tag]
@@ -694,7 +705,6 @@ def _descriptive(exif: Image.Exif) -> Image.Exif:
         part = dict(exif.get_ifd(tag))
         if part:
             kept[tag] = part
-    return kept
 
 
 # ---------------------------------------------------------------------------------------------
@@ -822,13 +832,19 @@ class _Stream:
 
     def write(self, data: bytes) -> int:
         rest = memoryview(data)
-        while rest:
-            rest = rest[self._file.write(rest) :]
+        while rest:  # a pipe may take less than all
+            taken = self._file.write(rest)
+            rest = rest[len(rest) if taken is None else taken :]
         self._written += len(data)
         return len(data)
 
     def tell(self) -> int:
         return self._written
+
+    def seek(self, position: int) -> int:
+        if position != self._written:
+            raise OutputError("this format cannot be written from front to back")
+        return position
 
     def flush(self) -> None:
         self._file.flush()
@@ -843,7 +859,7 @@ def _save_options(image: Image.Image, metadata: Metadata, format: str) -> dict[s
         # Uncompressed, as GDAL writes it by default: over 1000 MPix/s, against 14 MPix/s for LZW
         # and 5 MPix/s for deflate (with differences: 0.68 and 0.61 of the size).
         options["compression"] = "raw"
-        options["big_tiff"] = image.width * image.height * len(image.getbands()) > _MAX_TIFF_BYTES
+        options["big_tiff"] = _is_big(image)
         options["exif"] = _tiff_tags(image, metadata)
         return options
     if metadata.exif:
@@ -864,14 +880,29 @@ def _save_options(image: Image.Image, metadata: Metadata, format: str) -> dict[s
     return options
 
 
+def _is_big(image: Image.Image) -> bool:
+    return image.width * image.height * len(image.getbands()) > _MAX_TIFF_BYTES
+
+
+class _TiffTags(Image.Exif):
+    """Tags for Pillow's TIFF writer, with the types of those that it would choose too small."""
+
+    tagtype: ClassVar[dict[int, int]] = {_STRIP_OFFSETS: 16}  # 64-bit integers
+
+
 def _tiff_tags(image: Image.Image, metadata: Metadata) -> Image.Exif:
     """The tags of a new TIFF beside those that Pillow sets."""
-    tags = Image.Exif()
+    tags = _TiffTags()
     if metadata.exif:
-        with suppress(Exception):  # damaged EXIF is no reason to lose the pixels
+        try:
             exif = Image.Exif()
             exif.load(_EXIF_PREFIX + metadata.exif)
-            tags = _descriptive(exif)
+            _copy_descriptive(exif, tags)
+            tags.tobytes()
+        except Exception:  # damaged EXIF is no reason to lose the pixels
+            tags = _TiffTags()
+    if _is_big(image):
+        tags[_STRIP_OFFSETS] = 0  # replaced by Pillow, in this type
     tags[_ROWS_PER_STRIP] = max(1, 2**20 // (image.width * len(image.getbands())))
     if metadata.xmp:
         tags[_XMP] = metadata.xmp
