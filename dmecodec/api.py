@@ -15,8 +15,8 @@ from .container import MAX_TILE, TILE_UNIT, Header, Kind, Reader
 from .decoder import BANDS, Decoder
 from .device import pick_device
 from .encoder import Encoder
-from .errors import FormatError, ImageError, ModelError, OptionError
-from .images import Metadata, Sink, Source, check_output, open_source, output_format
+from .errors import FormatError, ModelError, OptionError
+from .images import Metadata, Sink, check_output, open_source, output_format
 from .network.config import MAX_QUALITY, QUALITY_STEPS
 from .target import search_bpp, search_psnr
 from .tiling import window_box
@@ -61,7 +61,7 @@ def encode(
     steps = quality_steps(quality)
     _check_tile(tile)
     place = pick_device(device)
-    source = image if _is_source(image) else open_source(image)
+    source = open_source(image)
     loaded = weights.load(registry.find(model), place)
     encoder = Encoder(source, loaded, tile, keep=bpp is not None or psnr is not None)
     if bpp is not None:
@@ -69,10 +69,6 @@ def encode(
     if psnr is not None:
         return search_psnr(encoder, psnr)
     return encoder.encode(steps)
-
-
-def _is_source(image: object) -> bool:
-    return hasattr(image, "read") and hasattr(image, "metadata") and hasattr(image, "mode")
 
 
 def quality_steps(quality: float) -> int:
@@ -164,6 +160,11 @@ class File:
     def header(self) -> Header:
         """Size, mode, quality, tiles."""
         return self._reader.header
+
+    @property
+    def size(self) -> int:
+        """Bytes of the whole file."""
+        return self._reader.size
 
     @property
     def metadata(self) -> Metadata:
@@ -277,4 +278,4 @@ def open(  # noqa: A001
     return File(path, device=device, model=model)
 
 
-__all__ = ["File", "ImageError", "Source", "decode", "encode", "latents", "open"]
+__all__ = ["File", "decode", "encode", "latents", "open"]

@@ -8,6 +8,7 @@ import os
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from .errors import ModelError
 
@@ -146,6 +147,30 @@ def find_id(model_id: bytes) -> Entry:
         f"made with model {model_id.hex()}, which is not here; add its folder to DMECODEC_MODELS "
         "or name it with --model"
     )
+
+
+def survey() -> list[dict[str, Any]]:
+    """Every model that can be found, its file compared with its manifest, as plain values."""
+    found = []
+    for entry in entries():
+        try:
+            check(entry)
+            intact = True
+        except ModelError:
+            intact = False
+        found.append(
+            {
+                "name": entry.name,
+                "id": entry.id.hex(),
+                "sha256": entry.sha256,
+                "path": str(entry.path),
+                "parameters": entry.parameters,
+                "qualities": list(entry.qualities),
+                "default": entry.default,
+                "intact": intact,
+            }
+        )
+    return found
 
 
 def check(entry: Entry) -> None:

@@ -1,0 +1,5 @@
+"""`python -m dmecodec`."""
+
+from .cli import main
+
+main()

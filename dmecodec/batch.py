@@ -1,0 +1,267 @@
+"""Many files in one call: which output each input gets, and what became of it."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from .errors import DmecodecError, FormatError, ImageError, OptionError, OutputError
+from .files import replace_file
+
+STREAM = "-"
+"""Stands for standard input or output."""
+IMAGE_SUFFIXES = {".png", ".tif", ".tiff", ".jpg", ".jpeg", ".webp", ".bmp", ".ppm", ".pgm", ".jp2"}
+DMEN_SUFFIXES = {".dmen"}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One input and where its output goes; either may be "-"."""
+
+    source: str
+    target: str
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of a job.
+
+    Attributes:
+        job: the job.
+        error: why it failed, or None.
+        width, height: of the image, in pixels.
+        bytes_out: size of the output.
+        raw: bytes of the pixels without any compression.
+        seconds: wall-clock time of the whole job.
+        quality: of the file that was written or read.
+    """
+
+    job: Job
+    error: DmecodecError | None = None
+    width: int = 0
+    height: int = 0
+    bytes_out: int = 0
+    raw: int = 0
+    seconds: float = 0.0
+    quality: float = 0.0
+
+    @property
+    def bpp(self) -> float:
+        """Bits per pixel of the written file."""
+        return 8 * self.bytes_out / max(1, self.width * self.height)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        if self.error is not None:
+            return {"input": self.job.source, "output": self.job.target, "error": str(self.error)}
+        return {
+            "input": self.job.source,
+            "output": self.job.target,
+            "width": self.width,
+            "height": self.height,
+            "quality": self.quality,
+            "bytes": self.bytes_out,
+            "bpp": self.bpp,
+            "ratio": self.raw / max(1, self.bytes_out),
+            "seconds": self.seconds,
+        }
+
+
+# ---- planning ---------------------------------------------------------------------------------------------------
+
+
+def plan(
+    inputs: Sequence[str], output: str | None, suffixes: set[str], new_suffix: str
+) -> list[Job]:
+    """Pairs each input file with its output.
+
+    One input file may name its output file. Several, or a folder, go to a folder, which keeps the
+    tree below each input folder. Without `output` each stands beside its input.
+
+    Raises:
+        OptionError: where two inputs would have the same output, or a file is named for several.
+        ImageError: where an input folder holds no fitting file.
+    """
+    single = len(inputs) == 1 and not Path(inputs[0]).is_dir()
+    if single and (output is not None or inputs[0] == STREAM) and not _means_folder(output):
+        return [Job(inputs[0], output or STREAM)]
+    if STREAM in inputs or (output == STREAM):
+        raise OptionError("'-' stands for one input and one output; it does not go with several")
+    if output is not None and Path(output).exists() and not Path(output).is_dir():
+        raise OptionError(f"{output} is a file; several inputs need a folder")
+    jobs = []
+    for name in inputs:
+        for file, relative in _files(Path(name), suffixes):
+            place = file if output is None else Path(output) / relative
+            jobs.append(Job(str(file), str(place.with_suffix(new_suffix))))
+    _refuse_collisions(jobs)
+    return jobs
+
+
+def _means_folder(output: str | None) -> bool:
+    if output is None or output == STREAM:
+        return False
+    return output.endswith(("/", os.sep)) or Path(output).is_dir()
+
+
+def _files(path: Path, suffixes: set[str]) -> list[tuple[Path, Path]]:
+    """Files of an input, each with its path below it."""
+    if not path.is_dir():
+        return [(path, Path(path.name))]
+    found = sorted(p for p in path.rglob("*") if p.suffix.lower() in suffixes and p.is_file())
+    if not found:
+        raise ImageError(f"{path}: no file here ends in {', '.join(sorted(suffixes))}")
+    return [(p, p.relative_to(path)) for p in found]
+
+
+def _refuse_collisions(jobs: Iterable[Job]) -> None:
+    taken: dict[str, str] = {}
+    for job in jobs:
+        other = taken.setdefault(job.target, job.source)
+        if other != job.source:
+            raise OptionError(f"{other} and {job.source} would both become {job.target}")
+
+
+# ---- doing --------------------------------------------------------------------------------------------------------
+
+
+def run(jobs: Sequence[Job], work: Callable[[Job], Result]) -> Iterator[Result]:
+    """Does each job; one that fails does not stop the others."""
+    for job in jobs:
+        began = time.perf_counter()
+        try:
+            yield work(job)
+        except DmecodecError as error:
+            yield Result(job, error=error, seconds=time.perf_counter() - began)
+
+
+@contextmanager
+def _output(target: str, overwrite: bool) -> Iterator[BinaryIO]:
+    """A file that appears when it is complete, or standard output."""
+    if target != STREAM:
+        with replace_file(target, overwrite=overwrite) as file:
+            yield file
+        return
+    buffer = io.BytesIO()  # nothing half-written there, either
+    yield buffer
+    try:
+        sys.stdout.buffer.write(buffer.getbuffer())
+        sys.stdout.buffer.flush()
+    except OSError as error:
+        raise OutputError(f"cannot write to standard output: {error.strerror}") from error
+
+
+def _make_folder(target: str) -> None:
+    if target != STREAM:
+        try:
+            Path(target).parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"{Path(target).parent}: cannot be made ({error.strerror})") from error
+
+
+def _named(source: str, error: DmecodecError) -> DmecodecError:
+    """The same error, its message beginning with the file that it is about."""
+    name = "standard input" if source == STREAM else source
+    return error if name in str(error) else type(error)(f"{name}: {error}")
+
+
+def encode_job(job: Job, *, overwrite: bool, **options: Any) -> Result:
+    """Encodes one file; `options` are those of :func:`dmecodec.encode`.
+
+    Raises:
+        DmecodecError: whatever is wrong, the input's name in its message.
+    """
+    from . import api
+    from .container import Reader
+
+    began = time.perf_counter()
+    _make_folder(job.target)
+    with _output(job.target, overwrite) as file:
+        try:
+            data = api.encode(_source(job.source), **options)
+        except DmecodecError as error:
+            raise _named(job.source, error) from error
+        file.write(data)
+    header = Reader(data).header
+    return Result(
+        job,
+        width=header.width,
+        height=header.height,
+        bytes_out=len(data),
+        raw=header.width * header.height * len(header.mode),
+        seconds=time.perf_counter() - began,
+        quality=header.quality / 32,
+    )
+
+
+def decode_job(
+    job: Job,
+    *,
+    overwrite: bool,
+    window: tuple[int, int, int, int] | None = None,
+    device: str = "auto",
+    model: str | None = None,
+) -> Result:
+    """Decodes one file to an image file, by its suffix; standard output gets PNG.
+
+    Raises:
+        DmecodecError: whatever is wrong, the input's name in its message.
+    """
+    from . import api
+    from .images import output_format
+
+    began = time.perf_counter()
+    format = "PNG" if job.target == STREAM else output_format(job.target)
+    _make_folder(job.target)
+    with _output(job.target, overwrite) as out:
+        try:
+            with api.File(_source(job.source), device=device, model=model) as file:
+                file.save(out, format=format, window=window)
+                header = file.header
+        except DmecodecError as error:
+            raise _named(job.source, error) from error
+        written = out.tell()
+    width, height = window[2:] if window else (header.width, header.height)
+    return Result(
+        job,
+        width=width,
+        height=height,
+        bytes_out=written,
+        raw=width * height * len(header.mode),
+        seconds=time.perf_counter() - began,
+        quality=header.quality / 32,
+    )
+
+
+def _source(name: str) -> BinaryIO | str:
+    return io.BytesIO(sys.stdin.buffer.read()) if name == STREAM else name
+
+
+def verify_file(name: str, *, deep: bool, device: str = "auto", model: str | None = None) -> None:
+    """Checks one file; see :meth:`dmecodec.File.verify`.
+
+    Raises:
+        DmecodecError: whatever is wrong, the file's name in its message.
+    """
+    try:
+        if deep:
+            from . import api
+
+            with api.File(_source(name), device=device, model=model) as file:
+                file.verify(deep=True)
+            return
+        from .container import Reader
+
+        with open(name, "rb") if name != STREAM else sys.stdin.buffer as stream:
+            Reader(io.BytesIO(stream.read()) if name == STREAM else stream).verify()
+    except OSError as error:
+        raise FormatError(f"{name}: cannot be read ({error.strerror})") from error
+    except DmecodecError as error:
+        raise _named(name, error) from error

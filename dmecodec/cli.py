@@ -1,0 +1,329 @@
+"""The command line: parses, calls the library, prints. torch is imported by the commands that need it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from . import __version__
+from .errors import DmecodecError
+
+if TYPE_CHECKING:
+    from .batch import Job, Result
+
+_INTERRUPTED = 130
+
+
+def _fail(message: str, status: int = 1) -> NoReturn:
+    click.echo(f"dmecodec: {message}", err=True)
+    sys.exit(status)
+
+
+class _Commands(click.Group):
+    """A group whose errors are one line on stderr, without usage text or traceback."""
+
+    def main(self, *args: Any, standalone_mode: bool = True, **kwargs: Any) -> Any:
+        """As click's, with our own way of failing."""
+        try:
+            status = super().main(*args, standalone_mode=False, **kwargs)
+        except click.exceptions.NoArgsIsHelpError as error:
+            click.echo(error.format_message())
+            sys.exit(2)
+        except click.UsageError as error:
+            where = error.ctx.command_path if error.ctx else "dmecodec"
+            _fail(f"{error.format_message()} (see {where} --help)", 2)
+        except click.ClickException as error:
+            _fail(error.format_message())
+        except DmecodecError as error:
+            _fail(str(error))
+        except (KeyboardInterrupt, click.Abort):
+            _fail("interrupted", _INTERRUPTED)
+        except MemoryError:
+            _fail("not enough memory; a smaller --tile or --window may help")
+        sys.exit(status if isinstance(status, int) else 0)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="dmecodec")
+def main() -> None:
+    """A learned image codec for aerial and satellite imagery."""
+
+
+# ---- options that several commands share -------------------------------------------------------------------------
+
+_model = click.option("--model", metavar="NAME|PATH", help="Model to use.  [default: the manifest's]")
+_device = click.option(
+    "--device", default="auto", show_default=True, metavar="auto|cpu|cuda|cuda:N|mps",
+    help="Where the transforms run; the exact part gives the same on each.",
+)  # fmt: skip
+_overwrite = click.option("--overwrite", is_flag=True, help="Replace files that exist.")
+_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+class _Window(click.ParamType):
+    name = "window"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int, int, int, int]:
+        """Four integers."""
+        parts = value.split(",") if isinstance(value, str) else list(value)
+        try:
+            col, row, width, height = (int(part) for part in parts)
+        except ValueError:
+            self.fail(f"{value!r} is not COL,ROW,WIDTH,HEIGHT", param, ctx)
+        return col, row, width, height
+
+
+# ---- encode and decode -----------------------------------------------------------------------------------------------
+
+
+@main.command()
+@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+@click.option("-q", "--quality", type=float, default=4.0, show_default=True,
+              help="0 (smallest) to 7 (best), in steps of 1/32.")  # fmt: skip
+@click.option("--bpp", type=float, help="Bits per pixel to aim at, instead of a quality.")
+@click.option("--psnr", type=float, help="PSNR in dB to aim at, instead of a quality.")
+@click.option("-o", "--output", metavar="OUT", help="File, folder, or - for standard output.")
+@click.option("--tile", type=int, default=1024, show_default=True,
+              help="Side of a tile in pixels, a multiple of 64.")  # fmt: skip
+@_model
+@_device
+@_overwrite
+@click.option("--quiet", is_flag=True, help="Print errors only.")
+@_json
+def encode(
+    inputs: tuple[str, ...],
+    quality: float,
+    bpp: float | None,
+    psnr: float | None,
+    output: str | None,
+    tile: int,
+    model: str | None,
+    device: str,
+    overwrite: bool,
+    quiet: bool,
+    as_json: bool,
+) -> int:
+    """Compress images to .dmen files. A folder stands for the images in it."""
+    from . import batch
+
+    jobs = batch.plan(inputs, output, batch.IMAGE_SUFFIXES, ".dmen")
+    options = {
+        "quality": quality, "bpp": bpp, "psnr": psnr, "tile": tile, "model": model, "device": device
+    }  # fmt: skip
+
+    def work(job: Job) -> Result:
+        return batch.encode_job(job, overwrite=overwrite, **options)
+
+    return _run(jobs, work, quiet=quiet, as_json=as_json)
+
+
+@main.command()
+@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+@click.option("-o", "--output", metavar="OUT",
+              help="File (.png, .tif, .jpg, .webp), folder, or - for PNG on standard output.")  # fmt: skip
+@click.option("--window", type=_Window(), metavar="COL,ROW,WIDTH,HEIGHT",
+              help="Decode this part only, in pixels.")  # fmt: skip
+@_model
+@_device
+@_overwrite
+@click.option("--quiet", is_flag=True, help="Print errors only.")
+@_json
+def decode(
+    inputs: tuple[str, ...],
+    output: str | None,
+    window: tuple[int, int, int, int] | None,
+    model: str | None,
+    device: str,
+    overwrite: bool,
+    quiet: bool,
+    as_json: bool,
+) -> int:
+    """Decompress .dmen files to images."""
+    from . import batch
+
+    jobs = batch.plan(inputs, output, batch.DMEN_SUFFIXES, ".png")
+
+    def work(job: Job) -> Result:
+        return batch.decode_job(
+            job, overwrite=overwrite, window=window, device=device, model=model
+        )
+
+    return _run(jobs, work, quiet=quiet, as_json=as_json)
+
+
+def _run(
+    jobs: Sequence[Job], work: Callable[[Job], Result], *, quiet: bool, as_json: bool
+) -> int:
+    """Runs jobs under a progress bar, tells of failures as they come, sums up at the end."""
+    from . import batch
+    from .report import summary_line, summary_table, tracked
+
+    results = []
+    for result in tracked(batch.run(jobs, work), len(jobs), show=len(jobs) > 1 and not quiet):
+        results.append(result)
+        if result.error is not None:
+            click.echo(f"dmecodec: {result.error}", err=True)
+    to_stdout = any(job.target == batch.STREAM for job in jobs)
+    if as_json:
+        rows = [result.as_dict() for result in results]
+        content = rows[0] if len(rows) == 1 else rows
+        click.echo(json.dumps(content, indent=2), err=to_stdout)
+    elif not quiet and len(jobs) > 1:
+        summary_table(results)
+    elif not quiet and results[0].error is None:
+        click.echo(summary_line(results[0]), err=to_stdout)
+    return 1 if any(result.error is not None for result in results) else 0
+
+
+# ---- looking at files ---------------------------------------------------------------------------------------------
+
+
+@main.command()
+@click.argument("file")
+@_json
+def info(file: str, as_json: bool) -> None:
+    """Show what a .dmen file says of itself; needs no model."""
+    from .info import describe
+
+    facts = describe(file)
+    if as_json:
+        click.echo(json.dumps(facts, indent=2))
+        return
+    from .report import info_lines
+
+    click.echo(info_lines(file, facts))
+
+
+@main.command()
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.option("--deep", is_flag=True, help="Decode everything as well.")
+@_model
+@_device
+@click.option("--quiet", is_flag=True, help="Print errors only.")
+def verify(
+    files: tuple[str, ...], deep: bool, model: str | None, device: str, quiet: bool
+) -> int:
+    """Check every checksum of .dmen files."""
+    from .batch import verify_file
+
+    status = 0
+    for name in files:
+        try:
+            verify_file(name, deep=deep, device=device, model=model)
+        except DmecodecError as error:
+            click.echo(f"dmecodec: {error}", err=True)
+            status = 1
+        else:
+            if not quiet:
+                click.echo(f"{name}: ok")
+    return status
+
+
+@main.command()
+@click.option("--complexity", is_flag=True, help="Count parameters and operations of the network.")
+@_json
+def models(complexity: bool, as_json: bool) -> int:
+    """List the models that are here and check their files."""
+    if complexity:
+        from .complexity import count
+        from .report import complexity_table
+
+        parts = count()
+        if as_json:
+            click.echo(json.dumps([part.as_dict() for part in parts], indent=2))
+        else:
+            complexity_table(parts)
+        return 0
+    from .registry import survey
+    from .report import models_table
+
+    found = survey()
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+    else:
+        models_table(found)
+    return 0 if all(model["intact"] for model in found) else 1
+
+
+# ---- measuring and training -------------------------------------------------------------------------------------
+
+
+@main.command()
+@click.argument("folder")
+@click.option("-q", "--quality", "qualities", type=float, multiple=True,
+              help="Quality to measure; may be repeated.  [default: 0 to 7]")  # fmt: skip
+@click.option("--codecs", default="jpeg,jpeg2000,webp,avif", show_default=True,
+              help="Codecs to compare with.")  # fmt: skip
+@click.option("--out", metavar="REPORT/", help="Folder for CSV, JSON and plots.")
+@_model
+@_device
+@click.option("--quiet", is_flag=True, help="Show no progress.")
+def bench(
+    folder: str,
+    qualities: tuple[float, ...],
+    codecs: str,
+    out: str | None,
+    model: str | None,
+    device: str,
+    quiet: bool,
+) -> None:
+    """Measure rate, distortion and speed on a folder of images, against other codecs."""
+    from .bench import run
+    from .report import progress_callback, show
+
+    names = [name.strip() for name in codecs.split(",") if name.strip()]
+    chosen = {"qualities": qualities} if qualities else {}
+    with progress_callback(show=not quiet) as progress:
+        report = run(
+            folder, codecs=names, model=model, device=device, progress=progress, **chosen
+        )
+    show(report.tables())
+    if out is not None:
+        for path in report.write(out):
+            click.echo(f"wrote {path}")
+
+
+@main.command()
+@click.argument("data", nargs=-1, metavar="DATA...")
+@click.option("--out", required=True, metavar="RUN/", help="Folder of the run.")
+@click.option("--time-budget", type=float, default=120.0, show_default=True, metavar="MINUTES",
+              help="Training time, both stages together.")  # fmt: skip
+@click.option("--stage-1", "first", type=click.FloatRange(0, 1), default=0.5, show_default=True,
+              help="Share of the time for stage 1, the shortcut and the entropy model.")  # fmt: skip
+@click.option("--resume", is_flag=True, help="Go on with the run in the folder.")
+@click.option("--init", metavar="NAME|PATH", help="Start from a frozen model.")
+@click.option("--val", metavar="FOLDER", help="Images for the table at the end.")
+@click.option("--batch", type=int, default=8, show_default=True, help="Images a step.")
+@click.option("--side", type=int, default=256, show_default=True, help="Side of a crop.")
+@click.option("--rate", type=float, default=1e-3, show_default=True, help="Learning rate.")
+@click.option("--psi", type=float, default=0.0185, show_default=True, help="Weight of Loss_MDSE.")
+@click.option("--max-steps", type=int, help="Stop each stage after so many steps.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@_device
+def train(data: tuple[str, ...], out: str, **options: Any) -> None:
+    """Train on folders of images or tar shards."""
+    from .report import show, training_progress
+    from .train.session import train as run
+
+    with training_progress() as report:
+        table = run(data, out, report=report, **options)
+    show([table])
+
+
+@main.command()
+@click.argument("run", metavar="RUN/")
+@click.option("--out", required=True, metavar="MODEL.safetensors", help="Model file to write.")
+@click.option("--data", multiple=True, metavar="DATA",
+              help="Images to calibrate with.  [default: the run's own]")  # fmt: skip
+@click.option("--val", metavar="FOLDER", help="Images to measure the cost of freezing on.")
+@_overwrite
+def freeze(run: str, out: str, data: tuple[str, ...], val: str | None, overwrite: bool) -> None:
+    """Turn a training run into a model file."""
+    from .train.session import freeze_run
+
+    for line in freeze_run(run, out, data=data, val=val, overwrite=overwrite):
+        click.echo(line)
