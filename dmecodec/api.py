@@ -78,7 +78,9 @@ def quality_steps(quality: float) -> int:
         OptionError: outside 0..7, or not a number.
     """
     if not 0 <= quality <= MAX_QUALITY / QUALITY_STEPS:  # false for NaN, too
-        raise OptionError(f"quality {quality:g}: must be between 0 and {MAX_QUALITY // QUALITY_STEPS}")
+        raise OptionError(
+            f"quality {quality:g}: must be between 0 and {MAX_QUALITY // QUALITY_STEPS}"
+        )
     return round(quality * QUALITY_STEPS)
 
 
@@ -271,9 +273,7 @@ def _open_binary(path: str | os.PathLike[str]) -> BinaryIO:
         raise FormatError(f"{path}: cannot be read ({error.strerror})") from error
 
 
-def open(  # noqa: A001
-    path: str | os.PathLike[str], *, device: str = "auto", model: ModelName = None
-) -> File:
+def open(path: str | os.PathLike[str], *, device: str = "auto", model: ModelName = None) -> File:
     """Opens a `.dmen` file: `.header`, `.metadata`, `.read(window=...)`, `.save(...)`."""
     return File(path, device=device, model=model)
 

@@ -163,7 +163,9 @@ def _make_folder(target: str) -> None:
         try:
             Path(target).parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise OutputError(f"{Path(target).parent}: cannot be made ({error.strerror})") from error
+            raise OutputError(
+                f"{Path(target).parent}: cannot be made ({error.strerror})"
+            ) from error
 
 
 def _named(source: str, error: DmecodecError) -> DmecodecError:
@@ -259,7 +261,7 @@ def verify_file(name: str, *, deep: bool, device: str = "auto", model: str | Non
             return
         from .container import Reader
 
-        with open(name, "rb") if name != STREAM else sys.stdin.buffer as stream:
+        with Path(name).open("rb") if name != STREAM else sys.stdin.buffer as stream:
             Reader(io.BytesIO(stream.read()) if name == STREAM else stream).verify()
     except OSError as error:
         raise FormatError(f"{name}: cannot be read ({error.strerror})") from error

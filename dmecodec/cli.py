@@ -26,10 +26,10 @@ def _fail(message: str, status: int = 1) -> NoReturn:
 class _Commands(click.Group):
     """A group whose errors are one line on stderr, without usage text or traceback."""
 
-    def main(self, *args: Any, standalone_mode: bool = True, **kwargs: Any) -> Any:
+    def main(self, *args: Any, standalone_mode: bool = True, **kwargs: Any) -> Any:  # type: ignore[override]
         """As click's, with our own way of failing."""
         try:
-            status = super().main(*args, standalone_mode=False, **kwargs)
+            status: Any = super().main(*args, standalone_mode=False, **kwargs)  # type: ignore[call-overload]
         except click.exceptions.NoArgsIsHelpError as error:
             click.echo(error.format_message())
             sys.exit(2)
@@ -55,7 +55,9 @@ def main() -> None:
 
 # ---- options that several commands share -------------------------------------------------------------------------
 
-_model = click.option("--model", metavar="NAME|PATH", help="Model to use.  [default: the manifest's]")
+_model = click.option(
+    "--model", metavar="NAME|PATH", help="Model to use.  [default: the manifest's]"
+)
 _device = click.option(
     "--device", default="auto", show_default=True, metavar="auto|cpu|cuda|cuda:N|mps",
     help="Where the transforms run; the exact part gives the same on each.",
@@ -148,16 +150,12 @@ def decode(
     jobs = batch.plan(inputs, output, batch.DMEN_SUFFIXES, ".png")
 
     def work(job: Job) -> Result:
-        return batch.decode_job(
-            job, overwrite=overwrite, window=window, device=device, model=model
-        )
+        return batch.decode_job(job, overwrite=overwrite, window=window, device=device, model=model)
 
     return _run(jobs, work, quiet=quiet, as_json=as_json)
 
 
-def _run(
-    jobs: Sequence[Job], work: Callable[[Job], Result], *, quiet: bool, as_json: bool
-) -> int:
+def _run(jobs: Sequence[Job], work: Callable[[Job], Result], *, quiet: bool, as_json: bool) -> int:
     """Runs jobs under a progress bar, tells of failures as they come, sums up at the end."""
     from . import batch
     from .report import summary_line, summary_table, tracked
@@ -204,9 +202,7 @@ def info(file: str, as_json: bool) -> None:
 @_model
 @_device
 @click.option("--quiet", is_flag=True, help="Print errors only.")
-def verify(
-    files: tuple[str, ...], deep: bool, model: str | None, device: str, quiet: bool
-) -> int:
+def verify(files: tuple[str, ...], deep: bool, model: str | None, device: str, quiet: bool) -> int:
     """Check every checksum of .dmen files."""
     from .batch import verify_file
 
@@ -278,9 +274,7 @@ def bench(
     names = [name.strip() for name in codecs.split(",") if name.strip()]
     chosen = {"qualities": qualities} if qualities else {}
     with progress_callback(show=not quiet) as progress:
-        report = run(
-            folder, codecs=names, model=model, device=device, progress=progress, **chosen
-        )
+        report = run(folder, codecs=names, model=model, device=device, progress=progress, **chosen)
     show(report.tables())
     if out is not None:
         for path in report.write(out):

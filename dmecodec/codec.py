@@ -40,9 +40,9 @@ def hyper_side(latents: int) -> int:
     return -(-latents // HYPER_STRIDE)
 
 
-def round_latents(residual: Tensor) -> Tensor:
+def round_latents(residual: Tensor, dead_zone: float = DEAD_ZONE) -> Tensor:
     """y - mean to the integer that is coded."""
-    magnitude = torch.floor(residual.abs() + (0.5 - DEAD_ZONE))
+    magnitude = torch.floor(residual.abs() + (0.5 - dead_zone))
     return (residual.sign() * magnitude).clamp(1 - VALUE_LIMIT, VALUE_LIMIT - 1)
 
 
@@ -62,6 +62,7 @@ class _Passes:
         z = z.to(model.exact_device, model.exact_dtype)
         self.features = self.parameters.decoder(z, quality)[:, :, :height, :width]
         self.decoded: list[Tensor] = []
+        self._exact: list[Tensor] = []
 
     def __len__(self) -> int:
         return len(self.parameters.slices)
@@ -74,12 +75,14 @@ class _Passes:
         return mean, index.to("cpu", torch.uint8).numpy().ravel()
 
     def take(self, mean: Tensor, k: Tensor) -> None:
-        """Adds the slice whose coded integers are `k`."""
-        self.decoded.append(mean + MEAN_UNIT * k.to(mean))
+        """Adds the slice whose coded integers are `k`; in int32, for float32 would round from 2^24 on."""
+        y = mean.to(torch.int32) + MEAN_UNIT * k.to(mean.device, torch.int32)
+        self._exact.append(y)
+        self.decoded.append(y.to(mean.dtype))
 
     def latents(self) -> np.ndarray:
         """All slices: int32 (M, h, w)."""
-        return torch.cat(self.decoded, 1)[0].to("cpu", torch.int32).numpy()
+        return torch.cat(self._exact, 1)[0].cpu().numpy()
 
 
 Coded = tuple[np.ndarray, np.ndarray]
@@ -87,7 +90,7 @@ Coded = tuple[np.ndarray, np.ndarray]
 
 
 def encode_symbols(
-    model: Model, y: Tensor, quality: int
+    model: Model, y: Tensor, quality: int, *, dead_zone: float = DEAD_ZONE
 ) -> tuple[np.ndarray, list[Coded], np.ndarray]:
     """What is coded of one tile.
 
@@ -95,6 +98,7 @@ def encode_symbols(
         model: a loaded model.
         y: (1, M, h, w) float32, the gain of `quality` applied.
         quality: in 1/32 steps.
+        dead_zone: of the rounding.
 
     Returns:
         z-hat, int32 (N, h / 4, w / 4); the passes of y; and y-hat as a decoder will have it,
@@ -102,12 +106,12 @@ def encode_symbols(
     """
     height, width = y.shape[2:]
     coded = []
-    with torch.autocast(model.device.type, enabled=False):
+    with torch.autocast(model.exact_device.type, enabled=False):
         z = hyper_latents(model, y)
         passes = _Passes(model, z, quality, height, width)
         for part in y.split(model.net.config.slices, 1):
             mean, index = passes.predict()
-            k = round_latents(part.to(mean) - mean / MEAN_UNIT)
+            k = round_latents(part.to(mean) - mean / MEAN_UNIT, dead_zone)
             passes.take(mean, k)
             coded.append((k.to("cpu", torch.int32).numpy().ravel(), index))
     return z[0].to("cpu", torch.int32).numpy(), coded, passes.latents()
@@ -116,7 +120,7 @@ def encode_symbols(
 def encode_tile(model: Model, y: Tensor, quality: int) -> tuple[bytes, bytes]:
     """The z stream and the y stream of one tile; arguments as for :func:`encode_symbols`."""
     z_hat, coded, _ = encode_symbols(model, y, quality)
-    z_stream = encode([(z_hat.ravel(), _channels(z_hat.shape))], model.z_tables)
+    z_stream = encode([(z_hat.ravel(), channels_of(z_hat.shape))], model.z_tables)
     return z_stream, encode(coded, model.y_tables)
 
 
@@ -131,7 +135,7 @@ def decode_tile(
     z_hat = decode_z(model.z_tables, z_stream, hyper_side(height), hyper_side(width))
     z = torch.from_numpy(z_hat)[None]
     decoder = Decoder(y_stream, model.y_tables)
-    with torch.autocast(model.device.type, enabled=False):
+    with torch.autocast(model.exact_device.type, enabled=False):
         passes = _Passes(model, z, quality, height, width)
         for _ in range(len(passes)):
             mean, index = passes.predict()
@@ -144,11 +148,11 @@ def decode_z(tables: Tables, stream: bytes, height: int, width: int) -> np.ndarr
     """z-hat of a tile: int32 (N, height, width)."""
     shape = (len(tables.low), height, width)
     decoder = Decoder(stream, tables)
-    z_hat = decoder.read(_channels(shape)).reshape(shape)
+    z_hat = decoder.read(channels_of(shape)).reshape(shape)
     decoder.finish()
     return z_hat
 
 
-def _channels(shape: tuple[int, ...]) -> np.ndarray:
+def channels_of(shape: tuple[int, ...]) -> np.ndarray:
     """The table of each symbol of z: its channel."""
     return np.repeat(np.arange(shape[0], dtype=np.uint16), shape[1] * shape[2])

@@ -1,7 +1,7 @@
 """Entropy coding: symbols bucketed by table, rANS by constriction, frequencies that are integers of the model.
 
-The order of everything is part of the format (docs/format.md). A stream is a sequence of passes; a pass is a sequence of
-symbols, each with the index of its table. Symbols are coded bucket by bucket, in order of table index and, within one,
+The order of everything is part of the format (docs/format.md). A stream is a sequence of passes; a pass is a sequence
+of symbols, each with the index of its table. Symbols are coded bucket by bucket, in order of table index and, within one,
 of position; then follow the values of escaped symbols in order of position.
 """
 
@@ -10,14 +10,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import constriction
 import numpy as np
 
 from .errors import FormatError
 
-AnsCoder = constriction.stream.stack.AnsCoder
-Categorical, Uniform = constriction.stream.model.Categorical, constriction.stream.model.Uniform
+# constriction's modules live inside one compiled extension: they cannot be imported by name.
+AnsCoder: Any = constriction.stream.stack.AnsCoder
+Categorical: Any = constriction.stream.model.Categorical
+Uniform: Any = constriction.stream.model.Uniform
 
 PRECISION = 24
 """Frequencies of a table sum to 2^24."""
@@ -60,10 +63,10 @@ class Tables:
         return self.length - 1
 
     @cached_property
-    def _models(self) -> dict[int, Categorical]:
+    def _models(self) -> dict[int, Any]:
         return {}
 
-    def model(self, index: int) -> Categorical:
+    def model(self, index: int) -> Any:
         """constriction's model of one table.
 
         It takes floats and adds one to each scaled weight, so that f - 1 gives exactly the frequencies f.
@@ -101,7 +104,7 @@ def encode(passes: Sequence[Pass], tables: Tables) -> bytes:
     return coder.get_compressed().astype("<u4").tobytes()
 
 
-def _push(coder: AnsCoder, values: np.ndarray, indices: np.ndarray, tables: Tables) -> None:
+def _push(coder: Any, values: np.ndarray, indices: np.ndarray, tables: Tables) -> None:
     symbols, escaped = tables._symbols(values, indices)
     for position in escaped[::-1]:
         _push_escaped(coder, int(values[position]), int(indices[position]), tables)
@@ -156,7 +159,7 @@ class Decoder:
             raise FormatError("damaged: an entropy-coded stream does not end where it should")
 
 
-def _push_escaped(coder: AnsCoder, value: int, index: int, tables: Tables) -> None:
+def _push_escaped(coder: Any, value: int, index: int, tables: Tables) -> None:
     """Sign, length and bits of the distance to the table, pushed in reverse (Elias gamma)."""
     low, high = int(tables.low[index]), int(tables.low[index] + tables.escape[index]) - 1
     above = value > high
@@ -168,7 +171,7 @@ def _push_escaped(coder: AnsCoder, value: int, index: int, tables: Tables) -> No
     coder.encode_reverse(np.array([above], np.int32), _SIGN)
 
 
-def _pop_escaped(coder: AnsCoder, index: int, tables: Tables) -> int:
+def _pop_escaped(coder: Any, index: int, tables: Tables) -> int:
     low, high = int(tables.low[index]), int(tables.low[index] + tables.escape[index]) - 1
     above = coder.decode(_SIGN, 1)[0]
     length = int(coder.decode(_ESCAPE_LENGTHS, 1)[0])

@@ -1,7 +1,7 @@
 """Every error that a user can cause.
 
-The command line prints the message of a :class:`DmecodecError` as one line and exits with status 1, so each message says
-what is wrong, with which file or value, and what to do about it. Anything else that escapes is a bug of ours.
+The command line prints the message of a :class:`DmecodecError` as one line and exits with status 1, so each message
+says what is wrong, with which file or value, and what to do about it. Anything else that escapes is a bug of ours.
 """
 
 

@@ -31,7 +31,10 @@ def replace_file(path: str | os.PathLike[str], *, overwrite: bool) -> Iterator[B
         OutputError: the file exists and `overwrite` is false (checked at the start and again, free
             of races, at the end), its folder is missing or read-only, or the disk is full.
     """
-    target = Path(os.path.realpath(path))
+    try:
+        target = Path(os.path.realpath(path))
+    except (OSError, ValueError) as error:  # a null byte, a loop of links
+        raise OutputError(f"cannot write a file of this name: {error}") from None
     _check_target(target, overwrite)
     hidden = target.parent / f".dmecodec-{secrets.token_hex(8)}.part"
     try:
@@ -67,7 +70,7 @@ def _check_target(target: Path, overwrite: bool) -> None:
             return
         if not target.is_file():
             raise OutputError(f"{target} is not a regular file and cannot be replaced")
-    except (OSError, ValueError) as error:  # a name too long, a null byte, a folder without access
+    except (OSError, ValueError) as error:  # a name too long, a folder without access
         reason = getattr(error, "strerror", None) or error
         raise OutputError(f"cannot write {target}: {reason}") from None
     if not overwrite:

@@ -719,6 +719,7 @@ _SUFFIXES = {
     ".webp": "WEBP",
 }
 _MAX_TIFF_BYTES = 2**32 - 2**26  # of pixels, which leaves room for the tags
+_STRIP_BYTES = 2**20
 _MAX_OUTPUT_SIDE = {"PNG": 2**31 - 1, "TIFF": 2**31 - 1, "JPEG": 65500, "WEBP": 16383}
 
 
@@ -903,7 +904,7 @@ def _tiff_tags(image: Image.Image, metadata: Metadata) -> Image.Exif:
             tags = _TiffTags()
     if _is_big(image):
         tags[_STRIP_OFFSETS] = 0  # replaced by Pillow, in this type
-    tags[_ROWS_PER_STRIP] = max(1, 2**20 // (image.width * len(image.getbands())))
+    tags[_ROWS_PER_STRIP] = max(1, _STRIP_BYTES // (image.width * len(image.getbands())))
     if metadata.xmp:
         tags[_XMP] = metadata.xmp
     return tags

@@ -29,7 +29,9 @@ def search_bpp(encoder: Encoder, bpp: float) -> bytes:
 
     data, reached = _search(encoder, bpp, measure, math.log)
     if not 0.98 <= reached / bpp <= 1.02 and _at_the_end(encoder, data):
-        raise OptionError(f"{bpp:g} bpp is out of range for this image; the nearest is {reached:.4f} bpp")
+        raise OptionError(
+            f"{bpp:g} bpp is out of range for this image; the nearest is {reached:.4f} bpp"
+        )
     return data
 
 
@@ -45,7 +47,9 @@ def search_psnr(encoder: Encoder, psnr: float) -> bytes:
 
     data, reached = _search(encoder, psnr, measure, float)
     if abs(reached - psnr) > 0.1 and _at_the_end(encoder, data):
-        raise OptionError(f"{psnr:g} dB is out of range for this image; the nearest is {reached:.2f} dB")
+        raise OptionError(
+            f"{psnr:g} dB is out of range for this image; the nearest is {reached:.2f} dB"
+        )
     return data
 
 

@@ -50,9 +50,7 @@ class Box:
 
     def scaled_up(self, stride: int) -> Box:
         """The inverse: cells to pixels."""
-        return Box(
-            self.col * stride, self.row * stride, self.width * stride, self.height * stride
-        )
+        return Box(self.col * stride, self.row * stride, self.width * stride, self.height * stride)
 
     def blocks(self, side: int = BLOCK) -> Iterator[Box]:
         """Row by row, the parts of it in each cell of a grid of `side` that begins at 0, 0."""

@@ -18,6 +18,7 @@ from .knownanswer import known_answer
 from .network.config import Config
 from .network.dmenet import DMENet
 from .network.exact import ExactConv
+from .network.parameters import INDEX_COUNT
 
 FORMAT, VERSION = "dmecodec-model", "1"
 TABLE_FIELDS = ("low", "length", "frequency")
@@ -105,12 +106,14 @@ def load_file(path: Path, device: torch.device) -> Model:
     try:
         net = build(tensors, metadata)
         y_tables, z_tables = read_tables(tensors, "y"), read_tables(tensors, "z")
-    except (KeyError, ValueError, TypeError, RuntimeError) as error:
+        if (len(y_tables.low), len(z_tables.low)) != (INDEX_COUNT, net.config.hyper):
+            raise ValueError("tables missing")
+    except (LookupError, ValueError, TypeError, RuntimeError) as error:
         raise ModelError(f"{path}: damaged model file ({error})") from error
     on_cuda = device.type == "cuda"
     exact_device = device if on_cuda else torch.device("cpu")
     exact_dtype = torch.float64 if on_cuda else torch.float32
-    net = net.to(device, memory_format=torch.channels_last)
+    net = net.to(memory_format=torch.channels_last).to(device)
     net.parameters_of_y.to(exact_device)
     for layer in exact_layers(net).values():
         layer.weight.data = layer.weight.data.to(exact_dtype)

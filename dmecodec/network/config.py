@@ -10,6 +10,8 @@ LAMBDAS = (0.0025, 0.007, 0.013, 0.033, 0.072, 0.211, 0.508, 0.660)
 QUALITY_STEPS = 32
 """A quality is coded as an integer count of 1/32."""
 MAX_QUALITY = (len(LAMBDAS) - 1) * QUALITY_STEPS
+MAX_WIDTH = 1024
+"""No network is wider, so that a damaged model file cannot ask for all of the memory."""
 STRIDE = 16
 """Pixels of one latent along each axis."""
 HYPER_STRIDE = 4
@@ -41,6 +43,14 @@ class Config:
     attention: int = 48
     magnitude: bool = True
     shortcut: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuses what is no network (ValueError)."""
+        widths = [self.channels, self.hyper, self.latents, self.strip, self.attention, *self.slices]
+        if not all(1 <= width <= MAX_WIDTH for width in widths) or not self.strip % 2:
+            raise ValueError("a width of the network is out of range")
+        if len(self.hidden) != len(self.slices) or not all(0 <= w <= MAX_WIDTH for w in self.hidden):
+            raise ValueError("each slice needs the width of its parameter network")
 
     @property
     def latents(self) -> int:

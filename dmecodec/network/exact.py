@@ -1,7 +1,7 @@
 """Layers of the exact path: float while training, integers once frozen, one definition for both.
 
-Whatever selects the frequency table of a symbol must agree bit for bit between encoder and decoder. So the path from z-hat
-to scale indices and means runs, once frozen, on integers held in float tensors:
+Whatever selects the frequency table of a symbol must agree bit for bit between encoder and decoder. So the path from
+z-hat to scale indices and means runs, once frozen, on integers held in float tensors:
 
     out = clamp(floor((sum(weight * in) + bias) / 2^shift), low, high)
 
@@ -13,7 +13,9 @@ float64, where neither TF32 nor a fast convolution algorithm can touch them.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -80,7 +82,8 @@ class ExactConv(nn.Module):
     """
 
     shift: Tensor
-    scale: Tensor
+    scale_in: Tensor
+    scale_out: Tensor
 
     def __init__(
         self,
@@ -104,7 +107,9 @@ class ExactConv(nn.Module):
 
     def extra_repr(self) -> str:
         """What print() shows."""
-        return f"{tuple(self.weight.shape)}, {self.activation}, {'frozen' if self.frozen else 'float'}"
+        return (
+            f"{tuple(self.weight.shape)}, {self.activation}, {'frozen' if self.frozen else 'float'}"
+        )
 
     def forward(self, x: Tensor, quality: Tensor | int) -> Tensor:
         """Applies the layer.
@@ -169,7 +174,7 @@ class ExactConv(nn.Module):
         bias = self.bias.detach().double() * scale
         integers, offsets, shift = _quantise(real, bias, top)
         self._set(self._by_output(integers.view(weight.shape)), offsets, shift)
-        self.register_buffer("scale", scale.float(), persistent=True)
+        self._note_scales(signal.scale.float(), scale.float())
         limits = _RANGES[self.activation]
         high = float(limits[1]) if limits else float(EXACT_LIMIT)
         return Signal(scale, torch.full_like(scale, high))
@@ -192,7 +197,8 @@ class ExactConv(nn.Module):
             "weight": self.weight.detach().cpu().to(torch.int16),
             "bias": self.bias.detach().cpu().to(torch.int32),
             "shift": shift.cpu().to(torch.uint8),
-            "scale": self.scale.cpu(),
+            "scale_in": self.scale_in.cpu(),
+            "scale_out": self.scale_out.cpu(),
         }
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
@@ -200,16 +206,30 @@ class ExactConv(nn.Module):
         if tensors["weight"].shape != self.weight.shape or tensors["bias"].shape != self.bias.shape:
             raise ValueError("shape does not fit the configuration")
         self._set(tensors["weight"], tensors["bias"], tensors["shift"])
-        self.register_buffer("scale", tensors["scale"], persistent=True)
+        self._note_scales(tensors["scale_in"], tensors["scale_out"])
 
-    def thaw(self, signal_scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Float weight, bias and output scale of a frozen layer, given its inputs' scale."""
-        scale, step = self.scale.double(), self.shift.double().flatten()
+    def _note_scales(self, scale_in: Tensor, scale_out: Tensor) -> None:
+        """Keeps what the integers mean; inference never looks at it, :meth:`thaw` does."""
+        self.register_buffer("scale_in", scale_in, persistent=False)
+        self.register_buffer("scale_out", scale_out, persistent=False)
+
+    def thaw(self) -> tuple[Tensor, Tensor]:
+        """Float weight and bias of a frozen layer, as exact as the integers are."""
+        scale, step = self.scale_out.double(), self.shift.double().flatten()
         weight = self._by_output(self.weight.detach().double())
         shape = (-1, 1, 1, 1) if self.groups > 1 else (1, -1, 1, 1)
-        weight = weight * signal_scale.view(shape) * (step / scale)[:, None, None, None]
-        bias = (self.bias.double() - 0.5 / step) * step / scale
-        return self._by_output(weight).float().contiguous(), bias.float(), scale
+        weight = weight * self.scale_in.view(shape) * (step / scale)[:, None, None, None]
+        # freeze() put half a unit into the bias, to round; with shift 0 there is nothing to round.
+        half = torch.where(step < 1, 0.5 / step, 0.0)
+        bias = (self.bias.double() - half) * step / scale
+        return self._by_output(weight).float().contiguous(), bias.float()
+
+
+class ExactLayers(nn.ModuleList):
+    """A list of exact layers."""
+
+    def __iter__(self) -> Iterator[ExactConv]:
+        return cast(Iterator[ExactConv], super().__iter__())
 
 
 def _quantise(real: Tensor, bias: Tensor, top: Tensor) -> tuple[Tensor, Tensor, Tensor]:

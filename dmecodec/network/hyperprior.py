@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from .config import Config
-from .exact import ExactConv, Signal, gate
+from .exact import ExactConv, ExactLayers, Signal, gate
 
 Z_CLAMP = 127
 """The hyper decoder sees z-hat clamped to this magnitude; the stream holds it whole."""
@@ -77,7 +77,8 @@ class HyperDecoder(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
         n, m = config.hyper, config.latents
-        self.layers = nn.ModuleList(
+        self.inputs = n
+        self.layers = ExactLayers(
             [
                 ExactConv(n, n, (3, 3), up=True),
                 ExactConv(n, n, (3, 3), up=True),
@@ -95,8 +96,7 @@ class HyperDecoder(nn.Module):
 
     def freeze(self, scales: dict[nn.Module, Tensor]) -> Signal:
         """See :meth:`ExactConv.freeze`."""
-        n = self.layers[0].weight.shape[0]
-        ones = torch.ones(n, dtype=torch.float64)
+        ones = torch.ones(self.inputs, dtype=torch.float64)
         signal = Signal(ones, Z_CLAMP * ones)
         for layer in self.layers:
             signal = layer.freeze(signal, scales[layer])

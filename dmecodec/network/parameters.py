@@ -8,12 +8,14 @@ decoded before it. Outside its tile it sees zeros. One slice without hidden laye
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from .config import LAMBDAS, Config
-from .exact import ExactConv, Signal
+from .exact import ExactConv, ExactLayers, Signal
 from .hyperprior import HyperDecoder, magnitudes
 
 MEAN_UNIT = 16
@@ -50,7 +52,7 @@ class SliceParameters(nn.Module):
             if before
             else None
         )
-        self.hidden = nn.ModuleList(
+        self.hidden = ExactLayers(
             [ExactConv(inputs, hidden, knots=knots), ExactConv(hidden, hidden)] if hidden else []
         )
         self.out = ExactConv(hidden or inputs, 2 * channels, activation="none", knots=knots)
@@ -83,6 +85,16 @@ class SliceParameters(nn.Module):
         self.out.freeze(signal, scale)
 
 
+class SliceNetworks(nn.ModuleList):
+    """The parameter networks, in coding order."""
+
+    def __iter__(self) -> Iterator[SliceParameters]:
+        return cast(Iterator[SliceParameters], super().__iter__())
+
+    def __getitem__(self, index: int) -> SliceParameters:  # type: ignore[override]
+        return cast(SliceParameters, super().__getitem__(index))
+
+
 class EntropyParameters(nn.Module):
     """From z-hat and the slices decoded so far to mean and scale of the next slice."""
 
@@ -92,7 +104,7 @@ class EntropyParameters(nn.Module):
         super().__init__()
         self.slices = config.slices
         self.decoder = HyperDecoder(config)
-        self.networks = nn.ModuleList(
+        self.networks = SliceNetworks(
             SliceParameters(config.latents, sum(config.slices[:i]), channels, config.hidden[i])
             for i, channels in enumerate(config.slices)
         )

@@ -20,7 +20,9 @@ _SUFFIXES = {".png", ".webp", ".tif", ".tiff", ".jpg", ".jpeg"}
 def _files(paths: Iterable[Path]) -> Iterator[tuple[str, bytes]]:
     for path in paths:
         if path.is_dir():
-            yield from _files(sorted(p for p in path.rglob("*") if p.suffix.lower() in {".tar"} | _SUFFIXES))
+            yield from _files(
+                sorted(p for p in path.rglob("*") if p.suffix.lower() in {".tar"} | _SUFFIXES)
+            )
         elif path.suffix == ".tar":
             with tarfile.open(path) as tar:
                 for member in tar:

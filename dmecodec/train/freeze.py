@@ -1,8 +1,8 @@
 """From a training run to a model file: folded GDN, integers in the exact path, frequency tables.
 
 Activations are calibrated on training crops: each channel of the exact path gets the scale at which its largest value
-fills eight bits. The tables of y start from a Gaussian with a little of a wider one, and are then drawn towards what the
-frozen network was seen to code at each scale index.
+fills eight bits. The tables of y start from a Gaussian with a little of a wider one, and are then drawn towards what
+the frozen network was seen to code at each scale index.
 """
 
 from __future__ import annotations
@@ -235,9 +235,7 @@ def freeze(
 
 def _tensors(net: DMENet) -> dict[str, Tensor]:
     tensors = {
-        k: _half(k, v)
-        for k, v in net.state_dict().items()
-        if not k.startswith("parameters_of_y.")
+        k: _half(k, v) for k, v in net.state_dict().items() if not k.startswith("parameters_of_y.")
     }
     for name, layer in exact_layers(net).items():
         tensors |= {f"{EXACT}{name}.{k}": v for k, v in layer.stored().items()}
@@ -246,7 +244,7 @@ def _tensors(net: DMENet) -> dict[str, Tensor]:
 
 def count_parameters(net: DMENet) -> int:
     """Numbers in a deployed graph: weights, biases, gains, normalisation; not the tables."""
-    return sum(v.numel() for k, v in net.state_dict().items() if not k.endswith(".scale"))
+    return sum(v.numel() for v in net.state_dict().values())
 
 
 def write_model(frozen: Frozen, path: Path, *, overwrite: bool = False) -> None:

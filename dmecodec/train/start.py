@@ -1,7 +1,7 @@
 """Starting values that make a working codec before any training.
 
-The shortcut from the principal components of packed wavelet coefficients, gains from lambda, scales from the components'
-energies, and a hyper latent that is awake in a few channels and silent, at no cost, in the others.
+The shortcut from the principal components of packed wavelet coefficients, gains from lambda, scales from the
+components' energies, and a hyper latent that is awake in a few channels and silent, at no cost, in the others.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..network.config import LAMBDAS
 from ..network.wavelet import pack
@@ -23,12 +23,16 @@ _AWAKE_DEVIATION = 3.0
 _LAMBDA_AT_UNIT_STEP = 18 / (math.log(2) * 255**2)
 
 
-def principal_components(images: list[np.ndarray], count: int = 150) -> tuple[Tensor, Tensor, Tensor]:
+def principal_components(
+    images: list[np.ndarray], count: int = 150
+) -> tuple[Tensor, Tensor, Tensor]:
     """Mean (768,), energies (768,) and components (768, 768) by falling energy of packed coefficients."""
     packed = []
     for image in images[:: max(1, len(images) // count)]:
         height, width = (extent // 16 * 16 for extent in image.shape[:2])
-        pixels = torch.from_numpy(image[:height, :width].copy()).permute(2, 0, 1)[None].float() / 255
+        pixels = (
+            torch.from_numpy(image[:height, :width].copy()).permute(2, 0, 1)[None].float() / 255
+        )
         packed.append(pack(pixels)[0].flatten(1).T)
     coefficients = torch.cat(packed)
     mean = coefficients.mean(0)
@@ -46,10 +50,8 @@ def start(model: TrainingModel, images: list[np.ndarray], crops: Crops) -> None:
     m = net.config.latents
     mean, energies, components = principal_components(images)
     components = components[:, :m]
-    net.analysis.shortcut.weight.copy_(components.T[:, :, None, None])
-    net.analysis.shortcut.bias.copy_(-components.T @ mean)
-    net.synthesis.shortcut.weight.copy_(components[:, :, None, None])
-    net.synthesis.shortcut.bias.copy_(mean)
+    _set(net.analysis.shortcut, components.T, -components.T @ mean)
+    _set(net.synthesis.shortcut, components, mean)
     gain = 0.5 * torch.log(torch.tensor(LAMBDAS) / _LAMBDA_AT_UNIT_STEP)[:, None]
     net.log_gain.copy_(gain.expand_as(net.log_gain))
     net.log_inverse_gain.copy_(-net.log_gain)
@@ -59,6 +61,12 @@ def start(model: TrainingModel, images: list[np.ndarray], crops: Crops) -> None:
     ):
         network.out.bias[:, part.shape[1] :] = part
     _wake_z(model, crops)
+
+
+def _set(layer: nn.Conv2d, weight: Tensor, bias: Tensor) -> None:
+    assert layer.bias is not None
+    layer.weight.copy_(weight[:, :, None, None])
+    layer.bias.copy_(bias)
 
 
 def _wake_z(model: TrainingModel, crops: Crops) -> None:

@@ -1,0 +1,105 @@
+"""Rate and distortion of a network on whole images, with estimated rates: for runs, not for claims."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .. import codec
+from ..device import autocast
+from ..network.config import LAMBDAS, QUALITY_STEPS
+from ..weights import load_file
+from .model import TrainingModel
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+@dataclass(frozen=True)
+class Row:
+    """Means over images at one quality."""
+
+    quality: int
+    bpp: float
+    z_share: float
+    psnr: float
+
+
+def _padded(image: np.ndarray) -> Tensor:
+    """uint8 (h, w, 3) to float (1, 3, ...) in 0..1, the last row and column repeated to 64."""
+    x = torch.from_numpy(image.copy()).permute(2, 0, 1)[None].float() / 255
+    height, width = image.shape[:2]
+    return F.pad(x, (0, -width % 64, 0, -height % 64), mode="replicate")
+
+
+def rate_distortion(model: TrainingModel, images: list[np.ndarray]) -> list[Row]:
+    """Every quality on every image, rounded as the encoder would without a dead zone."""
+    model = model.eval()
+    device = model.net.log_gain.device
+    rows = []
+    for quality in range(len(LAMBDAS)):
+        sums = np.zeros(3)
+        for image in images:
+            x = _padded(image).to(device)
+            with torch.inference_mode(), autocast(device):
+                outcome = model(x, torch.tensor([float(quality)], device=device))
+            sums += _measure(image, x, outcome.y_bpp, outcome.z_bpp, outcome.reconstruction)
+        bpp, z_bpp, psnr = sums / len(images)
+        rows.append(Row(quality, bpp, z_bpp / bpp, psnr))
+    return rows
+
+
+def _measure(image: np.ndarray, x: Tensor, y: Tensor, z: Tensor, seen: Tensor) -> np.ndarray:
+    """bpp of both, bpp of z, PSNR of the real pixels."""
+    height, width = image.shape[:2]
+    share = x.shape[2] * x.shape[3] / (height * width)
+    pixels = (
+        (seen[0, :, :height, :width] * 255).round().clamp(0, 255).permute(1, 2, 0).cpu().numpy()
+    )
+    mse = float(np.square(pixels - image).mean())
+    bits = [float(y + z) * share, float(z) * share]
+    return np.array([*bits, 10 * math.log10(255**2 / max(mse, 1e-3))])
+
+
+def frozen_rates(path: Path, images: list[np.ndarray]) -> list[Row]:
+    """Ideal code lengths of the frozen model, latents rounded without a dead zone."""
+    model = load_file(path, torch.device("cpu"))
+    rows = []
+    for quality in range(len(LAMBDAS)):
+        total, total_z = 0.0, 0.0
+        for image in images:
+            x = _padded(image)
+            with torch.inference_mode():
+                with autocast(model.device):
+                    y = model.net.analysis(x)
+                y = y * model.net.gain(torch.tensor([float(quality)]))
+                z, coded, _ = codec.encode_symbols(model, y, quality * QUALITY_STEPS, dead_zone=0.0)
+            bits_z = model.z_tables.bits(z.ravel(), codec.channels_of(z.shape))
+            bits = sum(model.y_tables.bits(*one) for one in coded) + bits_z
+            pixels = image.shape[0] * image.shape[1]
+            total, total_z = total + bits / pixels, total_z + bits_z / pixels
+        rows.append(Row(quality, total / len(images), total_z / max(total, 1e-9), math.nan))
+    return rows
+
+
+def table(rows: list[Row]) -> Table:
+    """The rows for people."""
+    from rich.table import Table
+
+    result = Table("quality", "lambda", "bpp (estimated)", "z's share", "PSNR")
+    for row in rows:
+        result.add_row(
+            str(row.quality),
+            f"{LAMBDAS[row.quality]:g}",
+            f"{row.bpp:.4f}",
+            f"{row.z_share:.1%}",
+            f"{row.psnr:.2f} dB",
+        )
+    return result

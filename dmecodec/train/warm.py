@@ -1,0 +1,64 @@
+"""A frozen model back to floats, to train on from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from ..errors import ModelError
+from ..network.config import Config
+from ..network.dmenet import DMENet
+from ..network.parameters import LOG_SCALE_LOW, SliceParameters
+from ..weights import TRAINING, build, exact_layers, read_file
+from .checkpoint import with_prefix
+from .model import TrainingModel
+
+
+@torch.no_grad()
+def from_model(path: Path) -> TrainingModel:
+    """The training graph with the weights of a model file, as exact as its integers are.
+
+    Raises:
+        ModelError: where the file is damaged, or holds no state of z's distribution.
+    """
+    tensors, metadata = read_file(path)
+    model = TrainingModel(Config.from_json(metadata["config"]))
+    state = model.state_dict()
+    try:
+        frozen = build(tensors, metadata)
+        floats = {f"net.{k}": v for k, v in frozen.state_dict().items()}
+        state |= {k: v for k, v in floats.items() if k in state and "parameters_of_y" not in k}
+        for name, tensor in with_prefix(tensors, TRAINING + "bottleneck.").items():
+            state[f"bottleneck.{name}"] = tensor.float()
+        model.load_state_dict(state)
+    except (KeyError, ValueError, RuntimeError) as error:
+        raise ModelError(f"{path}: cannot be trained on ({error})") from error
+    _unfold_gdn(model.net, frozen)
+    _thaw(model.net, frozen)
+    last = model.net.hyper_encoder.layers[-1]
+    last.bias += model.bottleneck.quantiles[:, 0, 1]  # type: ignore[operator]
+    return model
+
+
+def _unfold_gdn(net: DMENet, frozen: DMENet) -> None:
+    """CompressAI's GDN keeps square roots of beta and gamma, plus a pedestal."""
+    plain = dict(frozen.named_modules())
+    for name, module in net.named_modules():
+        if type(module).__name__ == "GDN":
+            beta, gamma = plain[name].beta, plain[name].gamma
+            module.beta.copy_(module.beta_reparam.init(beta))  # type: ignore[operator,union-attr]
+            module.gamma.copy_(module.gamma_reparam.init(gamma))  # type: ignore[operator,union-attr]
+
+
+def _thaw(net: DMENet, frozen: DMENet) -> None:
+    """Float weights of every layer of the exact path."""
+    floats = exact_layers(net)
+    for name, layer in exact_layers(frozen).items():
+        weight, bias = layer.thaw()
+        floats[name].weight.copy_(weight)
+        floats[name].bias.copy_(bias)
+    for network in net.parameters_of_y.networks:
+        assert isinstance(network, SliceParameters)
+        channels = network.out.weight.shape[0] // 2
+        network.out.bias[:, channels:] += LOG_SCALE_LOW
