@@ -1,8 +1,8 @@
 """Entropy coding: symbols bucketed by table, rANS by constriction, frequencies that are integers of the model.
 
 The order of everything is part of the format (docs/format.md). A stream is a sequence of passes; a pass is a sequence
-of symbols, each with the index of its table. Symbols are coded bucket by bucket, in order of table index and, within one,
-of position; then follow the values of escaped symbols in order of position.
+of symbols, each with the index of its table. Symbols are coded bucket by bucket, in order of table index and, within
+one, of position; then follow the values of escaped symbols in order of position.
 """
 
 from __future__ import annotations

@@ -664,7 +664,7 @@ _EXIF_PREFIX = b"Exif\0\0"
 # cross over: the width and compression in a camera's EXIF would overrule those of a new TIFF.
 _ORIENTATION = 274
 _DESCRIPTIVE_TAGS = (270, 271, 272, _ORIENTATION, 305, 306, 315, 33432)
-_EXIF_IFD, _GPS_IFD = 34665, 34853
+_EXIF_IFD, _GPS_IFD, _INTEROP_IFD = 34665, 34853, 40965
 _STRIP_OFFSETS, _ROWS_PER_STRIP, _XMP = 273, 278, 700
 
 
@@ -703,6 +703,7 @@ def _copy_descriptive(exif: Image.Exif, kept: Image.Exif) -> None:
             kept[tag] = exif[tag]
     for tag in (_EXIF_IFD, _GPS_IFD):
         part = dict(exif.get_ifd(tag))
+        part.pop(_INTEROP_IFD, None)  # an offset into the other file
         if part:
             kept[tag] = part
 
@@ -889,6 +890,10 @@ class _TiffTags(Image.Exif):
     """Tags for Pillow's TIFF writer, with the types of those that it would choose too small."""
 
     tagtype: ClassVar[dict[int, int]] = {_STRIP_OFFSETS: 16}  # 64-bit integers
+
+    def get_ifd(self, tag: int) -> dict[int, Any]:
+        """The part under `tag`, which is held here, not at an offset into a file."""
+        return self[tag]
 
 
 def _tiff_tags(image: Image.Image, metadata: Metadata) -> Image.Exif:

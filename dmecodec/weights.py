@@ -89,6 +89,8 @@ def build(tensors: dict[str, Tensor], metadata: dict[str, str]) -> DMENet:
     floats = {
         k: v.float() for k, v in tensors.items() if not k.startswith((EXACT, TABLES, TRAINING))
     }
+    if not all(bool(torch.isfinite(v).all()) for v in floats.values()):
+        raise ValueError("a weight is not a number")
     missing, unexpected = net.load_state_dict(floats, strict=False)
     missing = [name for name in missing if not name.startswith("parameters_of_y.")]
     if missing or unexpected:

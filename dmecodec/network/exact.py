@@ -203,7 +203,8 @@ class ExactConv(nn.Module):
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Becomes the frozen layer that :meth:`stored` gave."""
-        if tensors["weight"].shape != self.weight.shape or tensors["bias"].shape != self.bias.shape:
+        expected = (self.weight.shape, self.bias.shape, self.bias.shape[1:])
+        if tuple(tensors[name].shape for name in ("weight", "bias", "shift")) != expected:
             raise ValueError("shape does not fit the configuration")
         self._set(tensors["weight"], tensors["bias"], tensors["shift"])
         self._note_scales(tensors["scale_in"], tensors["scale_out"])
