@@ -49,7 +49,9 @@ class Config:
         widths = [self.channels, self.hyper, self.latents, self.strip, self.attention, *self.slices]
         if not all(1 <= width <= MAX_WIDTH for width in widths) or not self.strip % 2:
             raise ValueError("a width of the network is out of range")
-        if len(self.hidden) != len(self.slices) or not all(0 <= w <= MAX_WIDTH for w in self.hidden):
+        if len(self.hidden) != len(self.slices) or not all(
+            0 <= w <= MAX_WIDTH for w in self.hidden
+        ):
             raise ValueError("each slice needs the width of its parameter network")
 
     @property
