@@ -1,0 +1,223 @@
+"""The entropy coder against a second decoder in plain integers, written from docs/format.md alone."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from itertools import accumulate
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dmecodec.entropy import PRECISION, VALUE_LIMIT, AnsCoder, Decoder, Tables, encode, normalise
+from dmecodec.errors import FormatError
+from dmecodec.weights import Model
+
+TOTAL = 1 << PRECISION
+
+
+class PlainAns:
+    """The rANS decoder of docs/format.md, in Python integers."""
+
+    def __init__(self, data: bytes) -> None:
+        self.words = np.frombuffer(data, "<u4").tolist()
+        self.state = 0
+        for _ in range(min(2, len(self.words))):
+            self.state = self.state << 32 | self.words.pop()
+
+    def _advance(self, left: int, frequency: int) -> None:
+        self.state = (self.state >> PRECISION) * frequency + self.state % TOTAL - left
+        if self.state < 1 << 32 and self.words:
+            self.state = self.state << 32 | self.words.pop()
+
+    def decode(self, boundaries: list[int]) -> int:
+        """One symbol, given where each begins and, at the end, 2^24."""
+        symbol = bisect_right(boundaries, self.state % TOTAL) - 1
+        self._advance(boundaries[symbol], boundaries[symbol + 1] - boundaries[symbol])
+        return symbol
+
+    def uniform(self, count: int) -> int:
+        """One of `count` equally frequent symbols; the last takes what is left over."""
+        step = TOTAL // count
+        symbol = min(self.state % TOTAL // step, count - 1)
+        rest = TOTAL - (count - 1) * step
+        self._advance(symbol * step, rest if symbol == count - 1 else step)
+        return symbol
+
+
+def plain_decode(ans: PlainAns, indices: np.ndarray, tables: Tables) -> list[int]:
+    """One pass: buckets by table, then the values of the escapes by position."""
+    values, escaped = [0] * len(indices), []
+    starts = [0, *accumulate(tables.length.tolist())]
+    for index in sorted(set(indices.tolist())):
+        frequencies = tables.frequency[starts[index] : starts[index + 1]].tolist()
+        boundaries = [0, *accumulate(frequencies)]
+        for position in np.flatnonzero(indices == index).tolist():
+            symbol = ans.decode(boundaries)
+            values[position] = int(tables.low[index]) + symbol
+            if symbol == len(frequencies) - 1:
+                escaped.append(position)
+    for position in sorted(escaped):
+        index = int(indices[position])
+        low, count = int(tables.low[index]), int(tables.length[index]) - 1
+        above, length = ans.uniform(2), ans.uniform(24)
+        distance = (1 << length) + (ans.uniform(1 << length) if length else 0)
+        values[position] = low + count - 1 + distance if above else low - distance
+    return values
+
+
+def tables_of(rng: np.random.Generator, lengths: list[int]) -> Tables:
+    """Tables with steep distributions, so that some frequencies are 1."""
+    frequency = [normalise(rng.random(n) ** 12 + 1e-12) for n in lengths]
+    low = rng.integers(-40, 5, len(lengths))
+    return Tables(low.astype(np.int32), np.array(lengths, np.int32), np.concatenate(frequency))
+
+
+def read_boundary(tables: Tables, index: int, quantile: int) -> int:
+    """The symbol that a state with these low bits stands for."""
+    state = np.array([quantile], np.uint32) if quantile else np.array([], np.uint32)
+    return int(AnsCoder(state).decode(tables.model(index), 1)[0])
+
+
+def assert_boundaries(tables: Tables, index: int) -> None:
+    """Every symbol begins and ends where the integer table says."""
+    start = int(tables.length[:index].sum())
+    frequency = tables.frequency[start : start + tables.length[index]].astype(np.int64)
+    left = np.concatenate([[0], np.cumsum(frequency)])
+    first = [read_boundary(tables, index, q) for q in left[:-1].tolist()]
+    last = [read_boundary(tables, index, q - 1) for q in left[1:].tolist()]
+    assert first == last == list(range(len(frequency)))
+
+
+@pytest.mark.parametrize("length", [2, 3, 17, 256, 4001])
+def test_boundaries_are_the_integers_of_the_table(length: int) -> None:
+    tables = tables_of(np.random.default_rng(length), [length])
+    assert_boundaries(tables, 0)
+
+
+def test_boundaries_of_extreme_tables() -> None:
+    most = TOTAL - 3
+    frequency = [1, 1, 1, most, 1, most, 1, 1, most, 1, 1, 1]
+    tables = Tables(np.zeros(3, np.int32), np.full(3, 4, np.int32), np.array(frequency, np.int32))
+    for index in range(3):
+        assert_boundaries(tables, index)
+
+
+def test_boundaries_of_a_model(tiny: Model) -> None:
+    for index in (0, 20, 40):
+        assert_boundaries(tiny.y_tables, index)
+    for index in range(len(tiny.z_tables.low)):
+        assert_boundaries(tiny.z_tables, index)
+
+
+@st.composite
+def streams(draw: st.DrawFn) -> tuple[Tables, list[tuple[np.ndarray, np.ndarray]]]:
+    """Tables and passes; some values escape, some by as much as is allowed."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    tables = tables_of(rng, draw(st.lists(st.integers(2, 60), min_size=1, max_size=6)))
+    spread = draw(st.sampled_from([1, 20, 70, 5000, VALUE_LIMIT - 1]))
+    passes = []
+    for count in draw(st.lists(st.integers(0, 60), min_size=1, max_size=4)):
+        values = rng.integers(-spread, spread + 1, count).astype(np.int32)
+        passes.append((values, rng.integers(0, len(tables.low), count).astype(np.uint8)))
+    return tables, passes
+
+
+@settings(max_examples=150, deadline=None)
+@given(streams())
+def test_round_trip(case: tuple[Tables, list[tuple[np.ndarray, np.ndarray]]]) -> None:
+    tables, passes = case
+    data = encode(passes, tables)
+    decoder, plain = Decoder(data, tables), PlainAns(data)
+    for values, indices in passes:
+        np.testing.assert_array_equal(decoder.read(indices), values)
+        assert plain_decode(plain, indices, tables) == values.tolist()
+    decoder.finish()
+    assert plain.state == 0 and not plain.words
+
+
+@pytest.mark.parametrize("value", [-VALUE_LIMIT + 1, -9, -1, 3, 4, 10, VALUE_LIMIT - 1])
+def test_escapes(value: int) -> None:
+    frequency = np.array([TOTAL - 3, 1, 1, 1], np.int32)  # 0, 1, 2, escape
+    tables = Tables(np.zeros(1, np.int32), np.array([4], np.int32), frequency)
+    values = np.array([0, value, 1, value], np.int32)
+    indices = np.zeros(4, np.uint8)
+    decoder = Decoder(encode([(values, indices)], tables), tables)
+    np.testing.assert_array_equal(decoder.read(indices), values)
+    decoder.finish()
+
+
+def test_a_stream_costs_what_its_symbols_do() -> None:
+    rng = np.random.default_rng(1)
+    tables = Tables(
+        np.array([-2], np.int32), np.array([5], np.int32), normalise(np.array([1, 2, 8, 2, 1e-6]))
+    )
+    values = rng.choice([-2, -1, 0, 1], 20000, p=np.array([1, 2, 8, 2]) / 13).astype(np.int32)
+    indices = np.zeros(20000, np.uint8)
+    size = 8 * len(encode([(values, indices)], tables))
+    assert abs(size - tables.bits(values, indices)) <= 64
+
+
+def test_nothing_costs_nothing() -> None:
+    tables = tables_of(np.random.default_rng(0), [5])
+    assert encode([], tables) == b""
+    decoder = Decoder(b"", tables)
+    assert len(decoder.read(np.zeros(0, np.uint8))) == 0
+    decoder.finish()
+
+
+@pytest.fixture
+def stream() -> tuple[Tables, bytes, np.ndarray]:
+    rng = np.random.default_rng(3)
+    tables = tables_of(rng, [40, 50])
+    indices = rng.integers(0, 2, 500).astype(np.uint8)
+    return tables, encode([(rng.integers(-30, 30, 500).astype(np.int32), indices)], tables), indices
+
+
+def finish(tables: Tables, data: bytes, indices: np.ndarray) -> None:
+    decoder = Decoder(data, tables)
+    decoder.read(indices)
+    decoder.finish()
+
+
+def test_wrong_lengths_are_refused(stream: tuple[Tables, bytes, np.ndarray]) -> None:
+    tables, data, indices = stream
+    finish(tables, data, indices)
+    for wrong in (data[:-1], data + b"\1", data[:-3]):
+        with pytest.raises(FormatError, match="whole number of words"):
+            finish(tables, wrong, indices)
+    for wrong in (b"\1\0\0\0" + data, data + b"\1\0\0\0"):
+        with pytest.raises(FormatError, match="does not end where it should"):
+            finish(tables, wrong, indices)
+    with pytest.raises(FormatError, match="does not end where it should"):
+        finish(tables, data, indices[:-5])
+    with pytest.raises(FormatError, match="zero word"):
+        finish(tables, data + bytes(4), indices)
+
+
+@pytest.mark.parametrize(
+    ("low", "length", "frequency"),
+    [
+        ([0], [1], [TOTAL]),  # no escape beside a symbol
+        ([0], [2], [TOTAL, 0]),
+        ([0], [2], [TOTAL - 2, 1]),
+        ([0], [3], [TOTAL - 1, 1]),
+        ([0, 0], [2], [TOTAL - 1, 1]),
+        ([0], [2], [TOTAL + 1, -1]),
+        ([], [], []),
+    ],
+)
+def test_impossible_tables_are_refused(
+    low: list[int], length: list[int], frequency: list[int]
+) -> None:
+    with pytest.raises(ValueError):
+        Tables(*(np.array(values, np.int32) for values in (low, length, frequency)))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.floats(0, 1e9), min_size=2, max_size=200).filter(lambda p: sum(p) > 0))
+def test_normalise(probabilities: list[float]) -> None:
+    frequency = normalise(np.array(probabilities))
+    assert frequency.min() >= 1 and frequency.sum() == TOTAL
+    assert frequency.dtype == np.int32
