@@ -1,70 +1,18 @@
-"""The entropy coder against a second decoder in plain integers, written from docs/format.md alone."""
+"""The entropy coder: exact tables, escapes, round trips, also against the second decoder, and damage."""
 
 from __future__ import annotations
-
-from bisect import bisect_right
-from itertools import accumulate
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from second_decoder import Ans, FrequencyTables
 
 from dmecodec.entropy import PRECISION, VALUE_LIMIT, AnsCoder, Decoder, Tables, encode, normalise
 from dmecodec.errors import FormatError
 from dmecodec.weights import Model
 
 TOTAL = 1 << PRECISION
-
-
-class PlainAns:
-    """The rANS decoder of docs/format.md, in Python integers."""
-
-    def __init__(self, data: bytes) -> None:
-        self.words = np.frombuffer(data, "<u4").tolist()
-        self.state = 0
-        for _ in range(min(2, len(self.words))):
-            self.state = self.state << 32 | self.words.pop()
-
-    def _advance(self, left: int, frequency: int) -> None:
-        self.state = (self.state >> PRECISION) * frequency + self.state % TOTAL - left
-        if self.state < 1 << 32 and self.words:
-            self.state = self.state << 32 | self.words.pop()
-
-    def decode(self, boundaries: list[int]) -> int:
-        """One symbol, given where each begins and, at the end, 2^24."""
-        symbol = bisect_right(boundaries, self.state % TOTAL) - 1
-        self._advance(boundaries[symbol], boundaries[symbol + 1] - boundaries[symbol])
-        return symbol
-
-    def uniform(self, count: int) -> int:
-        """One of `count` equally frequent symbols; the last takes what is left over."""
-        step = TOTAL // count
-        symbol = min(self.state % TOTAL // step, count - 1)
-        rest = TOTAL - (count - 1) * step
-        self._advance(symbol * step, rest if symbol == count - 1 else step)
-        return symbol
-
-
-def plain_decode(ans: PlainAns, indices: np.ndarray, tables: Tables) -> list[int]:
-    """One pass: buckets by table, then the values of the escapes by position."""
-    values, escaped = [0] * len(indices), []
-    starts = [0, *accumulate(tables.length.tolist())]
-    for index in sorted(set(indices.tolist())):
-        frequencies = tables.frequency[starts[index] : starts[index + 1]].tolist()
-        boundaries = [0, *accumulate(frequencies)]
-        for position in np.flatnonzero(indices == index).tolist():
-            symbol = ans.decode(boundaries)
-            values[position] = int(tables.low[index]) + symbol
-            if symbol == len(frequencies) - 1:
-                escaped.append(position)
-    for position in sorted(escaped):
-        index = int(indices[position])
-        low, count = int(tables.low[index]), int(tables.length[index]) - 1
-        above, length = ans.uniform(2), ans.uniform(24)
-        distance = (1 << length) + (ans.uniform(1 << length) if length else 0)
-        values[position] = low + count - 1 + distance if above else low - distance
-    return values
 
 
 def tables_of(rng: np.random.Generator, lengths: list[int]) -> Tables:
@@ -129,12 +77,13 @@ def streams(draw: st.DrawFn) -> tuple[Tables, list[tuple[np.ndarray, np.ndarray]
 def test_round_trip(case: tuple[Tables, list[tuple[np.ndarray, np.ndarray]]]) -> None:
     tables, passes = case
     data = encode(passes, tables)
-    decoder, plain = Decoder(data, tables), PlainAns(data)
+    decoder, ans = Decoder(data, tables), Ans(data)
+    second = FrequencyTables(tables.low, tables.length, tables.frequency)
     for values, indices in passes:
         np.testing.assert_array_equal(decoder.read(indices), values)
-        assert plain_decode(plain, indices, tables) == values.tolist()
+        assert second.read_pass(ans, indices.tolist()) == values.tolist()
     decoder.finish()
-    assert plain.state == 0 and not plain.words
+    assert ans.finished()
 
 
 @pytest.mark.parametrize("value", [-VALUE_LIMIT + 1, -9, -1, 3, 4, 10, VALUE_LIMIT - 1])

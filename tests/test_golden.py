@@ -1,0 +1,77 @@
+"""Files of the past decode for ever: the same latents bit for bit, pixels within one level."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import numpy as np
+import pytest
+import second_decoder
+from conftest import DATA
+from PIL import Image
+
+import dmecodec
+from dmecodec.container import Reader
+
+GOLDEN = json.loads((DATA / "golden.json").read_text())
+
+
+def describe(latents: np.ndarray) -> dict[str, object]:
+    digest = hashlib.sha256(latents.astype("<i4").tobytes()).hexdigest()
+    return {"shape": list(latents.shape), "sha256": digest}
+
+
+def digest(data: bytes | None) -> str | None:
+    return hashlib.sha256(data).hexdigest() if data else None
+
+
+def test_none_is_lost() -> None:
+    assert {path.stem for path in DATA.glob("*.dmen")} == set(GOLDEN)
+    assert len(GOLDEN) >= 14
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_latents(name: str) -> None:
+    y_hat, z_hat = dmecodec.latents((DATA / f"{name}.dmen").read_bytes())
+    assert y_hat.dtype == z_hat.dtype == np.int32
+    assert describe(y_hat) == GOLDEN[name]["y_hat"]
+    assert describe(z_hat) == GOLDEN[name]["z_hat"]
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_pixels_and_header(name: str) -> None:
+    with dmecodec.open(DATA / f"{name}.dmen") as file:
+        file.verify()
+        expected = Image.open(DATA / f"{name}.png")
+        header, wanted = file.header, GOLDEN[name]
+        assert [header.width, header.height] == wanted["size"] == list(expected.size)
+        assert (header.mode, header.tile) == (wanted["mode"], wanted["tile"])
+        assert header.quality == wanted["quality"] * 32
+        pixels = file.read()
+        assert expected.mode == header.mode and pixels.shape == np.asarray(expected).shape
+        difference = abs(pixels.astype(int) - np.asarray(expected))
+        assert difference.max() <= 1
+        if header.mode.endswith("A"):
+            assert difference[..., -1].max() == 0
+        assert digest(file.metadata.icc) == wanted["icc"]
+        assert digest(file.metadata.exif) == wanted["exif"]
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_the_second_decoder_agrees(name: str) -> None:
+    """What docs/format.md says is what the package does."""
+    data = (DATA / f"{name}.dmen").read_bytes()
+    reader, model = Reader(data), second_decoder.Model(DATA / "tiny.safetensors")
+    y_hat, z_hat = dmecodec.latents(data)
+    for index in range(reader.header.tile_count):
+        col, row, width, height = reader.header.tile_box(index)
+        rows, cols = -(-height // 16), -(-width // 16)
+        streams = reader.tile(index)
+        y, z = second_decoder.decode_tile(
+            model, streams[1], streams[2], reader.header.quality, rows, cols
+        )
+        top, left = row // 16, col // 16
+        np.testing.assert_array_equal(y, y_hat[:, top : top + rows, left : left + cols])
+        top, left = row // 64, col // 64
+        np.testing.assert_array_equal(z, z_hat[:, top : top + z.shape[1], left : left + z.shape[2]])
