@@ -27,6 +27,23 @@ Window = tuple[int, int, int, int]
 ModelName = str | os.PathLike[str] | None
 
 
+def prepare(
+    quality: float = DEFAULT_QUALITY,
+    *,
+    model: ModelName = None,
+    device: str = "auto",
+    tile: int = DEFAULT_TILE,
+) -> Model:
+    """Checks the options of :func:`encode` and loads the model, before any image is read.
+
+    Raises:
+        OptionError, ModelError: as :func:`encode`.
+    """
+    quality_steps(quality)
+    _check_tile(tile)
+    return weights.load(registry.find(model), pick_device(device))
+
+
 def encode(
     image: object,
     quality: float = DEFAULT_QUALITY,
@@ -58,17 +75,14 @@ def encode(
     """
     if bpp is not None and psnr is not None:
         raise OptionError("give bpp or psnr, not both")
-    steps = quality_steps(quality)
-    _check_tile(tile)
-    place = pick_device(device)
+    loaded = prepare(quality, model=model, device=device, tile=tile)
     source = open_source(image)
-    loaded = weights.load(registry.find(model), place)
     encoder = Encoder(source, loaded, tile, keep=bpp is not None or psnr is not None)
     if bpp is not None:
         return search_bpp(encoder, bpp)
     if psnr is not None:
         return search_psnr(encoder, psnr)
-    return encoder.encode(steps)
+    return encoder.encode(quality_steps(quality))
 
 
 def quality_steps(quality: float) -> int:
@@ -174,10 +188,14 @@ class File:
         found = self._reader.metadata()
         return Metadata(found.get(Kind.ICC), found.get(Kind.EXIF), found.get(Kind.XMP))
 
-    def _decoder(self) -> Decoder:
+    def load_model(self) -> Model:
+        """Loads the model that the header names; decoding does it where nobody has."""
         if self._model is None:
             self._model = weights.load(self._entry(), pick_device(self._device))
-        return Decoder(self._reader, self._model)
+        return self._model
+
+    def _decoder(self) -> Decoder:
+        return Decoder(self._reader, self.load_model())
 
     def _entry(self) -> registry.Entry:
         if self._named_model is None:

@@ -110,9 +110,10 @@ def encode(
     as_json: bool,
 ) -> int:
     """Compress images to .dmen files. A folder stands for the images in it."""
-    from . import batch
+    from . import api, batch
 
     jobs = batch.plan(inputs, output, batch.IMAGE_SUFFIXES, ".dmen")
+    api.prepare(quality, model=model, device=device, tile=tile)
     options = {
         "quality": quality, "bpp": bpp, "psnr": psnr, "tile": tile, "model": model, "device": device
     }  # fmt: skip
