@@ -1,0 +1,108 @@
+"""One tile: its streams give back exactly what the encoder had, and look at nothing outside it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import second_decoder
+import torch
+from conftest import DATA
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dmecodec import registry, weights
+from dmecodec.codec import (
+    DEAD_ZONE,
+    TileLatents,
+    decode_tile,
+    encode_symbols,
+    encode_tile,
+    hyper_side,
+    round_latents,
+)
+from dmecodec.entropy import VALUE_LIMIT
+from dmecodec.errors import FormatError
+from dmecodec.network.parameters import MEAN_UNIT
+from dmecodec.weights import Model
+
+SECOND = second_decoder.Model(DATA / "tiny.safetensors")
+
+
+def latents(seed: int, height: int, width: int, spread: float = 4.0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    y = torch.randn(1, 24, height, width, generator=generator)
+    return spread * y / torch.arange(1, 25).view(1, -1, 1, 1) ** 0.5
+
+
+def code(model: Model, y: torch.Tensor, quality: int) -> tuple[TileLatents, np.ndarray, np.ndarray]:
+    """What a decoder gets, and what the encoder believes: y-hat and z-hat."""
+    with torch.inference_mode():
+        z_hat, _, y_hat = encode_symbols(model, y, quality)
+        streams = encode_tile(model, y, quality)
+        return decode_tile(model, *streams, quality, *y.shape[2:]), y_hat, z_hat
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(0, 10**6),
+    st.integers(1, 9),
+    st.integers(1, 9),
+    st.integers(0, 224),
+    st.sampled_from([0.0, 0.3, 4.0, 300.0, 1e5]),
+)
+def test_round_trip(seed: int, height: int, width: int, quality: int, spread: float) -> None:
+    model = weights.load(registry.find("tiny"), torch.device("cpu"))
+    y = latents(seed, height, width, spread)
+    tile, y_hat, z_hat = code(model, y, quality)
+    assert tile.y.shape == (24, height, width) and tile.y.dtype == np.int32
+    assert tile.z.shape == (8, hyper_side(height), hyper_side(width))
+    np.testing.assert_array_equal(tile.y, y_hat)
+    np.testing.assert_array_equal(tile.z, z_hat)
+    error = abs(tile.y / MEAN_UNIT - y[0].numpy())
+    assert error.max() <= 0.5 + DEAD_ZONE + 1e-6 * spread
+
+
+@pytest.mark.parametrize("spread", [1e7, 1e12, 1e30])
+def test_extreme_latents(tiny: Model, spread: float) -> None:
+    """Beyond what is coded they are clamped, and the sums are exact where float32 is not."""
+    y = latents(1, 3, 5, spread)
+    tile, y_hat, _ = code(tiny, y, 200)
+    np.testing.assert_array_equal(tile.y, y_hat)
+    assert abs(tile.y).max() >= MEAN_UNIT * (VALUE_LIMIT - 1) - 2**16
+    with torch.inference_mode():
+        streams = encode_tile(tiny, y, 200)
+    second, z = second_decoder.decode_tile(SECOND, *streams, 200, 3, 5)
+    np.testing.assert_array_equal(second, tile.y)
+    np.testing.assert_array_equal(z, tile.z)
+    assert (tile.y % 2).any()  # a float32 of this size is even
+
+
+def test_rounding_favours_the_mean() -> None:
+    residual = torch.tensor([0.0, 0.5, 0.54, 0.56, -0.54, -0.56, 1.54, 1.56, 7e6, -7e6])
+    expected = [0, 0, 0, 1, 0, -1, 1, 2, VALUE_LIMIT - 1, 1 - VALUE_LIMIT]
+    assert round_latents(residual).tolist() == expected
+    assert round_latents(torch.tensor([0.51]), dead_zone=0.0).tolist() == [1]
+
+
+def test_a_tile_in_other_hands(tiny: Model) -> None:
+    """Streams of one tile do not fit another size or quality: refused, or at least not a crash."""
+    with torch.inference_mode():
+        z, y = encode_tile(tiny, latents(2, 8, 8), 100)
+        for height, width, quality in ((9, 9, 100), (2, 2, 100), (8, 8, 10)):
+            with pytest.raises(FormatError):
+                decode_tile(tiny, z, y, quality, height, width)
+        for wrong in ((y, z), (z, z), (b"", y), (z, b""), (z, y[:-4])):
+            try:
+                tile = decode_tile(tiny, *wrong, 100, 8, 8)
+            except FormatError:
+                continue
+            assert tile.y.shape == (24, 8, 8)
+
+
+def test_what_is_cheap_is_small(tiny: Model) -> None:
+    with torch.inference_mode():
+        quiet, loud = (
+            sum(map(len, encode_tile(tiny, latents(3, 16, 16, spread), 128)))
+            for spread in (0.1, 10.0)
+        )
+    assert 0 < quiet < 0.8 * loud
