@@ -1,0 +1,65 @@
+"""Whatever goes wrong with an image becomes one line that names it; Pillow's own limit is lifted."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from PIL import Image
+
+from ..errors import DmecodecError, ImageError
+
+
+@contextmanager
+def named(name: str) -> Iterator[None]:
+    """Puts the name of the image in front of what is wrong with it, as one line."""
+    try:
+        yield
+    except ImageError as error:
+        raise ImageError(" ".join(f"{name}: {error}".split())) from error.__cause__
+    except MemoryError:
+        raise ImageError(f"{name}: not enough memory to hold this image") from None
+
+
+def guarded(action: Callable[[], Any], kind: str) -> Any:
+    """Runs a step of Pillow's; whatever it throws at a damaged file becomes an ImageError.
+
+    The plugins' own classes are used, not `Image.open`, so that Pillow's limit on pixels does not
+    apply. Where a plugin looks at it by itself, the limit is lifted for that one call.
+    """
+    try:
+        try:
+            return action()
+        except Image.DecompressionBombError:
+            with _without_pixel_limit():
+                return action()
+    except (DmecodecError, MemoryError):
+        raise
+    except Exception as error:  # OSError, SyntaxError, struct.error, ...: Pillow promises nothing
+        raise ImageError(
+            f"the {kind} data is truncated, damaged or of an unsupported kind ({error})"
+        ) from error
+
+
+_limit_lock = threading.Lock()
+_limit_users = 0
+_limit: int | None = None
+
+
+@contextmanager
+def _without_pixel_limit() -> Iterator[None]:
+    """Lifts Pillow's limit on pixels; the last thread to leave puts it back."""
+    global _limit_users, _limit
+    with _limit_lock:
+        if _limit_users == 0:
+            _limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        _limit_users += 1
+    try:
+        yield
+    finally:
+        with _limit_lock:
+            _limit_users -= 1
+            if _limit_users == 0:
+                Image.MAX_IMAGE_PIXELS = _limit

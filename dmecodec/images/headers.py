@@ -1,0 +1,156 @@
+"""What the header of a file says and Pillow does not tell: bits a sample, bands, signs.
+
+Pillow opens many files that it cannot hold: a 16-bit RGB PNG, or one of 10 bits in AVIF, arrives as
+plain 8-bit "RGB".
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import struct
+from collections.abc import Callable, Iterator
+from typing import BinaryIO
+
+from ..errors import ImageError
+from .advice import CHOOSE, SCALE, refuse_depth
+from .tiff import check_tiff
+
+_FIRST_BYTES = {
+    "PNG": rb"\x89PNG\r\n\x1a\n",
+    "TIFF": rb"II[*+]\0|MM\0[*+]",
+    "JPEG": rb"\xff\xd8\xff",
+    "WebP": rb"RIFF....WEBP",
+    "GIF": rb"GIF8[79]a",
+    "BMP": rb"BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0",
+    "PNM": rb"P[1-6][\s#]",
+    "JPEG 2000": rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51",
+    "AVIF": rb"....ftyp.{0,48}?avi[fs]",
+}
+"""The formats that are read, and how their files begin."""
+
+
+def check_header(file: BinaryIO) -> str:
+    """Names the format of a file by its first bytes and refuses what Pillow would narrow.
+
+    Returns:
+        The name of one of the formats that are read.
+    """
+    try:
+        file.seek(0)
+        head = file.read(64)
+        if not head:
+            raise ImageError("is empty")
+        kind = _format_of(head)
+        if kind is None:
+            raise ImageError(
+                f"is not an image of a format that is read here ({', '.join(_FIRST_BYTES)})"
+            )
+        check = _CHECKS.get(kind)
+        if check:
+            check(file)
+        return kind
+    except (struct.error, IndexError):
+        raise ImageError(f"the {kind} header is truncated or damaged") from None
+    except OSError as error:
+        raise ImageError(f"cannot be read ({error.strerror or error})") from None
+
+
+def _format_of(head: bytes) -> str | None:
+    for kind, pattern in _FIRST_BYTES.items():
+        if re.match(pattern, head, re.DOTALL):
+            return kind
+    return None
+
+
+def _check_png(file: BinaryIO) -> None:
+    file.seek(24)
+    refuse_depth(file.read(1)[0])
+
+
+def _check_jpeg(file: BinaryIO) -> None:
+    """Walks to the start of frame, which has the precision."""
+    file.seek(2)
+    while True:
+        (marker,) = struct.unpack(">H", file.read(2))
+        while marker == 0xFFFF:  # fill bytes
+            marker = 0xFF00 | file.read(1)[0]
+        if 0xFFC0 <= marker <= 0xFFCF and marker not in (0xFFC4, 0xFFC8, 0xFFCC):
+            return refuse_depth(file.read(3)[2])
+        if marker < 0xFFC0 or marker == 0xFFDA:
+            return None  # no frame header where one must be: for Pillow to complain about
+        (length,) = struct.unpack(">H", file.read(2))
+        file.seek(length - 2, os.SEEK_CUR)
+
+
+def _check_pnm(file: BinaryIO) -> None:
+    file.seek(0)
+    fields = re.sub(rb"#[^\r\n]*", b"", file.read(4096)).split(maxsplit=4)
+    if fields[0] in (b"P2", b"P3", b"P5", b"P6") and fields[3].isdigit():
+        refuse_depth(int(fields[3]).bit_length())
+
+
+def _boxes(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
+    """The outer boxes of a file of ISO boxes: kind, and where its content starts and ends."""
+    end = file.seek(0, os.SEEK_END)
+    start = 0
+    while start + 8 <= end:
+        file.seek(start)
+        size, kind = struct.unpack(">I4s", file.read(8))
+        content = start + 8
+        if size == 1:
+            (size,) = struct.unpack(">Q", file.read(8))
+            content += 8
+        stop = start + size if size else end
+        if stop < content:
+            return
+        yield kind, content, min(stop, end)
+        start = stop
+
+
+def _check_avif(file: BinaryIO) -> None:
+    """Looks for every AV1 configuration; Pillow decodes 10 and 12 bits to 8."""
+    for kind, start, stop in _boxes(file):
+        if kind in (b"meta", b"moov"):
+            file.seek(start)
+            content = file.read(min(stop - start, 2**20))
+            for found in re.finditer(rb"av1C..(.)", content, re.DOTALL):
+                flags = found[1][0]
+                if flags & 0x40:
+                    refuse_depth(12 if flags & 0x20 else 10)
+
+
+def _check_jpeg2000(file: BinaryIO) -> None:
+    """Reads the depth of each component out of the SIZ marker."""
+    file.seek(0)
+    start = 0
+    if file.read(4) != b"\xff\x4f\xff\x51":
+        for kind, content, stop in _boxes(file):
+            file.seek(content)
+            if kind == b"jp2h":
+                header = file.read(min(stop - content, 2**20))
+                palette = re.search(rb"pclr..(.)", header, re.DOTALL)
+                if palette:
+                    depths = header[palette.end() : palette.end() + palette[1][0]]
+                    refuse_depth(max((depth & 0x7F) + 1 for depth in depths))
+            if kind == b"jp2c":
+                start = content
+                break
+    file.seek(start + 40)
+    (components,) = struct.unpack(">H", file.read(2))
+    if components > 4:
+        raise ImageError(f"has {components} bands; {CHOOSE}")
+    for depth, _, _ in struct.iter_unpack("3B", file.read(3 * components)):
+        refuse_depth((depth & 0x7F) + 1)
+        if depth & 0x80:
+            raise ImageError(f"has signed samples; {SCALE}")
+
+
+_CHECKS: dict[str, Callable[[BinaryIO], None]] = {
+    "PNG": _check_png,
+    "TIFF": check_tiff,
+    "JPEG": _check_jpeg,
+    "PNM": _check_pnm,
+    "JPEG 2000": _check_jpeg2000,
+    "AVIF": _check_avif,
+}

@@ -1,0 +1,141 @@
+"""TIFF: what its tags say that Pillow does not tell, and its pixels as they are stored."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any, BinaryIO
+
+from PIL import Image, TiffImagePlugin
+
+from ..errors import ImageError
+from .advice import CHOOSE, EXTRACT, SCALE, STRAIGHTEN, TO_RGB, refuse_depth
+from .metadata import exif_of_tiff
+
+# Tags
+_SUBFILE, _OLD_SUBFILE = 254, 255
+_BITS, _PHOTOMETRIC, _SAMPLES, _EXTRA, _SAMPLE_FORMAT = 258, 262, 277, 338, 339
+_WANTED = (_SUBFILE, _OLD_SUBFILE, _BITS, _PHOTOMETRIC, _SAMPLES, _EXTRA, _SAMPLE_FORMAT)
+_VALUES = {1: "B", 3: "H", 4: "I", 16: "Q"}
+_MAX_PAGES = 4096
+_COLOUR_BANDS = {0: 1, 1: 1, 2: 3, 3: 1, 6: 3}
+_COLOUR_MODELS = {4: "mask", 5: "CMYK", 8: "CIELab", 9: "ICCLab", 10: "ITULab", 32803: "raw sensor"}
+
+
+def check_tiff(file: BinaryIO) -> None:
+    """Looks at samples, bands and pages of a TIFF or BigTIFF."""
+    pages = _pages(file)
+    first = pages[0]
+    samples = first.get(_SAMPLES, (1,))[0]
+    bits = first.get(_BITS, (1,))
+    formats = first.get(_SAMPLE_FORMAT, (1,))
+    extra = first.get(_EXTRA, ())
+    photometric = first.get(_PHOTOMETRIC, (1,))[0]
+
+    if any(code in (3, 6) for code in formats):
+        raise ImageError(f"has {max(bits)}-bit floating-point samples; {SCALE}")
+    refuse_depth(max(bits))
+    if any(code not in (1, 4) for code in formats):
+        raise ImageError(f"has signed samples; {SCALE}")
+    if photometric not in _COLOUR_BANDS:
+        name = _COLOUR_MODELS.get(photometric, f"unknown (PhotometricInterpretation {photometric})")
+        raise ImageError(f"its colour model is {name}; {TO_RGB}")
+    beside = samples - _COLOUR_BANDS[photometric]
+    grey_pair = beside == 1 and samples == 2 and not extra
+    if beside > 1 or (beside == 1 and 0 in extra) or grey_pair:
+        raise ImageError(
+            f"has {samples} bands, of which {beside} {'is' if beside == 1 else 'are'} "
+            f"neither colour nor alpha and would be lost; {CHOOSE}"
+        )
+    if _is_part(first) == "reduced":
+        raise ImageError("its first page is but a preview of another; convert it to plain TIFF")
+    full = sum(not _is_part(page) for page in pages[1:])
+    if full:
+        raise ImageError(f"holds {full + 1} pages, of which one image can keep one; {EXTRACT}")
+
+
+def _is_part(page: dict[int, tuple[int, ...]]) -> str:
+    """'reduced' for an overview, 'mask' for a mask of another page, '' for an image by itself."""
+    kind = page.get(_SUBFILE, (0,))[0]
+    if kind & 4 or page.get(_PHOTOMETRIC, (1,))[0] == 4:
+        return "mask"
+    return "reduced" if kind & 1 or page.get(_OLD_SUBFILE, (1,))[0] == 2 else ""
+
+
+def _pages(file: BinaryIO) -> list[dict[int, tuple[int, ...]]]:
+    """The whole-number tags that matter here, for each page; at least one page."""
+    file.seek(0)
+    head = file.read(16)
+    order = "<" if head[:2] == b"II" else ">"
+    big = head[2:4] in (b"+\0", b"\0+")
+    offset_code, count_code, entry_size, inline = ("Q", "Q", 20, 8) if big else ("I", "H", 12, 4)
+    entry_layout = order + ("HHQ" if big else "HHI")
+
+    def number(code: str, data: bytes) -> int:
+        return struct.unpack_from(order + code, data)[0]
+
+    pages: list[dict[int, tuple[int, ...]]] = []
+    seen: set[int] = set()
+    offset = number(offset_code, head[8:] if big else head[4:])
+    while offset and offset not in seen and len(pages) < _MAX_PAGES:
+        seen.add(offset)
+        file.seek(offset)
+        count = number(count_code, file.read(struct.calcsize(order + count_code)))
+        if count > 65535:
+            raise IndexError
+        table = file.read(count * entry_size)
+        offset = number(offset_code, file.read(inline))
+        page = {}
+        for position in range(0, len(table), entry_size):
+            tag, kind, length = struct.unpack_from(entry_layout, table, position)
+            if tag in _WANTED and kind in _VALUES and 0 < length <= 65535:
+                layout = f"{order}{length}{_VALUES[kind]}"
+                data = table[position + entry_size - inline : position + entry_size]
+                if struct.calcsize(layout) > inline:
+                    file.seek(number(offset_code, data))
+                    data = file.read(struct.calcsize(layout))
+                page[tag] = struct.unpack_from(layout, data)
+        pages.append(page)
+    if not pages:
+        raise IndexError
+    return pages
+
+
+class Tiff(TiffImagePlugin.TiffImageFile):
+    """A TIFF as stored: Pillow's own class turns the pixels by the orientation tag."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        super().__init__(file)
+        self._size = self._tile_size
+        self.tile = [_undivided(tile) if self.mode == "RGBA" else tile for tile in self.tile]
+
+    def load_prepare(self) -> None:
+        """As Pillow's, without its limit on pixels."""
+        if self._im is None:  # or it would check that limit
+            self.im = Image.core.new(self.mode, self._tile_size)
+        super().load_prepare()
+
+    def load_end(self) -> None:
+        """Leaves the pixels as they are."""
+
+
+def _undivided(tile: Any) -> Any:
+    """Keeps Pillow from dividing the colours by an "associated" alpha, which is lossy."""
+    layout, *rest = tile.args
+    return tile._replace(args=({"RGBa": "RGBA", "a": "A"}.get(layout, layout), *rest))
+
+
+def load_tiff(image: Tiff) -> None:
+    """Loads a TIFF, its EXIF too, and sees that an alpha multiplied in changes no colour."""
+    image.getexif()
+    exif = exif_of_tiff(image)
+    image.load()
+    image.info.pop("exif", None)
+    if exif:
+        image.info["exif"] = exif
+    associated = 1 in image.tag_v2.get(TiffImagePlugin.EXTRASAMPLES, ())
+    if associated and any(
+        image.getchannel("A" if "A" in image.getbands() else "a").histogram()[1:255]
+    ):
+        raise ImageError(
+            f"has its colours multiplied by a partial alpha (ExtraSamples 1); {STRAIGHTEN}"
+        )
