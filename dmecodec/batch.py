@@ -89,8 +89,8 @@ def plan(
         OptionError: where two inputs would have the same output, or a file is named for several.
         ImageError: where an input folder holds no fitting file.
     """
-    single = len(inputs) == 1 and not Path(inputs[0]).is_dir()
-    if single and (output is not None or inputs[0] == STREAM) and not _means_folder(output):
+    named = output is not None or inputs[0] == STREAM
+    if is_single(inputs) and named and not _means_folder(output):
         return [Job(inputs[0], output or STREAM)]
     if STREAM in inputs or (output == STREAM):
         raise OptionError("'-' stands for one input and one output; it does not go with several")
@@ -103,6 +103,11 @@ def plan(
             jobs.append(Job(str(file), str(place.with_suffix(new_suffix))))
     _refuse_collisions(jobs)
     return jobs
+
+
+def is_single(inputs: Sequence[str]) -> bool:
+    """Whether a call is about one file: not several, nor a folder, however much is in it."""
+    return len(inputs) == 1 and not Path(inputs[0]).is_dir()
 
 
 def _means_folder(output: str | None) -> bool:
@@ -140,6 +145,19 @@ def run(jobs: Sequence[Job], work: Callable[[Job], Result]) -> Iterator[Result]:
             yield work(job)
         except DmecodecError as error:
             yield Result(job, error=error, seconds=time.perf_counter() - began)
+        except (MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            message = f"{job.source}: not enough memory; a smaller --tile or --window may help"
+            failed = ImageError(message)
+            yield Result(job, error=failed, seconds=time.perf_counter() - began)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Also knows torch's, on the CPU and on GPUs, which are but RuntimeErrors."""
+    text = str(error)
+    known = ("out of memory", "not enough memory", "can't allocate memory")
+    return isinstance(error, MemoryError) or any(words in text for words in known)
 
 
 @contextmanager

@@ -19,8 +19,13 @@ if TYPE_CHECKING:
 _INTERRUPTED = 130
 
 
-def _fail(message: str, status: int = 1) -> NoReturn:
-    click.echo(f"dmecodec: {message}", err=True)
+def _complain(message: object) -> None:
+    """One line on stderr, whatever the names in it."""
+    click.echo(f"dmecodec: {' '.join(str(message).splitlines())}", err=True)
+
+
+def _fail(message: object, status: int = 1) -> NoReturn:
+    _complain(message)
     sys.exit(status)
 
 
@@ -41,7 +46,9 @@ class _Commands(click.Group):
         except click.ClickException as error:
             _fail(error.format_message())
         except DmecodecError as error:
-            _fail(str(error))
+            _fail(error)
+        except OSError as error:  # standard output is full, a folder cannot be read
+            _fail(f"{error.filename or 'standard output'}: {error.strerror or error}")
         except (KeyboardInterrupt, click.Abort):
             _fail("interrupted", _INTERRUPTED)
         except MemoryError:
@@ -123,7 +130,8 @@ def encode(
     def work(job: Job) -> Result:
         return batch.encode_job(job, overwrite=overwrite, **options)
 
-    return _run(jobs, work, quiet=quiet, as_json=as_json)
+    single = batch.is_single(inputs)
+    return _run(jobs, work, single=single, quiet=quiet, as_json=as_json)
 
 
 @main.command()
@@ -155,25 +163,32 @@ def decode(
     def work(job: Job) -> Result:
         return batch.decode_job(job, overwrite=overwrite, window=window, device=device, model=model)
 
-    return _run(jobs, work, quiet=quiet, as_json=as_json)
+    single = batch.is_single(inputs)
+    return _run(jobs, work, single=single, quiet=quiet, as_json=as_json)
 
 
-def _run(jobs: Sequence[Job], work: Callable[[Job], Result], *, quiet: bool, as_json: bool) -> int:
+def _run(
+    jobs: Sequence[Job],
+    work: Callable[[Job], Result],
+    *,
+    single: bool,
+    quiet: bool,
+    as_json: bool,
+) -> int:
     """Runs jobs under a progress bar, tells of failures as they come, sums up at the end."""
     from . import batch
     from .report import summary_line, summary_table, tracked
 
     results = []
-    for result in tracked(batch.run(jobs, work), len(jobs), show=len(jobs) > 1 and not quiet):
+    for result in tracked(batch.run(jobs, work), len(jobs), show=not (single or quiet)):
         results.append(result)
         if result.error is not None:
-            click.echo(f"dmecodec: {result.error}", err=True)
+            _complain(result.error)
     to_stdout = any(job.target == batch.STREAM for job in jobs)
     if as_json:
         rows = [result.as_dict() for result in results]
-        content = rows[0] if len(rows) == 1 else rows
-        click.echo(json.dumps(content, indent=2), err=to_stdout)
-    elif not quiet and len(jobs) > 1:
+        click.echo(json.dumps(rows[0] if single else rows, indent=2), err=to_stdout)
+    elif not (single or quiet):
         summary_table(results)
     elif not quiet and results[0].error is None:
         click.echo(summary_line(results[0]), err=to_stdout)
@@ -214,7 +229,7 @@ def verify(files: tuple[str, ...], deep: bool, model: str | None, device: str, q
         try:
             verify_file(name, deep=deep, device=device, model=model)
         except DmecodecError as error:
-            click.echo(f"dmecodec: {error}", err=True)
+            _complain(error)
             status = 1
         else:
             if not quiet:

@@ -27,8 +27,11 @@ def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
                 "streams": streams,
                 "overhead": reader.size - sum(streams.values()),
             }
-    except OSError as error:
-        raise FormatError(f"{path}: cannot be read ({error.strerror})") from error
+    except FormatError as error:
+        raise FormatError(f"{path}: {error}") from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise FormatError(f"{path}: cannot be read ({reason})") from error
 
 
 def _header(header: Header) -> dict[str, Any]:

@@ -72,19 +72,18 @@ def _entries_of(folder: Path) -> list[Entry]:
 def _read_manifest(folder: Path) -> list[Entry]:
     try:
         content = json.loads((folder / MANIFEST).read_text("utf-8"))
-        return [
-            Entry(
-                item["name"],
-                folder / item["file"],
-                item["sha256"],
-                tuple(item["qualities"]),
-                item["parameters"],
-                item["name"] == content["default"],
-            )
-            for item in content["models"]
-        ]
+        return [_listed(folder, item, content["default"]) for item in content["models"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{folder / MANIFEST}: not a readable list of models") from error
+
+
+def _listed(folder: Path, item: dict[str, Any], default: str) -> Entry:
+    if len(bytes.fromhex(item["sha256"])) != hashlib.sha256().digest_size:
+        raise ValueError("not a SHA-256")
+    low, high = item["qualities"]
+    path = folder / item["file"]
+    is_default = item["name"] == default
+    return Entry(item["name"], path, item["sha256"], (low, high), item["parameters"], is_default)
 
 
 def _loose(path: Path) -> Entry:
@@ -151,7 +150,7 @@ def find_id(model_id: bytes) -> Entry:
 
 def survey() -> list[dict[str, Any]]:
     """Every model that can be found, its file compared with its manifest, as plain values."""
-    found = []
+    found: list[dict[str, Any]] = []
     for entry in entries():
         try:
             check(entry)
@@ -166,7 +165,8 @@ def survey() -> list[dict[str, Any]]:
                 "path": str(entry.path),
                 "parameters": entry.parameters,
                 "qualities": list(entry.qualities),
-                "default": entry.default,
+                # Each manifest has a default of its own; the first one counts.
+                "default": entry.default and not any(other["default"] for other in found),
                 "intact": intact,
             }
         )

@@ -93,9 +93,10 @@ def info_lines(name: str, facts: dict[str, Any]) -> str:
 
 def models_table(found: Sequence[dict[str, Any]]) -> None:
     """Models, whether they are intact, and which one is the default."""
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    table = Table("name", "id", "parameters", "qualities", "file", "state")
+    whole, folded = Column("id", no_wrap=True, min_width=16), Column("file", overflow="fold")
+    table = Table("name", whole, "parameters", "qualities", folded, "state")
     for model in found:
         name = model["name"] + (" (default)" if model["default"] else "")
         parameters = f"{model['parameters'] / 1e6:.2f} M" if model["parameters"] else ""
