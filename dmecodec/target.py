@@ -27,8 +27,8 @@ def search_bpp(encoder: Encoder, bpp: float) -> bytes:
     def measure(data: bytes) -> float:
         return len(data) * 8 / pixels
 
-    data, reached = _search(encoder, bpp, measure, math.log)
-    if not 0.98 <= reached / bpp <= 1.02 and _at_the_end(encoder, data):
+    data, reached, bracketed = _search(encoder, bpp, measure, math.log)
+    if not 0.98 <= reached / bpp <= 1.02 and not bracketed:
         raise OptionError(
             f"{bpp:g} bpp is out of range for this image; the nearest is {reached:.4f} bpp"
         )
@@ -45,16 +45,12 @@ def search_psnr(encoder: Encoder, psnr: float) -> bytes:
     def measure(data: bytes) -> float:
         return file_psnr(encoder, data)
 
-    data, reached = _search(encoder, psnr, measure, float)
-    if abs(reached - psnr) > 0.1 and _at_the_end(encoder, data):
+    data, reached, bracketed = _search(encoder, psnr, measure, float)
+    if abs(reached - psnr) > 0.1 and not bracketed:
         raise OptionError(
             f"{psnr:g} dB is out of range for this image; the nearest is {reached:.2f} dB"
         )
     return data
-
-
-def _at_the_end(encoder: Encoder, data: bytes) -> bool:
-    return container.Reader(data).header.quality in (0, MAX_QUALITY)
 
 
 def _search(
@@ -62,12 +58,16 @@ def _search(
     target: float,
     measure: Callable[[bytes], float],
     scale: Callable[[float], float],
-) -> tuple[bytes, float]:
-    """Bisects; both measures rise with the quality. Returns the nearest file and its measure."""
+) -> tuple[bytes, float, bool]:
+    """Bisects; both measures rise with the quality.
+
+    Returns the nearest file, its measure, and whether some files lay below the target and some above.
+    """
     if not 0 < target < math.inf:
         raise OptionError(f"a target of {target:g} cannot be met")
     low, high = 0, MAX_QUALITY
     best: tuple[float, bytes, float] | None = None
+    sides = set()
     while low <= high:
         middle = (low + high) // 2
         data = encoder.encode(middle)
@@ -75,12 +75,13 @@ def _search(
         error = abs(scale(reached) - scale(target))
         if best is None or error < best[0]:
             best = (error, data, reached)
+        sides.add(reached < target)
         if reached < target:
             low = middle + 1
         else:
             high = middle - 1
     assert best is not None
-    return best[1], best[2]
+    return best[1], best[2], len(sides) == 2
 
 
 def file_psnr(encoder: Encoder, data: bytes) -> float:
