@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .entropy import VALUE_LIMIT, Decoder, Tables, encode
+from .errors import ModelError
 from .network.config import HYPER_STRIDE
 from .network.parameters import MEAN_UNIT
 from .weights import Model
@@ -103,11 +104,16 @@ def encode_symbols(
     Returns:
         z-hat, int32 (N, h / 4, w / 4); the passes of y; and y-hat as a decoder will have it,
         int32 (M, h, w).
+
+    Raises:
+        ModelError: where the model's transforms overflow.
     """
     height, width = y.shape[2:]
     coded = []
     with torch.autocast(model.exact_device.type, enabled=False):
         z = hyper_latents(model, y)
+        if not (torch.isfinite(y).all() and torch.isfinite(z).all()):
+            raise ModelError(f"model {model.name}: its latents of this image are not finite")
         passes = _Passes(model, z, quality, height, width)
         for part in y.split(model.net.config.slices, 1):
             mean, index = passes.predict()
