@@ -55,6 +55,15 @@ class _Commands(click.Group):
             _fail("not enough memory; a smaller --tile or --window may help")
         sys.exit(status if isinstance(status, int) else 0)
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """As click's, but Ctrl-C is told here: click would put an empty line before it."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            if sys.stderr.isatty():
+                click.echo(err=True)  # the terminal's ^C stands on this line
+            _fail("interrupted", _INTERRUPTED)
+
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="dmecodec")

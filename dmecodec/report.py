@@ -120,26 +120,28 @@ def complexity_table(parts: Sequence[Part]) -> None:
 
 
 def tracked(results: Iterator[Result], total: int, *, show: bool) -> Iterator[Result]:
-    """Passes results on, under a progress bar on stderr where asked for."""
-    if not show:
-        yield from results
-        return
+    """Passes results on, under a progress bar on stderr where asked for and where it is a terminal."""
     from rich.console import Console
     from rich.progress import track
 
-    yield from track(results, total=total, console=Console(stderr=True), description="files")
+    console = Console(stderr=True)
+    if show and console.is_terminal:
+        yield from track(results, total=total, console=console, description="files")
+    else:
+        yield from results
 
 
 @contextmanager
 def progress_callback(*, show: bool) -> Iterator[Callable[[int, int, str], None] | None]:
-    """A progress bar on stderr as a callback (done, total, what)."""
-    if not show:
-        yield None
-        return
+    """A progress bar on stderr, where it is a terminal, as a callback (done, total, what)."""
     from rich.console import Console
     from rich.progress import Progress
 
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    if not (show and console.is_terminal):
+        yield None
+        return
+    with Progress(console=console, transient=True) as progress:
         task = progress.add_task("starting", total=None)
         yield lambda done, total, what: progress.update(
             task, completed=done, total=total, description=what
