@@ -1,13 +1,14 @@
-"""A second decoder of everything that must be exact, in plain integers, written from docs/format.md alone.
+"""A second decoder, written from docs/format.md alone: plain integers for what must be exact, float64 for pixels.
 
-It shares no code with the package: a tile's streams and the tensors of a model file go in, z-hat and y-hat come
-out. Slow, and simple enough to be compared with the page line by line.
+It shares no code with the package: a tile's streams and the tensors of a model file go in, latents and
+pixels come out. Slow, and simple enough to be compared with the page line by line.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import zlib
 from bisect import bisect_right
 from itertools import accumulate, pairwise
 from pathlib import Path
@@ -91,7 +92,8 @@ class Model:
     def __init__(self, path: Path) -> None:
         with safe_open(path, "np") as file:
             self.tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            self.config = json.loads(file.metadata()["config"])
+            self.metadata = file.metadata()
+            self.config = json.loads(self.metadata["config"])
         self.y, self.z = (
             FrequencyTables(
                 *(self.tensors[f"tables.{n}.{f}"] for f in ("low", "length", "frequency"))
@@ -123,7 +125,7 @@ def convolve(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
     outputs, inputs, kh, kw = weight.shape
     height, width = x.shape[1:]
     padded = np.pad(x, ((0, 0), (kh // 2, kh // 2), (kw // 2, kw // 2)))
-    out = np.zeros((outputs, height, width), np.int64)
+    out = np.zeros((outputs, height, width), np.result_type(x, weight))
     for i in range(kh):
         for j in range(kw):
             part = padded[:, i : i + height, j : j + width]
@@ -137,7 +139,7 @@ def convolve(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
 def convolve_up(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """weight (inputs, outputs, 3, 3): x[r, c] w[i, j] goes to [2 r + i - 1, 2 c + j - 1]."""
     height, width = x.shape[1:]
-    out = np.zeros((weight.shape[1], 2 * height + 1, 2 * width + 1), np.int64)
+    out = np.zeros((weight.shape[1], 2 * height + 1, 2 * width + 1), np.result_type(x, weight))
     for i in range(3):
         for j in range(3):
             out[:, i : i + 2 * height : 2, j : j + 2 * width : 2] += np.einsum(
@@ -180,6 +182,19 @@ def predict(
     return mean, ((scale + 8) // 16).clip(0, 63)
 
 
+def known_answer(model: Model) -> str:
+    """What the model file's metadata must say."""
+    z = np.arange(model.config["hyper"] * 9).reshape(-1, 3, 3) * 7919 % 23 - 11
+    hyper, answer = features(model, z, 100), 0
+    decoded: list[np.ndarray] = []
+    for index in range(len(model.config["slices"])):
+        mean, scale = predict(model, index, hyper, decoded, 100)
+        k = np.arange(mean.size).reshape(mean.shape) * 104729 % 7 - 3
+        decoded.append(mean + 16 * k)
+        answer = zlib.crc32(mean.astype("<i4").tobytes() + scale.astype("<i4").tobytes(), answer)
+    return f"{answer:08x}"
+
+
 # ---- one tile ----------------------------------------------------------------------------------
 
 
@@ -201,3 +216,87 @@ def decode_tile(
         decoded.append(mean + 16 * np.array(k).reshape(mean.shape))
     assert ans.finished()
     return np.concatenate(decoded), z
+
+
+# ---- pixels ------------------------------------------------------------------------------------
+
+
+def synthesise(model: Model, y_hat: np.ndarray, quality: int) -> np.ndarray:
+    """y-hat of the whole image (M, h, w) to red, green and blue (3, 16 h, 16 w), about 0 to 1."""
+    rows = model.tensors["log_inverse_gain"].astype(float)
+    knot = min(quality // 32, 6)
+    t = (quality - 32 * knot) / 32
+    gain = np.exp((1 - t) * rows[knot] + t * rows[knot + 1])
+    y = y_hat / 16 * gain[:, None, None]
+    pixels = blocks(model, 0.2 * y) * model.tensors["synthesis.scale"].astype(float)
+    if model.config["shortcut"]:
+        pixels = pixels + unpack(dense(model, "shortcut", y))
+    return pixels
+
+
+def dense(model: Model, name: str, x: np.ndarray) -> np.ndarray:
+    """A convolution of the synthesis with its bias."""
+    weight, bias = (
+        model.tensors[f"synthesis.{name}.{p}"].astype(float) for p in ("weight", "bias")
+    )
+    return convolve(x, weight) + bias[:, None, None]
+
+
+def blocks(model: Model, x: np.ndarray) -> np.ndarray:
+    for index in range(5):
+        if index == 2:
+            x = sdpm(model, x)
+            continue
+        weight, bias, beta, gamma = (
+            model.tensors[f"synthesis.blocks.{index}.{p}"].astype(float)
+            for p in ("0.weight", "0.bias", "1.beta", "1.gamma")
+        )
+        x = convolve_up(x, weight) + bias[:, None, None]
+        x = x * np.sqrt(beta[:, None, None] + np.einsum("ij,jhw->ihw", gamma, x * x))
+    return x
+
+
+def leaky(x: np.ndarray) -> np.ndarray:
+    return np.maximum(x, x / 10)
+
+
+def sdpm(model: Model, x: np.ndarray) -> np.ndarray:
+    half = len(x) // 2
+    a, b = x[:half], x[half:]
+    groups = max(1, half // 16)
+    choice = np.exp(dense(model, "blocks.2.seb.choice", a).reshape(3, groups, *x.shape[1:]))
+    choice = np.repeat(choice / choice.sum(0), half // groups, axis=1)
+    shapes = sum(
+        weight * dense(model, f"blocks.2.seb.{name}", a)
+        for weight, name in zip(choice, ("row", "column", "square"), strict=True)
+    )
+    scales = np.zeros_like(b)
+    for index in range(3):
+        b = leaky(dense(model, f"blocks.2.peb.scales.{index}", b))
+        scales = scales + b
+    return x + dense(model, "blocks.2.join", leaky(np.concatenate([shapes, scales])))
+
+
+def unpack(coefficients: np.ndarray) -> np.ndarray:
+    """768 channels of subbands to pixels."""
+    lowest, end = coefficients[765:], 765
+    for factor in (1, 2, 4, 8):
+        first = end - 9 * factor * factor
+        height, width = coefficients.shape[1:]
+        level = coefficients[first:end].reshape(9, factor, factor, height, width)
+        level = level.transpose(0, 3, 1, 4, 2).reshape(9, factor * height, factor * width)
+        low = merge(lowest, level[:3], axis=1)
+        lowest, end = merge(low, merge(level[3:6], level[6:], axis=1), axis=2), first
+    return lowest
+
+
+def merge(low: np.ndarray, high: np.ndarray, axis: int) -> np.ndarray:
+    low, high = np.moveaxis(low, axis, 0), np.moveaxis(high, axis, 0)
+    a, b, g, d = -1.586134342059924, -0.052980118572961, 0.882911075530934, 0.443506852043971
+    k = 1.149604398860241
+    even, odd = low / k, high * k
+    for of_even, of_odd in ((d, g), (b, a)):
+        even = even - of_even * (np.concatenate([odd[:1], odd[:-1]]) + odd)
+        odd = odd - of_odd * (even + np.concatenate([even[1:], even[-1:]]))
+    merged = np.stack([even, odd], 1).reshape(2 * len(even), *even.shape[1:])
+    return np.moveaxis(merged, 0, axis)

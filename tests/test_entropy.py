@@ -170,3 +170,26 @@ def test_normalise(probabilities: list[float]) -> None:
     frequency = normalise(np.array(probabilities))
     assert frequency.min() >= 1 and frequency.sum() == TOTAL
     assert frequency.dtype == np.int32
+
+
+def test_the_encoder_of_the_page() -> None:
+    """docs/format.md also says how a stream is written."""
+    rng = np.random.default_rng(7)
+    tables = tables_of(rng, [30])
+    left = np.concatenate([[0], np.cumsum(tables.frequency)]).tolist()
+    for count in (0, 1, 2, 3, 9, 200):
+        values = rng.integers(0, 29, count)
+        state, words = 0, []
+        for symbol in reversed(values.tolist()):
+            frequency = left[symbol + 1] - left[symbol]
+            if state >> 40 >= frequency:
+                words.append(state % 2**32)
+                state >>= 32
+            state = (state // frequency << 24) + left[symbol] + state % frequency
+        while state:
+            words.append(state % 2**32)
+            state >>= 32
+        given = encode(
+            [((values + tables.low[0]).astype(np.int32), np.zeros(count, np.uint8))], tables
+        )
+        assert given == np.array(words, "<u4").tobytes()

@@ -8,11 +8,14 @@ import json
 import numpy as np
 import pytest
 import second_decoder
+import torch
 from conftest import DATA
 from PIL import Image
 
 import dmecodec
 from dmecodec.container import Reader
+from dmecodec.network.wavelet import unpack
+from dmecodec.weights import Model
 
 GOLDEN = json.loads((DATA / "golden.json").read_text())
 
@@ -58,20 +61,53 @@ def test_pixels_and_header(name: str) -> None:
         assert digest(file.metadata.exif) == wanted["exif"]
 
 
+MODEL = second_decoder.Model(DATA / "tiny.safetensors")
+
+
 @pytest.mark.parametrize("name", GOLDEN)
-def test_the_second_decoder_agrees(name: str) -> None:
+def test_the_second_decoder_finds_the_same_latents(name: str) -> None:
     """What docs/format.md says is what the package does."""
     data = (DATA / f"{name}.dmen").read_bytes()
-    reader, model = Reader(data), second_decoder.Model(DATA / "tiny.safetensors")
+    reader = Reader(data)
     y_hat, z_hat = dmecodec.latents(data)
     for index in range(reader.header.tile_count):
         col, row, width, height = reader.header.tile_box(index)
         rows, cols = -(-height // 16), -(-width // 16)
         streams = reader.tile(index)
         y, z = second_decoder.decode_tile(
-            model, streams[1], streams[2], reader.header.quality, rows, cols
+            MODEL, streams[1], streams[2], reader.header.quality, rows, cols
         )
         top, left = row // 16, col // 16
         np.testing.assert_array_equal(y, y_hat[:, top : top + rows, left : left + cols])
         top, left = row // 64, col // 64
         np.testing.assert_array_equal(z, z_hat[:, top : top + z.shape[1], left : left + z.shape[2]])
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_the_second_decoder_makes_the_same_pixels(name: str) -> None:
+    data = (DATA / f"{name}.dmen").read_bytes()
+    header = Reader(data).header
+    image = second_decoder.synthesise(MODEL, dmecodec.latents(data)[0], header.quality)
+    if header.mode in ("L", "LA"):
+        image = image.mean(0, keepdims=True)
+    pixels = np.round(255 * image).clip(0, 255)[:, : header.height, : header.width]
+    expected = np.asarray(Image.open(DATA / f"{name}.png")).reshape(header.height, header.width, -1)
+    assert abs(pixels.transpose(1, 2, 0) - expected[..., : len(pixels)]).max() <= 1
+
+
+def test_both_paths_of_the_second_decoder(tiny: Model) -> None:
+    """Beside the shortcut the network is faint; here each stands alone."""
+    y = 20 * np.random.default_rng(0).standard_normal((24, 5, 4)).astype(np.float32)
+    ours = tiny.net.synthesis
+    with torch.inference_mode():
+        network = ours.blocks(torch.from_numpy(y)[None])[0].numpy()
+        assert ours.shortcut is not None
+        linear = unpack(ours.shortcut(torch.from_numpy(y)[None]))[0].numpy()
+    second = second_decoder.blocks(MODEL, y.astype(float))
+    np.testing.assert_allclose(network, second, atol=1e-5 * abs(second).max())
+    second = second_decoder.unpack(second_decoder.dense(MODEL, "shortcut", y.astype(float)))
+    np.testing.assert_allclose(linear, second, atol=1e-5 * abs(second).max())
+
+
+def test_the_second_decoder_knows_the_answer() -> None:
+    assert second_decoder.known_answer(MODEL) == MODEL.metadata["known_answer"]
