@@ -264,7 +264,8 @@ def sdpm(model: Model, x: np.ndarray) -> np.ndarray:
     half = len(x) // 2
     a, b = x[:half], x[half:]
     groups = max(1, half // 16)
-    choice = np.exp(dense(model, "blocks.2.seb.choice", a).reshape(3, groups, *x.shape[1:]))
+    choice = dense(model, "blocks.2.seb.choice", a).reshape(3, groups, *x.shape[1:])
+    choice = np.exp(choice - choice.max(0))
     choice = np.repeat(choice / choice.sum(0), half // groups, axis=1)
     shapes = sum(
         weight * dense(model, f"blocks.2.seb.{name}", a)
