@@ -12,7 +12,7 @@ import torch
 
 from .. import registry
 from ..device import pick_device
-from ..errors import ModelError, OptionError
+from ..errors import ModelError, OptionError, OutputError
 from ..network.config import Config
 from ..network.exact import ExactnessError
 from . import checkpoint
@@ -93,6 +93,8 @@ def train(
     if side % 64 or side < 64 or batch < 1 or time_budget <= 0:
         raise OptionError("the side must be a multiple of 64, the batch and the time above 0")
     folder = Path(out)
+    if folder.exists() and not folder.is_dir():
+        raise OptionError(f"{out}: a run needs a folder, and this is none")
     if (folder / checkpoint.STATE_NAME).exists() != resume:
         raise OptionError(
             f"{out}: no run to resume here"
@@ -177,7 +179,9 @@ def freeze_run(
     if path.suffix != registry.SUFFIX:
         raise OptionError(f"{out}: a model file must end in {registry.SUFFIX}")
     if path.exists() and not overwrite:
-        raise OptionError(f"{out} exists already; add --overwrite to replace it")
+        raise OutputError(f"{out} exists already; add --overwrite to replace it")
+    if not path.parent.is_dir():
+        raise OutputError(f"cannot write {out}: there is no folder {path.parent}")
     trainer = _resumed(Path(run), torch.device("cpu"))
     images = _load_data(list(data) or _remembered(Path(run)), val, 64)
     side = min(256, min(min(i.shape[:2]) for i in images.training) // 64 * 64)
