@@ -13,14 +13,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .device import autocast
 from .entropy import VALUE_LIMIT, Decoder, Tables, encode
 from .errors import ModelError
 from .network.config import HYPER_STRIDE
 from .network.parameters import MEAN_UNIT
+from .rounding import round_for_rate, round_plainly, step_weights
 from .weights import Model
-
-DEAD_ZONE = 0.05
-"""The encoder rounds towards the mean by this much more than half a step: the zeros it makes are cheap."""
 
 
 @dataclass(frozen=True)
@@ -41,17 +40,12 @@ def hyper_side(latents: int) -> int:
     return -(-latents // HYPER_STRIDE)
 
 
-def round_latents(residual: Tensor, dead_zone: float = DEAD_ZONE) -> Tensor:
-    """y - mean to the integer that is coded."""
-    magnitude = torch.floor(residual.abs() + (0.5 - dead_zone))
-    return (residual.sign() * magnitude).clamp(1 - VALUE_LIMIT, VALUE_LIMIT - 1)
-
-
 def hyper_latents(model: Model, y: Tensor) -> Tensor:
     """Gained latents (1, M, h, w) of one tile to integer z-hat (1, N, ceil(h / 4), ceil(w / 4))."""
     height, width = y.shape[2:]
     padded = F.pad(y, (0, -width % HYPER_STRIDE, 0, -height % HYPER_STRIDE))
-    z = torch.round(model.net.hyper_encoder(padded).float())
+    with autocast(model.device):  # the encoder's alone: it need not be exact
+        z = torch.round(model.net.hyper_encoder(padded).float())
     return z.clamp(1 - VALUE_LIMIT, VALUE_LIMIT - 1)
 
 
@@ -91,7 +85,7 @@ Coded = tuple[np.ndarray, np.ndarray]
 
 
 def encode_symbols(
-    model: Model, y: Tensor, quality: int, *, dead_zone: float = DEAD_ZONE
+    model: Model, y: Tensor, quality: int, *, optimise: bool = True
 ) -> tuple[np.ndarray, list[Coded], np.ndarray]:
     """What is coded of one tile.
 
@@ -99,7 +93,7 @@ def encode_symbols(
         model: a loaded model.
         y: (1, M, h, w) float32, the gain of `quality` applied.
         quality: in 1/32 steps.
-        dead_zone: of the rounding.
+        optimise: whether to round for rate and distortion, or plainly.
 
     Returns:
         z-hat, int32 (N, h / 4, w / 4); the passes of y; and y-hat as a decoder will have it,
@@ -115,11 +109,17 @@ def encode_symbols(
         if not (torch.isfinite(y).all() and torch.isfinite(z).all()):
             raise ModelError(f"model {model.name}: its latents of this image are not finite")
         passes = _Passes(model, z, quality, height, width)
-        for part in y.split(model.net.config.slices, 1):
+        slices = model.net.config.slices
+        weights = np.split(step_weights(model.net, quality), np.cumsum(slices)[:-1])
+        for part, weight in zip(y.split(slices, 1), weights, strict=True):
             mean, index = passes.predict()
-            k = round_latents(part.to(mean) - mean / MEAN_UNIT, dead_zone)
-            passes.take(mean, k)
-            coded.append((k.to("cpu", torch.int32).numpy().ravel(), index))
+            residual = part.to(mean) - mean / MEAN_UNIT
+            if optimise:
+                values = round_for_rate(residual, index, model.y_tables, weight)
+            else:
+                values = round_plainly(residual)
+            passes.take(mean, torch.from_numpy(values).view(mean.shape))
+            coded.append((values, index))
     return z[0].to("cpu", torch.int32).numpy(), coded, passes.latents()
 
 

@@ -78,11 +78,20 @@ class Tables:
             found = self._models[index] = Categorical(weights, lazy=False, perfect=False)
         return found
 
+    @cached_property
+    def _lengths(self) -> np.ndarray:
+        return (PRECISION - np.log2(self.frequency)).astype(np.float32)
+
+    def code_lengths(self, values: np.ndarray, tables: np.ndarray) -> np.ndarray:
+        """Ideal code length of each value under its table in bits; of an escape, its symbol alone."""
+        symbols, _ = self._symbols(values, tables)
+        return self._lengths[self._starts[tables] + symbols]
+
     def bits(self, values: np.ndarray, tables: np.ndarray) -> float:
-        """Ideal code length of values under their tables, escapes at a flat 24 bits more."""
-        symbols, escaped = self._symbols(values, tables)
-        frequency = self.frequency[self._starts[tables] + symbols]
-        return float((PRECISION - np.log2(frequency)).sum() + PRECISION * len(escaped))
+        """Ideal code length of all values, escaped ones at a flat 24 bits more."""
+        _, escaped = self._symbols(values, tables)
+        lengths = self.code_lengths(values, tables)
+        return float(lengths.sum(dtype=np.float64)) + PRECISION * len(escaped)
 
     def _symbols(self, values: np.ndarray, tables: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Symbols of values, and the positions of those that escape."""

@@ -40,7 +40,7 @@ def _padded(image: np.ndarray) -> Tensor:
 
 
 def rate_distortion(model: TrainingModel, images: list[np.ndarray]) -> list[Row]:
-    """Every quality on every image, rounded as the encoder would without a dead zone."""
+    """Every quality on every image, latents rounded plainly."""
     model = model.eval()
     device = model.net.log_gain.device
     rows = []
@@ -69,7 +69,7 @@ def _measure(image: np.ndarray, x: Tensor, y: Tensor, z: Tensor, seen: Tensor) -
 
 
 def frozen_rates(path: Path, images: list[np.ndarray]) -> list[Row]:
-    """Ideal code lengths of the frozen model, latents rounded without a dead zone."""
+    """Ideal code lengths of the frozen model, latents rounded plainly."""
     model = load_file(path, torch.device("cpu"))
     rows = []
     for quality in range(len(LAMBDAS)):
@@ -80,7 +80,9 @@ def frozen_rates(path: Path, images: list[np.ndarray]) -> list[Row]:
                 with autocast(model.device):
                     y = model.net.analysis(x)
                 y = y * model.net.gain(torch.tensor([float(quality)]))
-                z, coded, _ = codec.encode_symbols(model, y, quality * QUALITY_STEPS, dead_zone=0.0)
+                z, coded, _ = codec.encode_symbols(
+                    model, y, quality * QUALITY_STEPS, optimise=False
+                )
             bits_z = model.z_tables.bits(z.ravel(), codec.channels_of(z.shape))
             bits = sum(model.y_tables.bits(*one) for one in coded) + bits_z
             pixels = image.shape[0] * image.shape[1]

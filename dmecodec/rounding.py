@@ -1,0 +1,63 @@
+"""Rate-distortion optimised rounding of latents: the encoder's choice, no part of the format.
+
+A value whose nearest integer is dear is rounded one step towards the mean instead, where the bits it saves outweigh the
+error it adds: J = bits + weight * error^2. The weight comes from R + lambda D, with D over the image. The synthesis is
+close to orthonormal (its linear path is, to a few per cent), so an error of one step in a latent adds the square of its
+inverse gain to the squared error of the image.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .entropy import VALUE_LIMIT, Tables
+from .network.config import LAMBDAS, QUALITY_STEPS
+from .network.dmenet import DMENet
+
+STRENGTH = 1.4
+"""Factor on the weight; between 1.1 and 1.8 the gain on training crops is the same within 0.3 %."""
+
+
+def step_weights(net: DMENet, quality: int) -> np.ndarray:
+    """Bits that a squared error of one step is worth, for each latent channel: float64 (M,)."""
+    knots = torch.tensor([quality / QUALITY_STEPS], device=net.log_gain.device)
+    steps = net.inverse_gain(knots).flatten().double().cpu().numpy()
+    weight = math.exp(np.interp(quality / QUALITY_STEPS, range(len(LAMBDAS)), np.log(LAMBDAS)))
+    bands = 3  # D is a mean over the bands, the rate a sum over the pixels
+    return STRENGTH * weight * 255**2 / bands * np.square(steps)
+
+
+def round_plainly(residual: Tensor) -> np.ndarray:
+    """The nearest integers to y - mean: int32, flat."""
+    values = torch.round(residual).clamp(1 - VALUE_LIMIT, VALUE_LIMIT - 1)
+    return values.to("cpu", torch.int32).numpy().ravel()
+
+
+def round_for_rate(
+    residual: Tensor, index: np.ndarray, tables: Tables, weights: np.ndarray
+) -> np.ndarray:
+    """Integers for y - mean, some of them one step nearer to zero than the nearest.
+
+    Args:
+        residual: (1, c, h, w) float.
+        index: scale index of each, uint8, flat.
+        tables: frequency tables by scale index.
+        weights: of each channel, float64 (c,).
+
+    Returns:
+        int32, flat.
+    """
+    nearest = round_plainly(residual)
+    active = np.flatnonzero(nearest)
+    magnitude = np.abs(nearest[active])
+    index = index[active]
+    saved = tables.code_lengths(magnitude, index) - tables.code_lengths(magnitude - 1, index)
+    distance = np.abs(residual.cpu().numpy().ravel()[active]) - magnitude
+    positions = residual.shape[2] * residual.shape[3]
+    added = weights[active // positions] * (2 * distance + 1)  # (d + 1)^2 - d^2
+    nearest[active] -= np.sign(nearest[active]) * (saved > added)
+    return nearest
