@@ -253,7 +253,7 @@ def test_integer_interpolation(quality: int, seed: int) -> None:
 
 
 def test_gate() -> None:
-    x, g = torch.arange(-255.0, 256)[:, None], torch.arange(0.0, 257)[None]
+    x, g = torch.meshgrid(torch.arange(-510.0, 511), torch.arange(0.0, 257), indexing="ij")
     for base in (0, 1):
         frozen = gate(x, g, base=base, frozen=True)
         wanted = torch.floor(gate(x.double(), g.double() / 256, base=base, frozen=False) + 0.5)
