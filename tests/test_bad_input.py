@@ -321,6 +321,19 @@ def test_options_of_bench_and_train(tmp_path: Path) -> None:
     assert "must end in .safetensors" in refused("freeze", tmp_path, "--out", tmp_path / "a.bin")
 
 
+def test_training_without_compressai_says_what_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.fromarray(aerial(1, 64, 64)).save(tmp_path / "in" / "a.png")
+    for name in [n for n in sys.modules if n.split(".")[0] == "compressai"]:
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.setitem(sys.modules, "compressai", None)
+    for init in ([], ["--init", "tiny"]):
+        message = refused("train", tmp_path / "in", "--out", tmp_path / "run", "--side", 64, *init)
+        assert "training needs the package compressai, which is not installed" in message
+    assert not (tmp_path / "run").exists()
+
+
 # ---- outputs ------------------------------------------------------------------------------------------------------
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import sys
 import tarfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -301,18 +300,6 @@ def test_a_loss_that_is_not_finite_stops(
     with pytest.raises(DmecodecError, match="the loss is no longer finite; resume from"):
         session.train([], str(run), resume=True, **(FEW | {"max_steps": 5}))
     assert (run / "state.safetensors").read_bytes() == before
-
-
-def test_training_without_compressai_says_what_is_missing(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in [n for n in sys.modules if n.split(".")[0] == "compressai"]:
-        monkeypatch.setitem(sys.modules, name, None)
-    monkeypatch.setitem(sys.modules, "compressai", None)
-    for init in ([], ["--init", "tiny"]):
-        message = refused("train", data, "--out", tmp_path / "run", "--side", 64, *init)
-        assert "training needs the package compressai, which is not installed" in message
-    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(
