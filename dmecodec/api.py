@@ -255,7 +255,10 @@ class File:
 
     def latents(self) -> tuple[np.ndarray, np.ndarray]:
         """As :func:`dmecodec.latents`."""
-        return self._decoder().latents()
+        try:
+            return self._decoder().latents()
+        except MemoryError as error:
+            raise OptionError("the latents of the whole image do not fit the memory") from error
 
     def verify(self, *, deep: bool = False) -> None:
         """Checks every checksum; `deep` decodes everything as well, down to the pixels.

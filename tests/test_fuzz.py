@@ -16,9 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import dmecodec
-from dmecodec import container, weights
+from dmecodec import container, decoder, weights
 from dmecodec.container import Kind, Reader
-from dmecodec.errors import DmecodecError, FormatError, ModelError
+from dmecodec.errors import DmecodecError, FormatError, ModelError, OptionError
 from dmecodec.weights import Model
 
 FILES = {path.stem: path.read_bytes() for path in sorted(DATA.glob("*.dmen"))}
@@ -170,8 +170,8 @@ def test_alpha_of_another_size() -> None:
         image_or_refused(rebuilt(FILES["rgba_1x200"], {(0, Kind.ALPHA): stream}))
 
 
-def test_an_enormous_image_is_refused_before_its_pixels_are_made() -> None:
-    """2^36 pixels in a file of some kilobytes: a window decodes, nothing large is allocated."""
+def test_a_window_of_an_enormous_image() -> None:
+    """2^36 pixels in a file of some kilobytes: a window decodes, and nothing large is allocated."""
     header = Reader(FILES["rgb_q4"]).header
     tiles = [{Kind.Z: b"", Kind.Y: b""}] * (-(-(2**24 - 1) // 4096))
     data = container.write(
@@ -181,6 +181,17 @@ def test_an_enormous_image_is_refused_before_its_pixels_are_made() -> None:
     with dmecodec.File(io.BytesIO(data)) as file:
         file.verify()
         assert file.header.width == 2**24 - 1
+        assert file.read((2**24 - 9, 4090, 8, 6)).shape == (6, 8, 3)
+
+
+def test_latents_that_do_not_fit_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_large(*_: object) -> np.ndarray:
+        raise MemoryError
+
+    monkeypatch.setattr(decoder.np, "empty", too_large)
+    for use in (dmecodec.latents, dmecodec.decode):
+        with pytest.raises(OptionError, match="fit the memory"):
+            use(FILES["grey"])
 
 
 # ---- models ------------------------------------------------------------------------------------
