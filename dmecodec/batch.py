@@ -91,11 +91,13 @@ def plan(
     """
     named = output is not None or inputs[0] == STREAM
     if is_single(inputs) and named and not _means_folder(output):
-        return [Job(inputs[0], output or STREAM)]
+        jobs = [Job(inputs[0], output or STREAM)]
+        _refuse_collisions(jobs)
+        return jobs
     if STREAM in inputs or (output == STREAM):
         raise OptionError("'-' stands for one input and one output; it does not go with several")
-    if output is not None and Path(output).exists() and not Path(output).is_dir():
-        raise OptionError(f"{output} is a file; several inputs need a folder")
+    if output is not None and _looks_like_file(output):
+        raise OptionError(f"{output}: several inputs, or a folder, need a folder to go to")
     jobs = []
     for name in inputs:
         for file, relative in _files(Path(name), suffixes):
@@ -116,6 +118,12 @@ def _means_folder(output: str | None) -> bool:
     return output.endswith(("/", os.sep)) or Path(output).is_dir()
 
 
+def _looks_like_file(output: str) -> bool:
+    if _means_folder(output):
+        return False
+    return Path(output).exists() or Path(output).suffix.lower() in IMAGE_SUFFIXES | DMEN_SUFFIXES
+
+
 def _files(path: Path, suffixes: set[str]) -> list[tuple[Path, Path]]:
     """Files of an input, each with its path below it."""
     if not path.is_dir():
@@ -132,6 +140,8 @@ def _refuse_collisions(jobs: Iterable[Job]) -> None:
         other = taken.setdefault(job.target, job.source)
         if other != job.source:
             raise OptionError(f"{other} and {job.source} would both become {job.target}")
+        if job.target != STREAM and Path(job.target).resolve() == Path(job.source).resolve():
+            raise OptionError(f"{job.target}: the output would replace the input")
 
 
 # ---- doing --------------------------------------------------------------------------------------------------------

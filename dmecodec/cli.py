@@ -34,7 +34,9 @@ class _Commands(click.Group):
 
     def main(self, *args: Any, standalone_mode: bool = True, **kwargs: Any) -> Any:  # type: ignore[override]
         """As click's, with our own way of failing."""
-        warnings.filterwarnings("ignore", module="PIL")  # we say ourselves what is wrong
+        # We say ourselves what is wrong with an image; compressai uses what torch is to drop.
+        warnings.filterwarnings("ignore", module="PIL")
+        warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\.jit")
         try:
             status: Any = super().main(*args, standalone_mode=False, **kwargs)  # type: ignore[call-overload]
         except click.exceptions.NoArgsIsHelpError as error:
@@ -317,6 +319,7 @@ def bench(
               help="Share of the time for stage 1, the shortcut and the entropy model.")  # fmt: skip
 @click.option("--resume", is_flag=True, help="Go on with the run in the folder.")
 @click.option("--init", metavar="NAME|PATH", help="Start from a frozen model.")
+@click.option("--paper", is_flag=True, help="Train the paper's own network, without our additions.")
 @click.option("--val", metavar="FOLDER", help="Images for the table at the end.")
 @click.option("--batch", type=int, default=8, show_default=True, help="Images a step.")
 @click.option("--side", type=int, default=256, show_default=True, help="Side of a crop.")

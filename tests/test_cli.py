@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import os
@@ -275,6 +276,22 @@ def test_several_inputs_do_not_go_to_one_file(tmp_path: Path) -> None:
     assert target.read_bytes() == b"old"
 
 
+def test_a_folder_is_not_made_where_a_file_was_meant(tmp_path: Path) -> None:
+    message = refused("encode", SMALL, DATA / "grey.png", "-o", tmp_path / "all.dmen")
+    assert "several inputs, or a folder, need a folder" in message
+    assert refused("decode", DATA, "-o", tmp_path / "all.tif")
+    works("encode", SMALL, DATA / "grey.png", "-o", f"{tmp_path}/all.dmen/")
+    assert names(tmp_path) == {"all.dmen/rgb_37x91.dmen", "all.dmen/grey.dmen"}
+
+
+def test_the_input_is_not_replaced(tmp_path: Path) -> None:
+    image = write(tmp_path / "a.png", 1)
+    before = image.read_bytes()
+    message = refused("encode", image, "-o", f"{tmp_path}/./a.png", "--overwrite")
+    assert "the output would replace the input" in message
+    assert image.read_bytes() == before
+
+
 # ---- standard input and output -------------------------------------------------------------------------------------
 
 
@@ -469,8 +486,12 @@ def test_bench(tmp_path: Path) -> None:
         assert name in outcome.out.replace("\n", "")
 
 
-def test_train_and_freeze(tmp_path: Path) -> None:
+def test_train_and_freeze(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("compressai", reason="training needs compressai")
+    from dmecodec.train import session
+
+    short = functools.partial(session.freeze_run, batches=2, table_batches=10)
+    monkeypatch.setattr(session, "freeze_run", short)
     for seed in range(4):
         write(tmp_path / "data" / f"{seed}.png", 40 + seed, 72, 80)
     train = ["train", tmp_path / "data", "--out", tmp_path / "run", "--init", "tiny"]
