@@ -29,6 +29,7 @@ GATE_UNIT = 256
 """A hard sigmoid's one, as an integer."""
 _MAX_WEIGHT = 32767  # stored as int16
 _MAX_SHIFT = 20
+_MAX_HALVINGS = 40
 _RANGES = {"relu": (0, 255), "signed": (-255, 255), "gate": (0, GATE_UNIT), "none": None}
 
 
@@ -142,11 +143,11 @@ class ExactConv(nn.Module):
     def _integers(self, x: Tensor, quality: int) -> Tensor:
         bias = self.bias[0] if len(self.bias) == 1 else interpolate_integers(self.bias, quality)
         y = self._convolve(x, self.weight, bias.to(x.dtype))
-        y = torch.floor(y * self.shift)
+        y = y.mul_(self.shift).floor_()  # in place: fresh memory costs more than the arithmetic
         limits = _RANGES[self.activation]
         if self.activation == "gate":
-            y = y + GATE_UNIT // 2
-        return y if limits is None else y.clamp(*limits)
+            y = y.add_(GATE_UNIT // 2)
+        return y if limits is None else y.clamp_(*limits)
 
     def freeze(self, signal: Signal, scale: Tensor | None = None) -> Signal:
         """Turns the layer into integers, in place.
@@ -170,9 +171,15 @@ class ExactConv(nn.Module):
             inverse, top = (v[:, None, None] for v in per_input)
         else:
             inverse, top = (v[None, :, None] for v in per_input)
-        real = weight.flatten(2) * inverse * scale[:, None, None]
-        bias = self.bias.detach().double() * scale
-        integers, offsets, shift = _quantise(real, bias, top)
+        real, bias = weight.flatten(2) * inverse, self.bias.detach().double()
+        for _ in range(_MAX_HALVINGS):
+            integers, offsets, shift = _quantise(real * scale[:, None, None], bias * scale, top)
+            if (shift >= 0).all() or self.activation not in ("relu", "signed"):
+                break  # done, or what comes out has a fixed unit
+            # A channel that is next to silent was asked for more resolution than there is.
+            scale = torch.where(shift < 0, scale / 2, scale)
+        if (shift < 0).any():
+            raise ExactnessError(f"{int((shift < 0).sum())} output channels pass 2^24 at any scale")
         self._set(self._by_output(integers.view(weight.shape)), offsets, shift)
         self._note_scales(signal.scale.float(), scale.float())
         limits = _RANGES[self.activation]
@@ -234,7 +241,10 @@ class ExactLayers(nn.ModuleList):
 
 
 def _quantise(real: Tensor, bias: Tensor, top: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Integer weights, biases (rounding included) and shifts, each channel as fine as is exact."""
+    """Integer weights, biases (rounding included) and shifts, each channel as fine as is exact.
+
+    The shift is -1 where not even the coarsest is.
+    """
     outputs = real.shape[0]
     shift = torch.full((outputs,), -1, dtype=torch.int64)
     integers, offsets = torch.zeros_like(real), torch.zeros_like(bias)
@@ -246,8 +256,6 @@ def _quantise(real: Tensor, bias: Tensor, top: Tensor) -> tuple[Tensor, Tensor, 
         fits = (reach < EXACT_LIMIT) & (weight.abs().amax((1, 2)) <= _MAX_WEIGHT)
         integers[fits], offsets[:, fits] = weight[fits], offset[:, fits]
         shift[fits] = candidate
-    if (shift < 0).any():
-        raise ExactnessError(f"{int((shift < 0).sum())} output channels pass 2^24 at any scale")
     return integers, offsets, shift
 
 
@@ -255,4 +263,5 @@ def gate(x: Tensor, g: Tensor, *, base: int, frozen: bool) -> Tensor:
     """x * (base + g) for a gate g in 0..1; frozen: floor((x * (256 base + g) + 128) / 256)."""
     if not frozen:
         return x * (base + g)
-    return torch.floor((x * (base * GATE_UNIT + g) + GATE_UNIT // 2) / GATE_UNIT)
+    product = (base * GATE_UNIT + g).mul_(x)
+    return product.add_(GATE_UNIT // 2).div_(GATE_UNIT).floor_()

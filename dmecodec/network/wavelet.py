@@ -37,19 +37,20 @@ def _previous(odd: Tensor, dim: int) -> Tensor:
 def _split(x: Tensor, dim: int) -> tuple[Tensor, Tensor]:
     """One level along `dim` (2 or 3): low and high half band."""
     even, odd = (x[:, :, 0::2], x[:, :, 1::2]) if dim == 2 else (x[..., 0::2], x[..., 1::2])
-    odd = odd + _ALPHA * (even + _next(even, dim))
-    even = even + _BETA * (odd + _previous(odd, dim))
-    odd = odd + _GAMMA * (even + _next(even, dim))
-    even = even + _DELTA * (odd + _previous(odd, dim))
+    even, odd = even.contiguous(), odd.contiguous()
+    odd = odd.add(even + _next(even, dim), alpha=_ALPHA)
+    even = even.add(odd + _previous(odd, dim), alpha=_BETA)
+    odd = odd.add(even + _next(even, dim), alpha=_GAMMA)
+    even = even.add(odd + _previous(odd, dim), alpha=_DELTA)
     return even * _K, odd / _K
 
 
 def _merge(low: Tensor, high: Tensor, dim: int) -> Tensor:
     even, odd = low / _K, high * _K
-    even = even - _DELTA * (odd + _previous(odd, dim))
-    odd = odd - _GAMMA * (even + _next(even, dim))
-    even = even - _BETA * (odd + _previous(odd, dim))
-    odd = odd - _ALPHA * (even + _next(even, dim))
+    even = even.sub(odd + _previous(odd, dim), alpha=_DELTA)
+    odd = odd.sub(even + _next(even, dim), alpha=_GAMMA)
+    even = even.sub(odd + _previous(odd, dim), alpha=_BETA)
+    odd = odd.sub(even + _next(even, dim), alpha=_ALPHA)
     return torch.stack([even, odd], dim + 1).flatten(dim, dim + 1)
 
 
