@@ -35,6 +35,7 @@ class Decoder:
         self.image = Box(0, 0, self.header.width, self.header.height)
         self.side = self.header.tile // STRIDE
         self._tiles: dict[int, TileLatents] = {}
+        self._alphas: dict[int, np.ndarray] = {}
 
     def blocks(self, window: Box, write: Callable[[int, int, np.ndarray], None]) -> None:
         """Decodes a window, calling `write(col, row, pixels)` for each block of it.
@@ -53,6 +54,7 @@ class Decoder:
             if block.right == window.right:
                 self._forget(block.bottom)
         self._tiles.clear()
+        self._alphas.clear()
 
     def latents(self) -> tuple[np.ndarray, np.ndarray]:
         """y-hat (M, h, w) in 1/16 step and z-hat (N, h / 4, w / 4) of the whole image, int32."""
@@ -83,6 +85,7 @@ class Decoder:
         for index in list(self._tiles):
             if Box(*self.header.tile_box(index)).bottom <= row - HALO * STRIDE:
                 del self._tiles[index]
+                self._alphas.pop(index, None)
 
     def _gather(self, cells: Box) -> np.ndarray:
         """y-hat of a box of latents, from the tiles that it touches: int32 (M, h, w)."""
@@ -119,11 +122,12 @@ class Decoder:
         for part in block.blocks(self.header.tile):
             index = self._tile_index(part.scaled_down(STRIDE))
             tile = Box(*self.header.tile_box(index))
-            data = self.reader.tile(index)[Kind.ALPHA]
+            if index not in self._alphas:
+                data = self.reader.tile(index)[Kind.ALPHA]
+                self._alphas[index] = decode_alpha(data, tile.height, tile.width)
             target_rows, target_cols = part.slices(block)
             rows, cols = part.slices(tile)
-            pixels = decode_alpha(data, tile.height, tile.width)
-            alpha[target_rows, target_cols] = pixels[rows, cols]
+            alpha[target_rows, target_cols] = self._alphas[index][rows, cols]
         return alpha
 
 

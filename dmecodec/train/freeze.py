@@ -162,6 +162,7 @@ def z_tables(model: TrainingModel) -> Tables:
 def _deploy(model: TrainingModel, scales: dict[nn.Module, Tensor]) -> DMENet:
     """The deployed graph of a trained model, which is used up."""
     _absorb_medians(model)
+    _silence_untrained(model)
     state = model.net.state_dict()
     for name, module in model.net.named_modules():
         if type(module).__name__ == "GDN":
@@ -173,6 +174,14 @@ def _deploy(model: TrainingModel, scales: dict[nn.Module, Tensor]) -> DMENet:
     floats = {k: v for k, v in state.items() if not k.startswith("parameters_of_y.")}
     net.load_state_dict({k: _half(k, v).float() for k, v in floats.items()}, strict=False)
     return net.requires_grad_(False).eval()
+
+
+@torch.no_grad()
+def _silence_untrained(model: TrainingModel) -> None:
+    """After stage 1 alone, the paper's paths are still random: a scale of zero leaves them out."""
+    for transform in (model.net.analysis, model.net.synthesis):
+        if not transform.enabled:
+            transform.scale.zero_()
 
 
 @torch.no_grad()

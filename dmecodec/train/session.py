@@ -13,7 +13,7 @@ import torch
 from .. import registry
 from ..device import pick_device
 from ..errors import ModelError, OptionError, OutputError
-from ..network.config import Config
+from ..network.config import PAPER, Config
 from ..network.exact import ExactnessError
 from . import checkpoint
 from .data import Crops, load_images
@@ -63,6 +63,7 @@ def train(
     max_steps: int | None = None,
     seed: int = 0,
     device: str = "auto",
+    paper: bool = False,
     config: Config | None = None,
     report: Callable[[Snapshot], None] = lambda _: None,
     report_every: int = 50,
@@ -79,7 +80,8 @@ def train(
         val: folder of images for the table; else some training images are held out.
         batch, side, rate, psi, max_steps, seed: as :class:`Options`.
         device: as for encoding.
-        config: shape of the network; a resumed run and a start from a model keep theirs.
+        paper: train the paper's own network, with one pass and nothing beside it.
+        config: another shape of the network; a resumed run and a start from a model keep theirs.
         report: told how it goes.
         report_every: steps between reports.
 
@@ -107,7 +109,9 @@ def train(
     trainer = _resumed(folder, place) if resume else None
     crops = Crops(images.training, side, seed + (trainer.progress.total_steps if trainer else 0))
     if trainer is None:
-        trainer = _begun(folder, config or Config(), place, seed, init, images, crops)
+        trainer = _begun(
+            folder, config or (PAPER if paper else Config()), place, seed, init, images, crops
+        )
         folder.mkdir(parents=True, exist_ok=True)
         (folder / _DATA_FILE).write_text("\n".join(str(Path(d).resolve()) for d in data) + "\n")
     options = Options(batch=batch, side=side, rate=rate, psi=psi, max_steps=max_steps, seed=seed)
@@ -152,7 +156,7 @@ def _begun(
         start(trainer.model, images.training, crops)
         trainer.device = device
         trainer.model.to(device)
-    trainer.begin_stage(1)
+    trainer.begin_stage(1 if trainer.config.shortcut else 2)
     return trainer
 
 
