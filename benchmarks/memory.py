@@ -1,0 +1,132 @@
+"""Peak memory of the command line on large images.
+
+    python benchmarks/memory.py [--image PHOTO.png] [--sizes 12288x12288 6144x6144 1024x40000]
+
+Writes an RGB TIFF of each size (a mosaic of the image given, else a synthetic one), encodes it and
+decodes the file to a TIFF again, each in a process of its own, and prints the peak of each process's
+resident memory as Markdown. The exit status is 1 where one passes 1.5 GiB + 1.6 times the raw image.
+Needs a system with wait4 (Linux, macOS).
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+GIB = 2**30
+RSS_UNIT = 1 if sys.platform == "darwin" else 1024
+"""Bytes that a unit of ru_maxrss stands for."""
+
+
+@dataclass(frozen=True)
+class Run:
+    seconds: float
+    peak: int
+    """Bytes."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--image", type=Path, help="what the mosaic is made of")
+    parser.add_argument(
+        "--sizes", nargs="+", default=["12288x12288", "6144x6144", "1024x40000"], metavar="WxH"
+    )
+    parser.add_argument("--quality", default="4")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--folder", type=Path, help="where the files go (3 times the raw image)")
+    options = parser.parse_args(arguments)
+
+    print("| size | raw GiB | bound GiB | encode GiB | seconds | decode GiB | seconds | bpp |")
+    print("|---:|---:|---:|---:|---:|---:|---:|---:|", flush=True)
+    within = True
+    for size in options.sizes:
+        width, height = (int(side) for side in size.split("x"))
+        raw = 3 * width * height
+        bound = 1.5 * GIB + 1.6 * raw
+        with tempfile.TemporaryDirectory(dir=options.folder) as name:
+            encoded, decoded, bits = measure(
+                Path(name), options.image, (width, height), options.quality, options.device
+            )
+        within &= max(encoded.peak, decoded.peak) <= bound
+        print(
+            f"| {width} x {height} | {raw / GIB:.2f} | {bound / GIB:.2f} "
+            f"| {encoded.peak / GIB:.2f} | {encoded.seconds:.0f} "
+            f"| {decoded.peak / GIB:.2f} | {decoded.seconds:.0f} | {bits / width / height:.2f} |",
+            flush=True,
+        )
+    return 0 if within else 1
+
+
+def measure(
+    folder: Path, image: Path | None, size: tuple[int, int], quality: str, device: str
+) -> tuple[Run, Run, int]:
+    """Encoding, decoding, and the bits of the file between."""
+    source, coded, target = folder / "in.tif", folder / "in.dmen", folder / "out.tif"
+    # In a process of its own: what this one holds would count as the peak of its children.
+    writer = multiprocessing.get_context("spawn").Process(
+        target=write_mosaic, args=(source, image, size)
+    )
+    writer.start()
+    writer.join()
+    if writer.exitcode:
+        raise SystemExit("cannot write the mosaic")
+    common = ["--device", device]
+    encoded = run(["encode", str(source), "-o", str(coded), "-q", quality, "--quiet", *common])
+    decoded = run(["decode", str(coded), "-o", str(target), "--quiet", *common])
+    Image.MAX_IMAGE_PIXELS = None
+    with Image.open(target) as result:
+        if result.size != size:
+            raise SystemExit(f"decoded to {result.size}, not {size}")
+    return encoded, decoded, 8 * coded.stat().st_size
+
+
+def run(arguments: list[str]) -> Run:
+    """Runs the command and reports its time and its peak."""
+    began = time.perf_counter()
+    process = subprocess.Popen([sys.executable, "-m", "dmecodec", *arguments])
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"dmecodec {' '.join(arguments)}: exit status {process.returncode}")
+    return Run(time.perf_counter() - began, usage.ru_maxrss * RSS_UNIT)
+
+
+def write_mosaic(path: Path, image: Path | None, size: tuple[int, int]) -> None:
+    """A TIFF of a size from mirrored copies of an image."""
+    width, height = size
+    canvas = Image.new("RGB", size)
+    tile = Image.open(image).convert("RGB") if image else synthetic()
+    for row in range(0, height, tile.height):
+        for col in range(0, width, tile.width):
+            canvas.paste(tile, (col, row))
+            tile = tile.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        tile = tile.transpose(Image.Transpose.FLIP_TOP_BOTTOM)
+    canvas.save(path, "TIFF", compression="raw")
+
+
+def synthetic(side: int = 1024, seed: int = 0) -> Image.Image:
+    """Noise of every scale, its power falling as in a photograph."""
+    rng = np.random.default_rng(seed)
+    total = np.full((side, side, 3), 128.0)
+    cells = 4
+    while cells <= side:
+        noise = rng.integers(0, 256, (cells, cells, 3), dtype=np.uint8)
+        grown = Image.fromarray(noise).resize((side, side), Image.Resampling.BICUBIC)
+        total += (np.asarray(grown, dtype=np.float64) - 128) * (2 / cells) ** 0.7
+        cells *= 2
+    return Image.fromarray(total.clip(0, 255).astype(np.uint8))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
