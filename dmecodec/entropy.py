@@ -114,11 +114,18 @@ def encode(passes: Sequence[Pass], tables: Tables) -> bytes:
 
 
 def _push(coder: Any, values: np.ndarray, indices: np.ndarray, tables: Tables) -> None:
-    symbols, escaped = tables._symbols(values, indices)
-    for position in escaped[::-1]:
-        _push_escaped(coder, int(values[position]), int(indices[position]), tables)
     order, buckets = _buckets(indices)
-    symbols = symbols[order]
+    symbols = values.take(order).astype(np.int32, copy=False)
+    escaped = []
+    for index, start, stop in buckets:  # one table at a time: no look-up for each symbol
+        bucket, escape = symbols[start:stop], tables.escape[index]
+        bucket -= tables.low[index]
+        outside = np.flatnonzero((bucket < 0) | (bucket >= escape))
+        if len(outside):
+            escaped.append(order[start:stop][outside])
+            bucket[outside] = escape
+    for position in np.sort(np.concatenate(escaped))[::-1] if escaped else ():
+        _push_escaped(coder, int(values[position]), int(indices[position]), tables)
     for index, start, stop in reversed(buckets):
         coder.encode_reverse(symbols[start:stop], tables.model(index))
 
@@ -152,8 +159,10 @@ class Decoder:
         for index, start, stop in buckets:
             symbols = self._coder.decode(self._tables.model(index), stop - start)
             where = order[start:stop]
-            values[where] = symbols + self._tables.low[index]
-            escaped.append(where[symbols == self._tables.escape[index]])
+            outside = np.flatnonzero(symbols == self._tables.escape[index])
+            if len(outside):
+                escaped.append(where[outside])
+            values[where] = np.add(symbols, self._tables.low[index], out=symbols)
         for position in np.sort(np.concatenate(escaped)) if escaped else ():
             values[position] = _pop_escaped(self._coder, int(indices[position]), self._tables)
         return values
