@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
+from common import mosaic
 from PIL import Image
 
 GIB = 2**30
@@ -103,29 +103,8 @@ def run(arguments: list[str]) -> Run:
 
 
 def write_mosaic(path: Path, image: Path | None, size: tuple[int, int]) -> None:
-    """A TIFF of a size from mirrored copies of an image."""
-    width, height = size
-    canvas = Image.new("RGB", size)
-    tile = Image.open(image).convert("RGB") if image else synthetic()
-    for row in range(0, height, tile.height):
-        for col in range(0, width, tile.width):
-            canvas.paste(tile, (col, row))
-            tile = tile.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        tile = tile.transpose(Image.Transpose.FLIP_TOP_BOTTOM)
-    canvas.save(path, "TIFF", compression="raw")
-
-
-def synthetic(side: int = 1024, seed: int = 0) -> Image.Image:
-    """Noise of every scale, its power falling as in a photograph."""
-    rng = np.random.default_rng(seed)
-    total = np.full((side, side, 3), 128.0)
-    cells = 4
-    while cells <= side:
-        noise = rng.integers(0, 256, (cells, cells, 3), dtype=np.uint8)
-        grown = Image.fromarray(noise).resize((side, side), Image.Resampling.BICUBIC)
-        total += (np.asarray(grown, dtype=np.float64) - 128) * (2 / cells) ** 0.7
-        cells *= 2
-    return Image.fromarray(total.clip(0, 255).astype(np.uint8))
+    """A TIFF of a size from copies of an image."""
+    mosaic([image] if image else [], *size).save(path, "TIFF", compression="raw")
 
 
 if __name__ == "__main__":

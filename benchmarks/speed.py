@@ -1,0 +1,214 @@
+"""Speed of encoding and decoding, from an array in memory to bytes and back.
+
+    python benchmarks/speed.py --images FOLDER [--clock cpu]     against CompressAI's mbt2018-mean
+    python benchmarks/speed.py --images FOLDER --device cuda     4096 x 4096 on a GPU, ours alone
+
+On the CPU both codecs run in turn on the same 1024 x 1024 image and threads; medians are compared.
+mbt2018-mean has the architecture of quality 4 and random weights. Then the parts of our own time,
+and what bf16 changes against float32. Threads as OMP_NUM_THREADS says; on a machine that is busy
+otherwise take one thread and --clock cpu, the processor's time. Prints Markdown.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from unittest import mock
+
+import numpy as np
+import torch
+from common import CLOCKS, add_image_option, machine, medians, mosaic
+
+import dmecodec
+from dmecodec import codec, entropy, registry, weights
+from dmecodec.decoder import synthesise
+from dmecodec.device import autocast, pick_device
+from dmecodec.encoder import analyse
+from dmecodec.images import open_source
+from dmecodec.metrics import psnr
+from dmecodec.network.config import QUALITY_STEPS
+from dmecodec.tiling import Box
+from dmecodec.weights import Model
+
+GOAL = 4.0
+"""Times as fast as the baseline."""
+CPU_SIDE, GPU_SIDE = 1024, 4096
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    add_image_option(parser)
+    parser.add_argument("--model", help="name or path of the model")
+    parser.add_argument("--quality", type=float, default=4)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--side", type=int, help="of the image; 1024, or 4096 on a GPU")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--clock", choices=CLOCKS, default="wall")
+    options = parser.parse_args(arguments)
+
+    device = pick_device(options.device)
+    model = weights.load(registry.find(options.model), device)
+    side = options.side or (CPU_SIDE if device.type == "cpu" else GPU_SIDE)
+    pixels = np.asarray(mosaic(options.images, side, side))
+    print(f"{machine(torch.get_num_threads())}; {_name(device)}; {options.clock} time; ", end="")
+    print(f"{side} x {side}, quality {options.quality:g}, median of {options.rounds}\n", flush=True)
+
+    ours = our_tasks(pixels, options)
+    if device.type == "cpu":
+        compare(ours, baseline_tasks(pixels), pixels, options)
+        parts(model, pixels, options)
+        precision(pixels, options)
+    else:
+        table(medians(ours, options.rounds), pixels)
+
+
+def _name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
+
+
+def our_tasks(pixels: np.ndarray, options: argparse.Namespace) -> dict[str, Callable[[], object]]:
+    settings = {"model": options.model, "device": options.device}
+    data = dmecodec.encode(pixels, options.quality, **settings)
+    return {
+        "encode": lambda: dmecodec.encode(pixels, options.quality, **settings),
+        "decode": lambda: dmecodec.decode(data, **settings),
+    }
+
+
+def baseline_tasks(pixels: np.ndarray) -> dict[str, Callable[[], object]]:
+    """The same from and to arrays, with CompressAI."""
+    from compressai.zoo import mbt2018_mean
+
+    torch.manual_seed(0)
+    net = mbt2018_mean(4, pretrained=False).eval()
+    net.update()
+
+    @torch.inference_mode()
+    def compress() -> dict[str, object]:
+        x = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255
+        return net.compress(x)
+
+    coded = compress()
+
+    @torch.inference_mode()
+    def decompress() -> np.ndarray:
+        x = net.decompress(**coded)["x_hat"][0]
+        x = (x * 255).round().clamp(0, 255).to(torch.uint8)
+        return x.permute(1, 2, 0).contiguous().numpy()
+
+    return {"encode": compress, "decode": decompress}
+
+
+def compare(
+    ours: dict[str, Callable[[], object]],
+    theirs: dict[str, Callable[[], object]],
+    pixels: np.ndarray,
+    options: argparse.Namespace,
+) -> None:
+    tasks = {f"{way} ours": task for way, task in ours.items()}
+    tasks |= {f"{way} theirs": task for way, task in theirs.items()}
+    seconds = medians(tasks, options.rounds, options.clock)
+    print("| | dmecodec s | MPix/s | mbt2018-mean s | MPix/s | ratio | goal |")
+    print("|---|---:|---:|---:|---:|---:|---:|")
+    for way in ours:
+        mine, other = seconds[f"{way} ours"], seconds[f"{way} theirs"]
+        print(
+            f"| {way} | {mine:.2f} | {_rate(pixels, mine)} | {other:.2f} | {_rate(pixels, other)} "
+            f"| {other / mine:.1f} | {GOAL:g} |"
+        )
+    print(flush=True)
+
+
+def table(seconds: dict[str, float], pixels: np.ndarray) -> None:
+    print("| | seconds | MPix/s |\n|---|---:|---:|")
+    for name, value in seconds.items():
+        print(f"| {name} | {value:.3f} | {_rate(pixels, value)} |")
+    print(flush=True)
+
+
+def _rate(pixels: np.ndarray, seconds: float) -> str:
+    return f"{pixels.shape[0] * pixels.shape[1] / 1e6 / seconds:.1f}"
+
+
+def parts(model: Model, pixels: np.ndarray, options: argparse.Namespace) -> None:
+    """Where the time of one tile goes."""
+    source, box = open_source(pixels), Box(0, 0, pixels.shape[1], pixels.shape[0])
+    quality = round(options.quality * QUALITY_STEPS)
+    with torch.inference_mode():
+        gain = model.net.gain(torch.tensor([quality / QUALITY_STEPS]))
+        y = analyse(model, source, box) * gain
+        z_hat, passes, y_hat = codec.encode_symbols(model, y, quality)
+        exact = torch.from_numpy(y_hat)[None]
+        z = z_hat.ravel(), codec.channels_of(z_hat.shape)
+        streams = entropy.encode([z], model.z_tables), entropy.encode(passes, model.y_tables)
+
+        def code() -> None:
+            entropy.encode([z], model.z_tables)
+            entropy.encode(passes, model.y_tables)
+
+        def read() -> None:
+            entropy.Decoder(streams[0], model.z_tables).read(z[1])
+            decoder = entropy.Decoder(streams[1], model.y_tables)
+            for _, indices in passes:
+                decoder.read(indices)
+
+        seconds = medians(
+            {
+                "analysis": lambda: analyse(model, source, box),
+                "hyper encoder": lambda: codec.hyper_latents(model, y),
+                "symbols": lambda: codec.encode_symbols(model, y, quality),
+                "entropy encoding": code,
+                "entropy decoding": read,
+                "tile": lambda: codec.decode_tile(model, *streams, quality, *y.shape[2:]),
+                "synthesis": lambda: synthesise(model, exact, quality),
+            },
+            options.rounds,
+            options.clock,
+        )
+    table(
+        {
+            "encode: analysis": seconds["analysis"],
+            "encode: hyper encoder": seconds["hyper encoder"],
+            "encode: entropy parameters, rounding": seconds["symbols"] - seconds["hyper encoder"],
+            "encode: entropy coding": seconds["entropy encoding"],
+            "decode: entropy coding": seconds["entropy decoding"],
+            "decode: entropy parameters": seconds["tile"] - seconds["entropy decoding"],
+            "decode: synthesis": seconds["synthesis"],
+        },
+        pixels,
+    )
+
+
+def precision(pixels: np.ndarray, options: argparse.Namespace) -> None:
+    """bf16 in the transforms against float32 throughout."""
+    with autocast(torch.device("cpu")):
+        if not torch.is_autocast_enabled("cpu"):
+            print("No bf16 on this processor: float32 throughout.")
+            return
+    ours = our_tasks(pixels, options)
+    data, fast = ours["encode"](), ours["decode"]()
+    off = mock.Mock(side_effect=lambda device: torch.autocast(device.type, enabled=False))
+    with (
+        mock.patch("dmecodec.decoder.autocast", off),
+        mock.patch("dmecodec.encoder.autocast", off),
+        mock.patch("dmecodec.codec.autocast", off),
+    ):
+        slow = ours["decode"]()
+        plain = our_tasks(pixels, options)
+        exact_data, exact = plain["encode"](), plain["decode"]()
+    assert isinstance(data, bytes) and isinstance(exact_data, bytes)
+    assert isinstance(fast, np.ndarray) and isinstance(slow, np.ndarray)
+    assert isinstance(exact, np.ndarray)
+    difference = np.abs(fast.astype(int) - slow)
+    print("| bf16 against float32 | |\n|---|---:|")
+    print(f"| same file: largest difference of a pixel, levels | {difference.max()} |")
+    print(f"| same file: samples that differ | {100 * (difference > 0).mean():.3f} % |")
+    print(f"| same file: loss of PSNR, dB | {psnr(pixels, slow) - psnr(pixels, fast):.4f} |")
+    loss = psnr(pixels, exact) - psnr(pixels, fast)
+    print(f"| encoded so as well: loss of PSNR, dB | {loss:.4f} |")
+    change = 100 * (len(data) / len(exact_data) - 1)
+    print(f"| encoded so as well: size | {change:+.3f} % |")
+
+
+if __name__ == "__main__":
+    main()
