@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -37,6 +39,9 @@ class _Commands(click.Group):
         # We say ourselves what is wrong with an image; compressai uses what torch is to drop.
         warnings.filterwarnings("ignore", module="PIL")
         warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\.jit")
+        with suppress(ValueError):  # not the main thread
+            # As an exception, a kill lets half-written files be removed.
+            signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
         try:
             status: Any = super().main(*args, standalone_mode=False, **kwargs)  # type: ignore[call-overload]
         except click.exceptions.NoArgsIsHelpError as error:
@@ -315,8 +320,9 @@ def bench(
 @click.option("--out", required=True, metavar="RUN/", help="Folder of the run.")
 @click.option("--time-budget", type=float, default=120.0, show_default=True, metavar="MINUTES",
               help="Training time, both stages together.")  # fmt: skip
-@click.option("--stage-1", "first", type=click.FloatRange(0, 1), default=0.5, show_default=True,
-              help="Share of the time for stage 1, the shortcut and the entropy model.")  # fmt: skip
+@click.option("--stage-1", "first", type=click.FloatRange(0, 1),
+              help="Share of the time for stage 1, the shortcut and the entropy model.  "
+              "[default: 0.5; 0 with --init]")  # fmt: skip
 @click.option("--resume", is_flag=True, help="Go on with the run in the folder.")
 @click.option("--init", metavar="NAME|PATH", help="Start from a frozen model.")
 @click.option("--paper", is_flag=True, help="Train the paper's own network, without our additions.")

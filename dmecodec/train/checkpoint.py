@@ -8,10 +8,11 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from ..errors import ModelError
+from ..files import replace_file
 
 STATE_NAME = "state.safetensors"
 
@@ -35,12 +36,12 @@ class Progress:
 
 
 def save(folder: Path, tensors: dict[str, Tensor], progress: Progress, config: str) -> None:
-    """Writes the state of a run beside the old one, then puts it in its place."""
+    """Replaces the state of a run by a new one, which is whole and on the disk before."""
     folder.mkdir(parents=True, exist_ok=True)
-    new = folder / (STATE_NAME + ".new")
     metadata = {"progress": json.dumps(asdict(progress)), "config": config}
-    save_file({k: v.detach().contiguous() for k, v in tensors.items()}, new, metadata)
-    new.replace(folder / STATE_NAME)
+    data = save_tensors({k: v.detach().contiguous() for k, v in tensors.items()}, metadata)
+    with replace_file(folder / STATE_NAME, overwrite=True) as file:
+        file.write(data)
 
 
 def load(folder: Path) -> tuple[dict[str, Tensor], Progress, str]:

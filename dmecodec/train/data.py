@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..errors import ImageError
+from ..images import open_source
 
 _SUFFIXES = {".png", ".webp", ".tif", ".tiff", ".jpg", ".jpeg"}
 
@@ -24,15 +25,22 @@ def _files(paths: Iterable[Path]) -> Iterator[tuple[str, bytes]]:
                 sorted(p for p in path.rglob("*") if p.suffix.lower() in {".tar"} | _SUFFIXES)
             )
         elif path.suffix == ".tar":
-            with tarfile.open(path) as tar:
-                for member in tar:
-                    handle = tar.extractfile(member)
-                    if handle is not None and Path(member.name).suffix.lower() in _SUFFIXES:
-                        yield f"{path}:{member.name}", handle.read()
+            yield from _members(path)
         elif path.exists():
             yield str(path), path.read_bytes()
         else:
             raise ImageError(f"{path}: no such file or folder")
+
+
+def _members(path: Path) -> Iterator[tuple[str, bytes]]:
+    try:
+        with tarfile.open(path) as tar:
+            for member in tar:
+                handle = tar.extractfile(member)
+                if handle is not None and Path(member.name).suffix.lower() in _SUFFIXES:
+                    yield f"{path}:{member.name}", handle.read()
+    except (OSError, tarfile.TarError) as error:
+        raise ImageError(f"{path}: not a readable tar file") from error
 
 
 def load_images(paths: Iterable[Path], least: int) -> list[np.ndarray]:
@@ -40,14 +48,21 @@ def load_images(paths: Iterable[Path], least: int) -> list[np.ndarray]:
     images = []
     for name, data in _files(paths):
         try:
-            image = Image.open(io.BytesIO(data)).convert("RGB")
-        except OSError as error:
-            raise ImageError(f"{name}: not a readable image") from error
-        if min(image.size) >= least:
-            images.append(np.asarray(image))
+            source = open_source(io.BytesIO(data))
+        except ImageError as error:
+            raise ImageError(f"{name}: {error}") from error
+        if min(source.width, source.height) >= least:
+            pixels = source.read(0, 0, source.width, source.height)
+            images.append(_colours(pixels))
     if not images:
         raise ImageError(f"no image of at least {least} x {least} pixels in the training data")
     return images
+
+
+def _colours(pixels: np.ndarray) -> np.ndarray:
+    """RGB of any mode: alpha left out, grey three times."""
+    colours = pixels[..., :3] if pixels.shape[2] >= 3 else np.repeat(pixels[..., :1], 3, 2)
+    return np.ascontiguousarray(colours)
 
 
 class Crops:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from .. import codec
 from ..device import autocast
+from ..entropy import Tables
 from ..network.config import LAMBDAS, QUALITY_STEPS
 from ..weights import load_file
 from .model import TrainingModel
@@ -68,9 +69,10 @@ def _measure(image: np.ndarray, x: Tensor, y: Tensor, z: Tensor, seen: Tensor) -
     return np.array([*bits, 10 * math.log10(255**2 / max(mse, 1e-3))])
 
 
-def frozen_rates(path: Path, images: list[np.ndarray]) -> list[Row]:
-    """Ideal code lengths of the frozen model, latents rounded plainly."""
+def frozen_rates(path: Path, images: list[np.ndarray], y_tables: Tables | None = None) -> list[Row]:
+    """Ideal code lengths of the frozen model, latents rounded plainly; with other tables, if given."""
     model = load_file(path, torch.device("cpu"))
+    y_tables = y_tables or model.y_tables
     rows = []
     for quality in range(len(LAMBDAS)):
         total, total_z = 0.0, 0.0
@@ -84,7 +86,7 @@ def frozen_rates(path: Path, images: list[np.ndarray]) -> list[Row]:
                     model, y, quality * QUALITY_STEPS, optimise=False
                 )
             bits_z = model.z_tables.bits(z.ravel(), codec.channels_of(z.shape))
-            bits = sum(model.y_tables.bits(*one) for one in coded) + bits_z
+            bits = sum(y_tables.bits(*one) for one in coded) + bits_z
             pixels = image.shape[0] * image.shape[1]
             total, total_z = total + bits / pixels, total_z + bits_z / pixels
         rows.append(Row(quality, total / len(images), total_z / max(total, 1e-9), math.nan))

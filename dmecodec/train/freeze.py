@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.torch import save
-from scipy.special import ndtr
 from torch import Tensor, nn
 
 from ..codec import encode_symbols
@@ -90,15 +89,20 @@ def _usable(peak: Tensor) -> Tensor:
 # ---- tables ---------------------------------------------------------------------------------------------------
 
 
-def gaussian_tables() -> tuple[list[np.ndarray], list[int]]:
-    """Probabilities of -radius..radius at each scale index, and the radii."""
+def _normal(low: np.ndarray) -> np.ndarray:
+    """Probabilities of a normal distribution between neighbouring edges."""
+    return np.diff(torch.special.ndtr(torch.from_numpy(low)).numpy())
+
+
+def gaussian_tables(wide: float = _WIDE_SHARE) -> tuple[list[np.ndarray], list[int]]:
+    """Probabilities of -radius..radius at each scale index, and the radii; `wide` is the tail's share."""
     tables, radii = [], []
     for index in range(INDEX_COUNT):
         scale = np.exp(LOG_SCALE_LOW + index / INDEX_PER_NAT)
         radius = int(_REACH * scale) + 3
         edges = np.arange(-radius, radius + 2) - 0.5
-        wide = _WIDE_SHARE * np.diff(ndtr(edges / (_WIDE_FACTOR * scale)))
-        tables.append((1 - _WIDE_SHARE) * np.diff(ndtr(edges / scale)) + wide)
+        tail = wide * _normal(edges / (_WIDE_FACTOR * scale))
+        tables.append((1 - wide) * _normal(edges / scale) + tail)
         radii.append(radius)
     return tables, radii
 
@@ -119,6 +123,12 @@ def fit_tables(counts: list[np.ndarray]) -> Tables:
         both = 0.5 * (seen + seen[::-1])
         fitted.append(both + _PRIOR_COUNT * prior / prior.sum())
     return _to_tables(fitted, [-radius for radius in radii])
+
+
+def plain_tables() -> Tables:
+    """Tables of the bare Gaussian that training assumes: what the fitted ones are compared with."""
+    probabilities, radii = gaussian_tables(wide=0.0)
+    return _to_tables(probabilities, [-radius for radius in radii])
 
 
 def count_symbols(model: Model, crops: Crops, batches: int) -> list[np.ndarray]:
