@@ -84,10 +84,7 @@ def _processor() -> str:
     info = Path("/proc/cpuinfo")
     if not info.exists():
         return platform.processor() or platform.machine()
-    lines = dict(
-        (part.strip() for part in line.split(":", 1))
-        for line in info.read_text().splitlines()
-        if ":" in line
-    )
+    fields = (line.partition(":") for line in info.read_text().splitlines())
+    lines = {name.strip(): value.strip() for name, _, value in fields}
     bf16 = "bf16" if "avx512_bf16" in lines.get("flags", "") else "no AVX-512 bf16"
     return f"{lines.get('model name', platform.machine())} ({bf16})"

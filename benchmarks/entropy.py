@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -51,8 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         check(model, streams, *passes)
         seconds = medians(
             {
-                "encode": lambda passes=passes: code(model, *passes),
-                "decode": lambda passes=passes, streams=streams: read(model, streams, *passes),
+                "encode": partial(code, model, *passes),
+                "decode": partial(read, model, streams, *passes),
             },
             options.rounds,
             options.clock,
