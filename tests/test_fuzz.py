@@ -166,7 +166,7 @@ def test_empty_and_enormous_streams() -> None:
 
 
 def test_alpha_of_another_size() -> None:
-    for stream in (b"", b"\7", b"\0", b"\0" + zlib.compress(bytes(50), wbits=-15), b"\0" * 9):
+    for stream in (b"", b"\7", b"\0", b"\0" + zlib.compress(bytes(50))[2:-4], b"\0" * 9):
         image_or_refused(rebuilt(FILES["rgba_1x200"], {(0, Kind.ALPHA): stream}))
 
 

@@ -522,7 +522,7 @@ def test_the_command_line_tells_of_a_damaged_file_in_one_line(tmp_path: Path) ->
     data = bytearray(saved(picture("RGB", 40, 40), "TIFF", software="x" * 20).getvalue())
     struct.pack_into("<I", data, data.index(struct.pack("<HHI", 305, 2, 21)) + 4, 2**20)
     (tmp_path / "a.tif").write_bytes(data[:-30])
-    with pytest.warns(UserWarning, match="Tag data larger than file"):
+    with pytest.warns(UserWarning, match="Tag data larger than file|Truncated File Read"):
         refusal(tmp_path / "a.tif")
     done = subprocess.run(
         [sys.executable, "-m", "dmecodec", "encode", "a.tif"],

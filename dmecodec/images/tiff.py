@@ -14,7 +14,10 @@ from .metadata import exif_of_tiff
 # Tags
 _SUBFILE, _OLD_SUBFILE = 254, 255
 _BITS, _PHOTOMETRIC, _SAMPLES, _EXTRA, _SAMPLE_FORMAT = 258, 262, 277, 338, 339
-_WANTED = (_SUBFILE, _OLD_SUBFILE, _BITS, _PHOTOMETRIC, _SAMPLES, _EXTRA, _SAMPLE_FORMAT)
+_COMPRESSION, _YCBCR, _JPEG = 259, 6, (6, 7)
+_WANTED = (
+    _SUBFILE, _OLD_SUBFILE, _BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLES, _EXTRA, _SAMPLE_FORMAT
+)  # fmt: skip
 _VALUES = {1: "B", 3: "H", 4: "I", 16: "Q"}
 _MAX_PAGES = 4096
 _COLOUR_BANDS = {0: 1, 1: 1, 2: 3, 3: 1, 6: 3}
@@ -39,6 +42,8 @@ def check_tiff(file: BinaryIO) -> None:
     if photometric not in _COLOUR_BANDS:
         name = _COLOUR_MODELS.get(photometric, f"unknown (PhotometricInterpretation {photometric})")
         raise ImageError(f"its colour model is {name}; {TO_RGB}")
+    if photometric == _YCBCR and first.get(_COMPRESSION, (1,))[0] not in _JPEG:
+        raise ImageError(f"its colour model is YCbCr; {TO_RGB}")  # JPEG's own YCbCr becomes RGB
     beside = samples - _COLOUR_BANDS[photometric]
     grey_pair = beside == 1 and samples == 2 and not extra
     if beside > 1 or (beside == 1 and 0 in extra) or grey_pair:

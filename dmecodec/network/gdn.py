@@ -12,6 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+_STRIP = 1 << 15
+"""Positions normalised at a time: few enough that they stay in the processor's cache."""
+
 
 class PlainGDN(nn.Module):
     """x / sqrt(beta + gamma * x^2), or times the root for the inverse; (b, c, h, w) to the same."""
@@ -26,9 +29,11 @@ class PlainGDN(nn.Module):
         self.register_buffer("gamma", 0.1 * torch.eye(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalises each position across its channels."""
-        norm = F.conv2d(x * x, self.gamma[:, :, None, None], self.beta)
-        return x * (norm.sqrt() if self.inverse else norm.rsqrt())
+        """Normalises each position across its channels, in place: the deployed graph alone uses it."""
+        for strip in x.split(max(1, _STRIP // x.shape[3]), 2):
+            norm = F.conv2d(strip * strip, self.gamma[:, :, None, None], self.beta)
+            strip.mul_(norm.sqrt_() if self.inverse else norm.rsqrt_())
+        return x
 
 
 GDNFactory = Callable[..., nn.Module]
