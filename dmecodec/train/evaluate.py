@@ -69,8 +69,21 @@ def _measure(image: np.ndarray, x: Tensor, y: Tensor, z: Tensor, seen: Tensor) -
     return np.array([*bits, 10 * math.log10(255**2 / max(mse, 1e-3))])
 
 
-def frozen_rates(path: Path, images: list[np.ndarray], y_tables: Tables | None = None) -> list[Row]:
-    """Ideal code lengths of the frozen model, latents rounded plainly; with other tables, if given."""
+def frozen_rates(
+    path: Path,
+    images: list[np.ndarray],
+    y_tables: Tables | None = None,
+    *,
+    optimise: bool = False,
+) -> list[Row]:
+    """Ideal code lengths of the frozen model.
+
+    Args:
+        path: of the model file.
+        images: uint8 (h, w, 3).
+        y_tables: other tables to count bits by.
+        optimise: whether latents are rounded for the rate, as in a file, or plainly.
+    """
     model = load_file(path, torch.device("cpu"))
     y_tables = y_tables or model.y_tables
     rows = []
@@ -83,7 +96,7 @@ def frozen_rates(path: Path, images: list[np.ndarray], y_tables: Tables | None =
                     y = model.net.analysis(x)
                 y = y * model.net.gain(torch.tensor([float(quality)]))
                 z, coded, _ = codec.encode_symbols(
-                    model, y, quality * QUALITY_STEPS, optimise=False
+                    model, y, quality * QUALITY_STEPS, optimise=optimise
                 )
             bits_z = model.z_tables.bits(z.ravel(), codec.channels_of(z.shape))
             bits = sum(y_tables.bits(*one) for one in coded) + bits_z
