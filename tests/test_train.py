@@ -21,7 +21,7 @@ import dmecodec
 from dmecodec import registry
 from dmecodec.errors import DmecodecError, ImageError, ModelError, OptionError, OutputError
 from dmecodec.network.config import Config
-from dmecodec.train import checkpoint, evaluate, freeze, session
+from dmecodec.train import checkpoint, evaluate, session, tables
 from dmecodec.train.data import load_images
 from dmecodec.train.trainer import Snapshot, Trainer
 
@@ -250,7 +250,7 @@ def test_a_start_from_a_model_is_as_good_as_the_model(
     arguments: dict[str, Any] = FEW | {"max_steps": 0, "init": "tiny"}
     started: Any = session.train([str(data)], str(tmp_path / "run"), **arguments)
     images = load_images([data], 64)
-    frozen = evaluate.frozen_rates(registry.find("tiny").path, images, freeze.plain_tables())
+    frozen = evaluate.frozen_rates(registry.find("tiny").path, images, tables.plain_tables())
     for ours, theirs in zip(started, frozen, strict=True):
         assert ours.bpp == pytest.approx(theirs.bpp, rel=0.02)
         assert ours.z_share == pytest.approx(theirs.z_share, rel=0.03)

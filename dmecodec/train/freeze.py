@@ -1,8 +1,7 @@
 """From a training run to a model file: folded GDN, integers in the exact path, frequency tables.
 
 Activations are calibrated on training crops: each channel of the exact path gets the scale at which its largest value
-fills eight bits. The tables of y start from a Gaussian with a little of a wider one, and are then drawn towards what
-the frozen network was seen to code at each scale index.
+fills eight bits.
 """
 
 from __future__ import annotations
@@ -10,33 +9,25 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from ..codec import encode_symbols
-from ..entropy import Tables, normalise
 from ..files import replace_file
 from ..knownanswer import known_answer
-from ..network.config import LAMBDAS, MAX_QUALITY, QUALITY_STEPS
+from ..network.config import LAMBDAS
 from ..network.dmenet import DMENet
 from ..network.exact import ExactConv
 from ..network.gdn import fold_gdn
-from ..network.parameters import INDEX_COUNT, INDEX_PER_NAT, LOG_SCALE_LOW
 from ..weights import EXACT, FORMAT, TABLE_FIELDS, TABLES, TRAINING, VERSION, Model, exact_layers
 from .data import Crops
 from .model import TrainingModel
+from .tables import fit_tables, prior_tables, z_tables
 
 _TOP = 255.0
-_WIDE_SHARE, _WIDE_FACTOR = 0.02, 3.0  # the tail beside each Gaussian
-_REACH = 6  # a table spans this many standard deviations
-_PRIOR_COUNT = 2000.0  # what is seen outweighs the Gaussian after about so many symbols
-_Z_REACH = 64  # values of z beyond this escape
-_ESCAPE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -84,86 +75,6 @@ def _calibrate(model: TrainingModel, crops: Crops, batches: int) -> dict[nn.Modu
 def _usable(peak: Tensor) -> Tensor:
     """Peaks, with silent channels at a small share of the loudest so that their scale stays finite."""
     return peak.clamp_min(max(float(peak.max()) * 1e-3, 1e-6)).clone()
-
-
-# ---- tables ---------------------------------------------------------------------------------------------------
-
-
-def _normal(low: np.ndarray) -> np.ndarray:
-    """Probabilities of a normal distribution between neighbouring edges."""
-    return np.diff(torch.special.ndtr(torch.from_numpy(low)).numpy())
-
-
-def gaussian_tables(wide: float = _WIDE_SHARE) -> tuple[list[np.ndarray], list[int]]:
-    """Probabilities of -radius..radius at each scale index, and the radii; `wide` is the tail's share."""
-    tables, radii = [], []
-    for index in range(INDEX_COUNT):
-        scale = np.exp(LOG_SCALE_LOW + index / INDEX_PER_NAT)
-        radius = int(_REACH * scale) + 3
-        edges = np.arange(-radius, radius + 2) - 0.5
-        tail = wide * _normal(edges / (_WIDE_FACTOR * scale))
-        tables.append((1 - wide) * _normal(edges / scale) + tail)
-        radii.append(radius)
-    return tables, radii
-
-
-def _to_tables(probabilities: list[np.ndarray], lows: list[int]) -> Tables:
-    """Tables with an escape symbol at the end of each."""
-    with_escape = [np.append(p / p.sum(), _ESCAPE) for p in probabilities]
-    frequency = np.concatenate([normalise(p) for p in with_escape])
-    length = np.array([len(p) for p in with_escape], np.int32)
-    return Tables(np.array(lows, np.int32), length, frequency)
-
-
-def fit_tables(counts: list[np.ndarray]) -> Tables:
-    """Tables of y from how often each value was seen at each scale index; values are symmetric."""
-    probabilities, radii = gaussian_tables()
-    fitted = []
-    for prior, seen in zip(probabilities, counts, strict=True):
-        both = 0.5 * (seen + seen[::-1])
-        fitted.append(both + _PRIOR_COUNT * prior / prior.sum())
-    return _to_tables(fitted, [-radius for radius in radii])
-
-
-def plain_tables() -> Tables:
-    """Tables of the bare Gaussian that training assumes: what the fitted ones are compared with."""
-    probabilities, radii = gaussian_tables(wide=0.0)
-    return _to_tables(probabilities, [-radius for radius in radii])
-
-
-def count_symbols(model: Model, crops: Crops, batches: int) -> list[np.ndarray]:
-    """Codes training crops over all qualities; how often each value occurred at each scale index."""
-    _, radii = gaussian_tables()
-    counts = [np.zeros(2 * radius + 1) for radius in radii]
-    for i in range(batches):
-        x = crops.batch(1)
-        quality = int(i * 37 % (MAX_QUALITY + 1))
-        with torch.inference_mode():
-            gain = model.net.gain(torch.tensor([quality / QUALITY_STEPS]))
-            _, coded, _ = encode_symbols(model, model.net.analysis(x) * gain, quality)
-        for values, indices in coded:
-            for index in np.unique(indices):
-                seen, radius = values[indices == index], radii[index]
-                seen = seen[np.abs(seen) <= radius] + radius
-                counts[index] += np.bincount(seen, minlength=2 * radius + 1)
-    return counts
-
-
-def z_tables(model: TrainingModel) -> Tables:
-    """Tables of z-hat from the learned densities, one a channel."""
-    bottleneck = model.bottleneck
-    medians = bottleneck.quantiles[:, :, 1:2].detach()
-    grid = torch.arange(-_Z_REACH, _Z_REACH + 1).float().view(1, 1, -1) + medians
-    likelihood, _, _ = bottleneck._likelihood(grid)
-    rows = likelihood.detach().double().numpy()[:, 0]
-    probabilities, lows = [], []
-    for row in rows:
-        kept = np.flatnonzero(row > 1e-7 * row.max())
-        low, high = kept[0] - 1, kept[-1] + 2
-        low, high = max(low, 0), min(high, len(row))
-        probabilities.append(row[low:high])
-        lows.append(int(low) - _Z_REACH)
-    return _to_tables(probabilities, lows)
 
 
 # ---- the model file ---------------------------------------------------------------------------------------------
@@ -234,13 +145,13 @@ def freeze(
     }
     net = _deploy(model, scales)
     report("fitting frequency tables")
-    _, radii = gaussian_tables()
-    start = fit_tables([np.zeros(2 * radius + 1) for radius in radii])
     cpu = torch.device("cpu")
-    draft = Model(b"", "draft", net, start, tables_of_z, cpu, cpu, torch.float32)
-    tables_of_y = fit_tables(count_symbols(draft, crops, table_batches))
+    draft = Model(b"", "draft", net, prior_tables(), tables_of_z, cpu, cpu, torch.float32)
+    # What is rounded to what depends on the tables: fit them to what is coded with fitted ones.
+    for count in (table_batches // 4, table_batches):
+        draft = replace(draft, y_tables=fit_tables(draft, crops, count))
     tensors = _tensors(net) | training
-    for name, tables in (("y", tables_of_y), ("z", tables_of_z)):
+    for name, tables in (("y", draft.y_tables), ("z", tables_of_z)):
         for field in TABLE_FIELDS:
             tensors[f"{TABLES}{name}.{field}"] = torch.from_numpy(getattr(tables, field))
     metadata = {

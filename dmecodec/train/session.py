@@ -18,8 +18,9 @@ from ..network.exact import ExactnessError
 from . import checkpoint
 from .data import Crops, load_images
 from .evaluate import Row, frozen_rates, rate_distortion, table
-from .freeze import freeze, plain_tables, update_manifest, write_model
+from .freeze import freeze, update_manifest, write_model
 from .start import start
+from .tables import plain_tables
 from .trainer import Options, Snapshot, Trainer
 from .warm import from_model
 
