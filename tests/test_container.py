@@ -145,14 +145,18 @@ def test_example_of_the_format_description() -> None:
 
 
 def test_only_the_standard_library_is_imported() -> None:
-    tree = ast.parse(Path(container.__file__).read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
+    package = Path(container.__file__).parent
+    modules = {path.stem: path.read_text(encoding="utf-8") for path in package.glob("*.py")}
+    assert {"__init__", "reader", "writer"} <= set(modules)
+    for node in (node for text in modules.values() for node in ast.walk(ast.parse(text))):
         if isinstance(node, ast.Import):
             assert all(name.name.split(".")[0] in sys.stdlib_module_names for name in node.names)
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
             assert str(node.module).split(".")[0] in sys.stdlib_module_names
+        elif isinstance(node, ast.ImportFrom) and node.level == 1:
+            assert node.module in modules
         elif isinstance(node, ast.ImportFrom):
-            assert node.module == "errors"
+            assert (node.level, node.module) == (2, "errors")
 
 
 @st.composite

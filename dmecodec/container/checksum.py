@@ -1,0 +1,26 @@
+"""The CRC-32 behind the header and behind every chunk."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Collection
+
+from ..errors import FormatError
+
+CRC_BYTES = 4
+
+
+def with_crc(parts: Collection[bytes]) -> bytes:
+    """The parts joined, and their CRC-32 behind them."""
+    crc = 0
+    for part in parts:
+        crc = zlib.crc32(part, crc)
+    return b"".join((*parts, crc.to_bytes(CRC_BYTES, "little")))
+
+
+def without_crc(data: bytes, name: str) -> bytes:
+    """The data before its CRC-32, which must be right."""
+    payload = data[:-CRC_BYTES]
+    if zlib.crc32(payload) != int.from_bytes(data[-CRC_BYTES:], "little"):
+        raise FormatError(f"the file is damaged: the checksum of {name} does not match")
+    return payload

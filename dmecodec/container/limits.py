@@ -1,0 +1,16 @@
+"""What version 1 of the format fixes: its first bytes, its modes and the limits of its fields."""
+
+MAGIC = b"\x89DME"
+VERSION = 1
+MODES = ("L", "LA", "RGB", "RGBA")
+
+MODEL_BYTES = 8
+MAX_SIDE = 2**24 - 1
+MAX_PIXELS = 2**36
+MAX_QUALITY = 7 * 32
+TILE_UNIT = 64
+MAX_TILE = 64 * TILE_UNIT
+MAX_TILES = 2**20
+MAX_HEADER_LENGTH = 2**26
+MAX_STREAM_LENGTH = 2**40
+MAX_INTEGER = 2**32 - 1

@@ -1,0 +1,159 @@
+"""Reading a file: the header at once, the chunks on demand."""
+
+from __future__ import annotations
+
+from itertools import accumulate
+from typing import BinaryIO
+
+from ..errors import FormatError
+from .checksum import CRC_BYTES, without_crc
+from .fields import Fields
+from .header import Header
+from .kinds import KNOWN_KINDS, kind_name
+from .layout import chunk_offsets, parse_header, parse_index
+from .limits import MAGIC, MAX_HEADER_LENGTH, VERSION
+from .source import Source, source_of
+
+
+class Reader:
+    """A file whose header is read and checked at once and whose chunks are read on demand.
+
+    When this returns without an error, the header's checksum holds, every field is within its
+    limits, and the data is exactly as long as the index says. A chunk's checksum is compared
+    whenever the chunk is read. Every method may be called from several threads at a time.
+
+    Args:
+        source: The whole file as bytes, or a seekable binary file that stays open and that nobody
+            else moves while this Reader is in use. Of a file, only what is asked for is read.
+
+    Attributes:
+        header: The header's fields.
+        size: Length of the whole file in bytes.
+
+    Raises:
+        FormatError: Not a `.dmen` file, of a newer version, damaged or truncated.
+    """
+
+    header: Header
+    size: int
+
+    def __init__(self, source: bytes | bytearray | memoryview | BinaryIO) -> None:
+        self._source = source_of(source)
+        self.size = self._source.size
+        body, end_of_header = _read_header(self._source)
+        fields = Fields(body)
+        self.header = parse_header(fields)
+        self._lengths = parse_index(fields, self.header)
+        self._offsets = chunk_offsets(self.header, self._lengths, end_of_header)
+        _check_size(self._offsets[-1], self.size)
+
+    @property
+    def metadata_kinds(self) -> tuple[int, ...]:
+        """The file-scoped kinds of the file that version 1 defines, ascending."""
+        return tuple(kind for kind in self.header.file_kinds if kind in KNOWN_KINDS)
+
+    @property
+    def stream_sizes(self) -> dict[int, int]:
+        """Bytes that each kind of stream takes in the whole file, unknown kinds included."""
+        tile_kinds, file_kinds = self.header.tile_kinds, self.header.file_kinds
+        of_tiles = self._lengths[: len(self._lengths) - len(file_kinds)]
+        sizes = {kind: sum(of_tiles[n :: len(tile_kinds)]) for n, kind in enumerate(tile_kinds)}
+        sizes.update(zip(file_kinds, self._lengths[len(of_tiles) :], strict=True))
+        return sizes
+
+    def tile(self, index: int, group: int = 0) -> dict[int, bytes]:
+        """Read the streams of one tile.
+
+        Args:
+            index: Tile in row-major order.
+            group: Band group.
+
+        Returns:
+            The tile's streams by kind, without ancillary kinds that version 1 does not define.
+
+        Raises:
+            IndexError: There is no such tile or group.
+            FormatError: The chunk is damaged or cut short.
+        """
+        if not (0 <= index < self.header.tile_count and 0 <= group < self.header.groups):
+            raise IndexError(f"no tile {index} with group {group}")
+        chunk = index * self.header.groups + group
+        payload = self._chunk(chunk)
+        kinds = self.header.tile_kinds
+        lengths = self._lengths[chunk * len(kinds) : (chunk + 1) * len(kinds)]
+        ends = list(accumulate(lengths))
+        return {
+            kind: payload[end - length : end]
+            for kind, length, end in zip(kinds, lengths, ends, strict=True)
+            if kind in KNOWN_KINDS
+        }
+
+    def metadata(self) -> dict[int, bytes]:
+        """Read the file-scoped streams of the kinds that version 1 defines, by kind.
+
+        Raises:
+            FormatError: A chunk is damaged or cut short.
+        """
+        first = self.header.tile_count * self.header.groups
+        return {
+            kind: self._chunk(first + n)
+            for n, kind in enumerate(self.header.file_kinds)
+            if kind in KNOWN_KINDS
+        }
+
+    def verify(self) -> None:
+        """Read every chunk and compare its checksum, unknown kinds included.
+
+        Raises:
+            FormatError: Names the first chunk that is damaged or cut short.
+        """
+        for chunk in range(len(self._offsets) - 1):
+            self._chunk(chunk)
+
+    def _chunk(self, chunk: int) -> bytes:
+        start, end = self._offsets[chunk], self._offsets[chunk + 1]
+        data = self._source.read(start, end - start)
+        return without_crc(data, self._chunk_name(chunk))
+
+    def _chunk_name(self, chunk: int) -> str:
+        of_tiles = self.header.tile_count * self.header.groups
+        if chunk < of_tiles:
+            return f"tile {chunk // self.header.groups}"
+        return f"the {kind_name(self.header.file_kinds[chunk - of_tiles])} metadata"
+
+
+def _read_header(source: Source) -> tuple[bytes, int]:
+    """The header's body, its checksum compared, and the offset of the first chunk."""
+    magic = source.read(0, min(len(MAGIC), source.size))
+    if not magic:
+        raise FormatError("the file is empty")
+    if not MAGIC.startswith(magic):
+        raise FormatError("not a .dmen file")
+    version = source.read(len(MAGIC), 1)[0]
+    if version > VERSION:
+        raise FormatError(
+            f"made by a newer dmecodec (format version {version}, this one reads {VERSION}); "
+            "please upgrade"
+        )
+    if version < VERSION:
+        raise FormatError(f"no such format version: {version}")
+    start, length = _read_header_length(source)
+    header = source.read(0, start + length + CRC_BYTES)
+    return without_crc(header, "the header")[start:], len(header)
+
+
+def _read_header_length(source: Source) -> tuple[int, int]:
+    """Offset and length of the header's body, from the one field that no checksum covers yet."""
+    start = len(MAGIC) + 1
+    encoded = b""
+    while not encoded or (encoded[-1] & 0x80 and len(encoded) < 5):
+        encoded += source.read(start + len(encoded), 1)
+    length = Fields(encoded).varint("length of the header", MAX_HEADER_LENGTH)
+    return start + len(encoded), length
+
+
+def _check_size(expected: int, actual: int) -> None:
+    if actual < expected:
+        raise FormatError(f"the file is truncated: it has {actual} of {expected} bytes")
+    if actual > expected:
+        raise FormatError(f"{actual - expected} bytes follow the end of the image at {expected}")
