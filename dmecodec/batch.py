@@ -86,14 +86,15 @@ def plan(
     tree below each input folder. Without `output` each stands beside its input.
 
     Raises:
-        OptionError: where two inputs would have the same output, or a file is named for several.
+        OptionError: where two inputs would have the same output, a file is named for several, or
+            a name is empty.
         ImageError: where an input folder holds no fitting file.
     """
+    if "" in inputs or output == "":
+        raise OptionError("a file name is empty; '.' is the current folder")
     named = output is not None or inputs[0] == STREAM
     if is_single(inputs) and named and not _means_folder(output):
-        jobs = [Job(inputs[0], output or STREAM)]
-        _refuse_collisions(jobs)
-        return jobs
+        return _without_collisions([Job(inputs[0], output or STREAM)])
     if STREAM in inputs or (output == STREAM):
         raise OptionError("'-' stands for one input and one output; it does not go with several")
     if output is not None and _looks_like_file(output):
@@ -103,8 +104,7 @@ def plan(
         for file, relative in _files(Path(name), suffixes):
             place = file if output is None else Path(output) / relative
             jobs.append(Job(str(file), str(place.with_suffix(new_suffix))))
-    _refuse_collisions(jobs)
-    return jobs
+    return _without_collisions(jobs)
 
 
 def is_single(inputs: Sequence[str]) -> bool:
@@ -134,14 +134,20 @@ def _files(path: Path, suffixes: set[str]) -> list[tuple[Path, Path]]:
     return [(p, p.relative_to(path)) for p in found]
 
 
-def _refuse_collisions(jobs: Iterable[Job]) -> None:
-    taken: dict[str, str] = {}
+def _without_collisions(jobs: Iterable[Job]) -> list[Job]:
+    """The jobs, each once; refuses two inputs with one output, and an output over its input."""
+    taken: dict[str, tuple[str, Job]] = {}
     for job in jobs:
-        other = taken.setdefault(job.target, job.source)
-        if other != job.source:
-            raise OptionError(f"{other} and {job.source} would both become {job.target}")
-        if job.target != STREAM and Path(job.target).resolve() == Path(job.source).resolve():
+        # Unlike Path.resolve, realpath says nothing of links that go in a circle: opening them does.
+        source, target = (
+            name if name == STREAM else os.path.realpath(name) for name in (job.source, job.target)
+        )
+        other_source, other = taken.setdefault(target, (source, job))
+        if other_source != source:
+            raise OptionError(f"{other.source} and {job.source} would both become {job.target}")
+        if target == source != STREAM:
             raise OptionError(f"{job.target}: the output would replace the input")
+    return [job for _, job in taken.values()]
 
 
 # ---- doing --------------------------------------------------------------------------------------------------------

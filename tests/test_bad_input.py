@@ -70,6 +70,20 @@ def test_folder_where_a_file_is_meant(tmp_path: Path) -> None:
     assert f"{tmp_path}: no such model" in message
 
 
+@pytest.mark.skipif(os.name == "nt", reason="links need a privilege there")
+def test_links_in_a_circle(tmp_path: Path) -> None:
+    loop = tmp_path / "in" / "loop.png"
+    loop.symlink_to(loop)
+    assert str(loop) in refused("encode", loop)
+    assert str(loop) in refused("decode", CODED, "-o", loop)
+
+
+def test_an_empty_name() -> None:
+    for command in ("encode", "decode"):
+        assert "a file name is empty" in refused(command, "")
+        assert "a file name is empty" in refused(command, SMALL, "-o", "")
+
+
 @pytest.mark.parametrize("data", [b"", b"hello", b"\x89PNG\r\n\x1a\n", bytes(1000)])
 def test_not_an_image(tmp_path: Path, data: bytes) -> None:
     image = put(tmp_path, "a.png", data)

@@ -269,6 +269,12 @@ def test_two_inputs_for_one_output_are_refused(tmp_path: Path) -> None:
     assert names(tmp_path) == {"a.png", "a.tif"}
 
 
+def test_the_same_input_twice_is_done_once(tmp_path: Path) -> None:
+    image = write(tmp_path / "in" / "a.png", 1)
+    outcome = works("encode", image, tmp_path / "in", image, "-o", tmp_path / "out", "--json")
+    assert [Path(fact["output"]).name for fact in json.loads(outcome.out)] == ["a.dmen"]
+
+
 def test_several_inputs_do_not_go_to_one_file(tmp_path: Path) -> None:
     target = tmp_path / "a.dmen"
     target.write_bytes(b"old")
