@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -178,9 +178,9 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 @contextmanager
 def _output(target: str, overwrite: bool) -> Iterator[BinaryIO]:
-    """A file that appears when it is complete, or standard output."""
+    """A file that appears when it is complete, its folder as well, or standard output."""
     if target != STREAM:
-        with replace_file(target, overwrite=overwrite) as file:
+        with _folder(target), replace_file(target, overwrite=overwrite) as file:
             yield file
         return
     buffer = io.BytesIO()  # nothing half-written there, either
@@ -192,20 +192,36 @@ def _output(target: str, overwrite: bool) -> Iterator[BinaryIO]:
         raise OutputError(f"cannot write to standard output: {error.strerror}") from error
 
 
-def _make_folder(target: str) -> None:
-    if target != STREAM:
-        try:
-            Path(target).parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(
-                f"{Path(target).parent}: cannot be made ({error.strerror})"
-            ) from error
+@contextmanager
+def _folder(target: str) -> Iterator[None]:
+    """Makes the folder of an output; what was made goes again when the block fails."""
+    folder = Path(target).parent
+    above = (folder, *folder.parents)
+    made = [part for part in above if not os.path.exists(part)]  # noqa: PTH110  (never raises)
+    try:
+        if made:
+            _make(folder)
+        yield
+    except BaseException:
+        for part in made:
+            with suppress(OSError):  # another job's output is in it
+                part.rmdir()
+        raise
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be made ({error.strerror})") from error
 
 
 def _named(source: str, error: DmecodecError) -> DmecodecError:
     """The same error, its message beginning with the file that it is about."""
-    name = "standard input" if source == STREAM else source
-    return error if name in str(error) else type(error)(f"{name}: {error}")
+    name = "standard input" if source == STREAM else str(Path(source))
+    # The names of images have their white space put in order.
+    begun = " ".join(str(error).split()).startswith(" ".join(f"{name}:".split()))
+    return error if begun else type(error)(f"{name}: {error}")
 
 
 def encode_job(job: Job, *, overwrite: bool, **options: Any) -> Result:
@@ -218,7 +234,6 @@ def encode_job(job: Job, *, overwrite: bool, **options: Any) -> Result:
     from .container import Reader
 
     began = time.perf_counter()
-    _make_folder(job.target)
     with _output(job.target, overwrite) as file:
         try:
             data = api.encode(_source(job.source), **options)
@@ -254,7 +269,6 @@ def decode_job(
     from .images import output_format
 
     format = "PNG" if job.target == STREAM else output_format(job.target)
-    _make_folder(job.target)
     with _output(job.target, overwrite) as out:
         try:
             with api.File(_source(job.source), device=device, model=model) as file:

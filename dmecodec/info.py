@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import io
 import os
+import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from . import registry
+from .batch import STREAM
 from .container import Header, Reader, kind_name
 from .errors import FormatError, ModelError
 
 
 def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Header, streams and model of a `.dmen` file, as plain values.
+    """Header, streams and model of a `.dmen` file, or "-" for standard input, as plain values.
 
     Raises:
         FormatError: where it is not one, or its header is damaged.
     """
+    name = "standard input" if path == STREAM else path
     try:
-        with Path(path).open("rb") as file:
+        with _open(path) as file:
             reader = Reader(file)
             streams = {kind_name(k): size for k, size in reader.stream_sizes.items()}
             return _header(reader.header) | {
@@ -28,10 +32,14 @@ def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
                 "overhead": reader.size - sum(streams.values()),
             }
     except FormatError as error:
-        raise FormatError(f"{path}: {error}") from error
+        raise FormatError(f"{name}: {error}") from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise FormatError(f"{path}: cannot be read ({reason})") from error
+        raise FormatError(f"{name}: cannot be read ({reason})") from error
+
+
+def _open(path: str | os.PathLike[str]) -> BinaryIO:
+    return io.BytesIO(sys.stdin.buffer.read()) if path == STREAM else Path(path).open("rb")
 
 
 def _header(header: Header) -> dict[str, Any]:

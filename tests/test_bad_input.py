@@ -373,6 +373,28 @@ def test_the_old_file_stays_when_the_new_one_fails(tmp_path: Path) -> None:
     assert old.read_bytes() == b"old"
 
 
+def test_folders_go_with_the_output_that_fails(tmp_path: Path) -> None:
+    broken = put(tmp_path, "a.png", b"no image")
+    for folder in (tmp_path / "new" / "folder", tmp_path / "new" / ("x" * 300)):
+        refused("encode", broken, "-o", f"{folder}/a.dmen")
+        refused("decode", broken, "-o", f"{folder}/a.png")
+        assert not (tmp_path / "new").exists()
+    put(tmp_path, "b.png", SMALL.read_bytes())
+    run("encode", tmp_path / "in", "-o", tmp_path / "in" / "out")
+    assert (tmp_path / "in" / "out" / "b.dmen").exists()
+
+
+@pytest.mark.parametrize("name", ["a", "two  spaces.png"])
+def test_a_message_begins_with_the_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path / "in")
+    put(tmp_path, name, b"no image")
+    for given in (name, f"./{name}"):
+        message = refused("encode", given, "-o", "a.dmen")
+        assert message.startswith(f"{' '.join(name.split())}: is not an image")
+
+
 def test_a_file_where_the_folder_should_be(tmp_path: Path) -> None:
     file = put(tmp_path, "file", b"")
     for command in commands(file / "a"):
@@ -510,7 +532,7 @@ def test_ctrl_c(tmp_path: Path) -> None:
     assert process.returncode == 130
     assert out == b""
     assert one_line(err.decode()) == "interrupted"
-    assert list(folder.iterdir()) == []
+    assert not folder.exists()
 
 
 # ---- one of several -------------------------------------------------------------------------------------------------

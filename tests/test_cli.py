@@ -352,6 +352,12 @@ def test_info() -> None:
         assert part in text
 
 
+def test_info_from_a_pipe() -> None:
+    data = (DATA / "rgba_tiles.dmen").read_bytes()
+    assert "130 x 70 RGBA" in works("info", "-", data=data).out
+    assert "standard input" in refused("info", "-", data=b"no file")
+
+
 def test_info_as_json() -> None:
     facts = json.loads(works("info", "--json", DATA / "rgb_metadata.dmen").out)
     size = (DATA / "rgb_metadata.dmen").stat().st_size
