@@ -136,8 +136,9 @@ def encode(
 ) -> int:
     """Compress images to .dmen files. A folder stands for the images in it."""
     from . import api, batch
+    from .images import IMAGE_SUFFIXES
 
-    jobs = batch.plan(inputs, output, batch.IMAGE_SUFFIXES, ".dmen")
+    jobs = batch.plan(inputs, output, IMAGE_SUFFIXES, ".dmen")
     api.prepare(quality, model=model, device=device, tile=tile)
     options = {
         "quality": quality, "bpp": bpp, "psnr": psnr, "tile": tile, "model": model, "device": device
@@ -318,21 +319,22 @@ def bench(
 @main.command()
 @click.argument("data", nargs=-1, metavar="DATA...")
 @click.option("--out", required=True, metavar="RUN/", help="Folder of the run.")
-@click.option("--time-budget", type=float, default=120.0, show_default=True, metavar="MINUTES",
-              help="Training time, both stages together.")  # fmt: skip
+@click.option("--time-budget", type=float, metavar="MINUTES",
+              help="Training time, both stages together.  [default: 120]")  # fmt: skip
 @click.option("--stage-1", "first", type=click.FloatRange(0, 1),
               help="Share of the time for stage 1, the shortcut and the entropy model.  "
-              "[default: 0.5; 0 with --init]")  # fmt: skip
-@click.option("--resume", is_flag=True, help="Go on with the run in the folder.")
+              "[default: 0.5; 0 with --init or --paper]")  # fmt: skip
+@click.option("--resume", is_flag=True,
+              help="Go on with the run in the folder, as it was begun but for what is given anew.")  # fmt: skip
 @click.option("--init", metavar="NAME|PATH", help="Start from a frozen model.")
 @click.option("--paper", is_flag=True, help="Train the paper's own network, without our additions.")
 @click.option("--val", metavar="FOLDER", help="Images for the table at the end.")
-@click.option("--batch", type=int, default=8, show_default=True, help="Images a step.")
-@click.option("--side", type=int, default=256, show_default=True, help="Side of a crop.")
-@click.option("--rate", type=float, default=1e-3, show_default=True, help="Learning rate.")
-@click.option("--psi", type=float, default=0.0185, show_default=True, help="Weight of Loss_MDSE.")
+@click.option("--batch", type=int, help="Images a step.  [default: 8]")
+@click.option("--side", type=int, help="Side of a crop.  [default: 256]")
+@click.option("--rate", type=float, help="Learning rate.  [default: 0.001]")
+@click.option("--psi", type=float, help="Weight of Loss_MDSE.  [default: 0.0185]")
 @click.option("--max-steps", type=int, help="Stop each stage after so many steps.")
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=int, help="Of crops, noise and starting values.  [default: 0]")
 @_device
 def train(data: tuple[str, ...], out: str, **options: Any) -> None:
     """Train on folders of images or tar shards."""

@@ -7,6 +7,7 @@ import io
 import json
 import tarfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,7 @@ def rows(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def copy_of(run: Path, folder: Path) -> Path:
     folder.mkdir()
-    for name in ("state.safetensors", "data.txt"):
+    for name in ("state.safetensors", "settings.json"):
         (folder / name).write_bytes((run / name).read_bytes())
     return folder
 
@@ -239,6 +240,34 @@ def test_a_damaged_state_is_refused(trained: tuple[Path, list[Snapshot]], tmp_pa
         (run / "state.safetensors").write_bytes(damaged)
         with pytest.raises(ModelError, match="not the state of a training run"):
             session.train([], str(run), resume=True, **FEW)
+
+
+def test_a_resumed_run_remembers_how_it_was_begun(data: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    told: list[Snapshot] = []
+    begun = {"time_budget": 50.0, "side": 64, "batch": 3, "max_steps": 1, "psi": 0.0, "first": 0.3}
+    session.train([str(data)], str(run), init="tiny", device="cpu", **begun)
+    session.train(
+        [], str(run), resume=True, device="cpu", max_steps=2, report=told.append, report_every=1
+    )
+    remembered = json.loads((run / "settings.json").read_text())
+    assert remembered | begun | {"max_steps": 2} == remembered
+    assert remembered["data"] == [str(data)]
+    assert (told[-1].stage, told[-1].step) == (2, 2)
+
+
+def test_the_papers_network_has_one_stage(data: Path, tmp_path: Path) -> None:
+    config = replace(CONFIG, slices=(24,), hidden=(0,), magnitude=False, shortcut=False)
+    arguments = {"side": 64, "batch": 2, "max_steps": 1, "device": "cpu", "config": config}
+    told: list[Snapshot] = []
+    run = str(tmp_path / "run")
+    session.train([str(data)], run, report=told.append, report_every=1, **arguments)
+    assert [(snapshot.stage, snapshot.step) for snapshot in told] == [(2, 1)]
+    assert told[0].done < 1 / 3600  # of the two hours that are the default
+    with pytest.raises(OptionError, match="stage 1 trains the shortcut"):
+        session.train([str(data)], str(tmp_path / "other"), first=0.5, **arguments)
+    with pytest.raises(OptionError, match="leave out --paper"):
+        session.train([str(data)], str(tmp_path / "other"), init="tiny", paper=True)
 
 
 # ---- starting from a model ----------------------------------------------------------------------------------------

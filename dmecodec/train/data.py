@@ -13,9 +13,9 @@ from PIL import Image
 from torch import Tensor
 
 from ..errors import ImageError
-from ..images import open_source
+from ..images import IMAGE_SUFFIXES, open_source
 
-_SUFFIXES = {".png", ".webp", ".tif", ".tiff", ".jpg", ".jpeg"}
+_SUFFIXES = IMAGE_SUFFIXES
 
 
 def _files(paths: Iterable[Path]) -> Iterator[tuple[str, bytes]]:

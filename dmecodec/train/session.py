@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from . import checkpoint
 from .data import Crops, load_images
 from .evaluate import Row, frozen_rates, rate_distortion, table
 from .freeze import freeze, update_manifest, write_model
+from .model import PSI
 from .start import start
 from .tables import plain_tables
 from .trainer import Options, Snapshot, Trainer
@@ -27,9 +29,49 @@ from .warm import from_model
 if TYPE_CHECKING:
     from rich.table import Table
 
-_DATA_FILE = "data.txt"
+_SETTINGS_FILE = "settings.json"
 _HELD_OUT = 50
 """Without a validation folder, one image in so many is kept out of the training for the table."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a run remembers, so that it can be resumed as it was begun.
+
+    Attributes:
+        data: folders of images, image files, tar shards.
+        time_budget: minutes for both stages together.
+        first: share of it for stage 1 (shortcut and entropy model alone); nothing by default where a
+            trained model is the start, or where there is no shortcut.
+        val: folder of images for the table; else some training images are held out.
+        batch, side, rate, psi, max_steps, seed: as :class:`Options`.
+    """
+
+    data: tuple[str, ...] = ()
+    time_budget: float = 120.0
+    first: float = 0.5
+    val: str | None = None
+    batch: int = 8
+    side: int = 256
+    rate: float = 1e-3
+    psi: float = PSI
+    max_steps: int | None = None
+    seed: int = 0
+
+    def check(self, config: Config) -> None:
+        """Refuses what cannot be trained with (OptionError)."""
+        if not self.data:
+            raise OptionError("name the folders or shards of images to train on")
+        if self.side % 64 or self.side < 64 or self.batch < 1 or self.time_budget <= 0:
+            raise OptionError("the side must be a multiple of 64, the batch and the time above 0")
+        if self.first > 0 and not config.shortcut:
+            raise OptionError("stage 1 trains the shortcut, which the paper's network has not")
+
+    def options(self, minutes: float) -> Options:
+        """How to train one stage."""
+        return Options(
+            minutes, self.batch, self.side, self.rate, self.psi, self.max_steps, self.seed
+        )
 
 
 @dataclass(frozen=True)
@@ -52,40 +94,29 @@ def train(
     data: Sequence[str],
     out: str,
     *,
-    time_budget: float = 120.0,
-    first: float | None = None,
     resume: bool = False,
     init: str | None = None,
-    val: str | None = None,
-    batch: int = 8,
-    side: int = 256,
-    rate: float = 1e-3,
-    psi: float = 0.0185,
-    max_steps: int | None = None,
-    seed: int = 0,
-    device: str = "auto",
     paper: bool = False,
     config: Config | None = None,
+    device: str = "auto",
     report: Callable[[Snapshot], None] = lambda _: None,
     report_every: int = 50,
+    **settings: Any,
 ) -> Table:
     """Trains a network, or goes on with a run.
 
     Args:
         data: folders of images, image files, tar shards; a resumed run remembers its own.
         out: folder of the run.
-        time_budget: minutes for both stages together.
-        first: share of it for stage 1 (shortcut and entropy model alone); by default a half, and
-            nothing where a trained model is the start.
-        resume: go on with the run in `out` where it stopped; its stage keeps its schedule.
+        resume: go on with the run in `out` where it stopped.
         init: a frozen model to start from, instead of the starting values.
-        val: folder of images for the table; else some training images are held out.
-        batch, side, rate, psi, max_steps, seed: as :class:`Options`.
-        device: as for encoding.
         paper: train the paper's own network, with one pass and nothing beside it.
         config: another shape of the network; a resumed run and a start from a model keep theirs.
+        device: as for encoding.
         report: told how it goes.
         report_every: steps between reports.
+        settings: fields of :class:`Settings`; None, or left out, is the default, and for a resumed
+            run what it was begun with.
 
     Returns:
         Rate and distortion of every quality on the validation images.
@@ -94,44 +125,66 @@ def train(
         OptionError, ImageError, ModelError: what is wrong with the arguments.
         DmecodecError: where the loss is no longer finite.
     """
-    if side % 64 or side < 64 or batch < 1 or time_budget <= 0:
-        raise OptionError("the side must be a multiple of 64, the batch and the time above 0")
     folder = Path(out)
-    if folder.exists() and not folder.is_dir():
-        raise OptionError(f"{out}: a run needs a folder, and this is none")
-    if (folder / checkpoint.STATE_NAME).exists() != resume:
-        raise OptionError(
-            f"{out}: no run to resume here"
-            if resume
-            else f"{out}: holds a run; add --resume to go on"
-        )
-    data = data or _remembered(folder)
-    images = _load_data(data, val, side)
+    _check_run(folder, resume)
+    if init is not None and paper:
+        raise OptionError("a start from a model keeps its network; leave out --paper")
+    config = config or (PAPER if paper else Config())
+    given = {name: value for name, value in settings.items() if value is not None}
+    if data:
+        given["data"] = tuple(str(Path(name).resolve()) for name in data)
+    if resume:
+        chosen = replace(_remembered(folder), **given)
+    else:
+        one_stage = init is not None or not config.shortcut
+        chosen = Settings(**({"first": 0.0} if one_stage else {}) | given)
+    chosen.check(config)
+    images = _load_data(chosen.data, chosen.val, chosen.side)
     place = pick_device(device)
     trainer = _resumed(folder, place) if resume else None
-    crops = Crops(images.training, side, seed + (trainer.progress.total_steps if trainer else 0))
+    done = trainer.progress.total_steps if trainer else 0
+    crops = Crops(images.training, chosen.side, chosen.seed + done)
     if trainer is None:
-        trainer = _begun(
-            folder, config or (PAPER if paper else Config()), place, seed, init, images, crops
-        )
+        trainer = _begun(folder, config, place, chosen.seed, init, images, crops)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / _DATA_FILE).write_text("\n".join(str(Path(d).resolve()) for d in data) + "\n")
-    options = Options(batch=batch, side=side, rate=rate, psi=psi, max_steps=max_steps, seed=seed)
-    first = (0.0 if init else 0.5) if first is None else first
-    minutes = {1: time_budget * first, 2: time_budget * (1 - first)}
-    for stage in range(trainer.progress.stage, 3):
-        if stage != trainer.progress.stage:
-            trainer.begin_stage(stage)
-        if minutes[stage] > 0:
-            trainer.run(crops, replace(options, minutes=minutes[stage]), report, report_every)
+    (folder / _SETTINGS_FILE).write_text(json.dumps(asdict(chosen), indent=2) + "\n")
+    _run_stages(trainer, chosen, crops, report, report_every)
     return table(rate_distortion(trainer.averaged(), images.validation))
 
 
-def _remembered(folder: Path) -> list[str]:
+def _run_stages(
+    trainer: Trainer,
+    settings: Settings,
+    crops: Crops,
+    report: Callable[[Snapshot], None],
+    report_every: int,
+) -> None:
+    minutes = {1: settings.first, 2: 1 - settings.first}
+    for stage in range(trainer.progress.stage, 3):
+        options = settings.options(settings.time_budget * minutes[stage])
+        if options.minutes > 0:
+            if stage != trainer.progress.stage:
+                trainer.begin_stage(stage)
+            trainer.run(crops, options, report, report_every)
+
+
+def _check_run(folder: Path, resume: bool) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise OptionError(f"{folder}: a run needs a folder, and this is none")
+    if (folder / checkpoint.STATE_NAME).exists() != resume:
+        raise OptionError(
+            f"{folder}: no run to resume here"
+            if resume
+            else f"{folder}: holds a run; add --resume to go on"
+        )
+
+
+def _remembered(folder: Path) -> Settings:
     try:
-        return (folder / _DATA_FILE).read_text().split("\n")[:-1]
-    except OSError as error:
-        raise OptionError("name the folders or shards of images to train on") from error
+        fields = json.loads((folder / _SETTINGS_FILE).read_text())
+        return Settings(**fields | {"data": tuple(fields["data"])})
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ModelError(f"{folder}: holds no readable {_SETTINGS_FILE} of a run") from error
 
 
 def _resumed(folder: Path, device: torch.device) -> Trainer:
@@ -191,7 +244,7 @@ def freeze_run(
     if not path.parent.is_dir():
         raise OutputError(f"cannot write {out}: there is no folder {path.parent}")
     trainer = _resumed(Path(run), torch.device("cpu"))
-    images = _load_data(list(data) or _remembered(Path(run)), val, 64)
+    images = _load_data(data or _remembered(Path(run)).data, val, 64)
     side = min(256, min(min(i.shape[:2]) for i in images.training) // 64 * 64)
     model = trainer.averaged()
     yield f"run of {trainer.progress.total_steps} steps, {trainer.progress.total_minutes:.0f} minutes"
