@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import io
+import math
+import operator
 import os
+from numbers import Real
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import numpy as np
+import torch
 
 from . import registry, weights
 from .container import MAX_TILE, TILE_UNIT, Header, Kind, Reader
@@ -25,13 +29,14 @@ from .weights import Model
 DEFAULT_QUALITY, DEFAULT_TILE = 4.0, 1024
 Window = tuple[int, int, int, int]
 ModelName = str | os.PathLike[str] | None
+Device = str | torch.device
 
 
 def prepare(
     quality: float = DEFAULT_QUALITY,
     *,
     model: ModelName = None,
-    device: str = "auto",
+    device: Device = "auto",
     tile: int = DEFAULT_TILE,
 ) -> Model:
     """Checks the options of :func:`encode` and loads the model, before any image is read.
@@ -40,7 +45,7 @@ def prepare(
         OptionError, ModelError: as :func:`encode`.
     """
     quality_steps(quality)
-    _check_tile(tile)
+    _tile_side(tile)
     return weights.load(registry.find(model), pick_device(device))
 
 
@@ -51,7 +56,7 @@ def encode(
     bpp: float | None = None,
     psnr: float | None = None,
     model: ModelName = None,
-    device: str = "auto",
+    device: Device = "auto",
     tile: int = DEFAULT_TILE,
 ) -> bytes:
     """Compresses an image.
@@ -62,7 +67,7 @@ def encode(
         bpp: bits per pixel of the whole file to aim at, instead of a quality (within 2 %).
         psnr: dB over all colour samples to aim at, instead of a quality (within 0.1 dB).
         model: name or path of a model; None is the default one.
-        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        device: "auto", "cpu", "cuda", "cuda:N", "mps" or a torch.device.
         tile: side of a tile in pixels, a multiple of 64 up to 4096.
 
     Returns:
@@ -75,6 +80,9 @@ def encode(
     """
     if bpp is not None and psnr is not None:
         raise OptionError("give bpp or psnr, not both")
+    bpp = None if bpp is None else _number(bpp, "bpp")
+    psnr = None if psnr is None else _number(psnr, "psnr")
+    tile = _tile_side(tile)
     loaded = prepare(quality, model=model, device=device, tile=tile)
     source = open_source(image)
     encoder = Encoder(source, loaded, tile, keep=bpp is not None or psnr is not None)
@@ -91,6 +99,7 @@ def quality_steps(quality: float) -> int:
     Raises:
         OptionError: outside 0..7, or not a number.
     """
+    quality = _number(quality, "quality")
     if not 0 <= quality <= MAX_QUALITY / QUALITY_STEPS:  # false for NaN, too
         raise OptionError(
             f"quality {quality:g}: must be between 0 and {MAX_QUALITY // QUALITY_STEPS}"
@@ -98,18 +107,32 @@ def quality_steps(quality: float) -> int:
     return round(quality * QUALITY_STEPS)
 
 
-def _check_tile(tile: int) -> None:
+def _number(value: object, name: str) -> float:
+    if not isinstance(value, Real):
+        raise OptionError(f"{name} {value!r}: must be a number")
+    try:
+        return float(value)
+    except OverflowError:  # out of every range
+        return math.inf
+
+
+def _tile_side(tile: object) -> int:
+    try:
+        tile = operator.index(tile)  # type: ignore[arg-type]
+    except TypeError:
+        raise OptionError(f"tile {tile!r}: must be an integer") from None
     if tile % TILE_UNIT or not TILE_UNIT <= tile <= MAX_TILE:
         raise OptionError(
             f"tile {tile}: must be a multiple of {TILE_UNIT} between {TILE_UNIT} and {MAX_TILE}"
         )
+    return tile
 
 
 def decode(
     data: bytes,
     *,
     window: Window | None = None,
-    device: str = "auto",
+    device: Device = "auto",
     model: ModelName = None,
 ) -> np.ndarray:
     """Decompresses an image, or one window of it.
@@ -126,14 +149,14 @@ def decode(
     Raises:
         FormatError: the data is damaged, truncated, or of a newer version.
         ModelError: the model that it was made with is not here.
-        OptionError: the window is not inside the image.
+        OptionError: the window is not inside the image, or `data` is no bytes.
     """
-    with File(io.BytesIO(data), device=device, model=model) as file:
+    with File(_in_memory(data), device=device, model=model) as file:
         return file.read(window)
 
 
 def latents(
-    data: bytes, *, device: str = "auto", model: ModelName = None
+    data: bytes, *, device: Device = "auto", model: ModelName = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """What the decoder gets bit for bit on every device.
 
@@ -144,12 +167,25 @@ def latents(
     Raises:
         FormatError, ModelError: as :func:`decode`.
     """
-    with File(io.BytesIO(data), device=device, model=model) as file:
+    with File(_in_memory(data), device=device, model=model) as file:
         return file.latents()
+
+
+def _in_memory(data: bytes) -> BinaryIO:
+    if isinstance(data, (str, os.PathLike)):
+        raise OptionError("give the bytes of the file, or open it by its path with dmecodec.open")
+    try:
+        return io.BytesIO(data)
+    except (TypeError, BufferError):
+        raise OptionError(f"give the bytes of a .dmen file, not {type(data).__name__}") from None
 
 
 class File:
     """An open `.dmen` file; use as a context manager. Opening reads the header alone.
+
+    Args:
+        source: a path, or a binary file that can seek, which is left open.
+        device, model: as for :func:`decode`.
 
     Attributes:
         header: size, mode, quality, tiles.
@@ -160,16 +196,17 @@ class File:
         self,
         source: BinaryIO | str | os.PathLike[str],
         *,
-        device: str = "auto",
+        device: Device = "auto",
         model: ModelName = None,
     ) -> None:
         self._device, self._named_model = device, model
         self._model: Model | None = None
-        self._file = _open_binary(source) if isinstance(source, (str, os.PathLike)) else source
+        self._closed = False
+        self._own = _open_binary(source) if isinstance(source, (str, os.PathLike)) else None
         try:
-            self._reader = Reader(self._file)
+            self._reader = Reader(self._own or _checked(source, "read"))
         except BaseException:
-            self._file.close()
+            self.close()
             raise
 
     @property
@@ -185,7 +222,7 @@ class File:
     @property
     def metadata(self) -> Metadata:
         """ICC profile, EXIF and XMP, as they were."""
-        found = self._reader.metadata()
+        found = self._readable().metadata()
         return Metadata(found.get(Kind.ICC), found.get(Kind.EXIF), found.get(Kind.XMP))
 
     def load_model(self) -> Model:
@@ -195,7 +232,12 @@ class File:
         return self._model
 
     def _decoder(self) -> Decoder:
-        return Decoder(self._reader, self.load_model())
+        return Decoder(self._readable(), self.load_model())
+
+    def _readable(self) -> Reader:
+        if self._closed:
+            raise OptionError("this file has been closed; open it again to read from it")
+        return self._reader
 
     def _entry(self) -> registry.Entry:
         if self._named_model is None:
@@ -242,9 +284,11 @@ class File:
         Raises:
             OutputError: the format cannot hold the image, or the file cannot be written.
         """
-        if format is None:
-            if not isinstance(target, (str, os.PathLike)):
+        if not isinstance(target, (str, os.PathLike)):
+            _checked(target, "write")
+            if format is None:
                 raise OptionError("name the format when writing to an open file")
+        elif format is None:
             format = output_format(target)
         box = window_box(window, self.header.width, self.header.height)
         check_output(format, box.width, box.height, self.header.mode)
@@ -266,14 +310,16 @@ class File:
         Raises:
             FormatError: what is damaged.
         """
-        self._reader.verify()
+        self._readable().verify()
         if deep:
             whole = window_box(None, self.header.width, self.header.height)
             self._decoder().blocks(whole, lambda col, row, block: None)
 
     def close(self) -> None:
-        """Closes the file."""
-        self._file.close()
+        """Ends the use of the file; closes it where it was opened by its path."""
+        self._closed = True
+        if self._own is not None:
+            self._own.close()
 
     def __enter__(self) -> File:
         return self
@@ -290,11 +336,19 @@ class File:
 def _open_binary(path: str | os.PathLike[str]) -> BinaryIO:
     try:
         return Path(path).open("rb")
-    except OSError as error:
-        raise FormatError(f"{path}: cannot be read ({error.strerror})") from error
+    except (OSError, ValueError) as error:  # ValueError: a null byte
+        reason = getattr(error, "strerror", None) or error
+        raise FormatError(f"{path}: cannot be read ({reason})") from error
 
 
-def open(path: str | os.PathLike[str], *, device: str = "auto", model: ModelName = None) -> File:
+def _checked(file: object, method: str) -> BinaryIO:
+    """What a caller gave as a binary file to read or write."""
+    if isinstance(file, io.TextIOBase) or not hasattr(file, method):
+        raise OptionError(f"cannot {method} {type(file).__name__}: give a path or a binary file")
+    return cast(BinaryIO, file)
+
+
+def open(path: str | os.PathLike[str], *, device: Device = "auto", model: ModelName = None) -> File:
     """Opens a `.dmen` file: `.header`, `.metadata`, `.read(window=...)`, `.save(...)`."""
     return File(path, device=device, model=model)
 

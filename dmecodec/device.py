@@ -9,15 +9,17 @@ import torch
 from .errors import OptionError
 
 
-def pick_device(name: str) -> torch.device:
+def pick_device(name: str | torch.device) -> torch.device:
     """The device a user means: "auto" is the first GPU where there is one, else the CPU.
 
     Raises:
         OptionError: where there is no such device here.
     """
+    if isinstance(name, torch.device):
+        name = str(name) if name.type == "cuda" else name.type  # "mps:0" is the only one
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if not re.fullmatch(r"cpu|mps|cuda(:\d+)?", name):
+    if not isinstance(name, str) or not re.fullmatch(r"cpu|mps|cuda(:[0-9]{1,2})?", name):
         raise OptionError(f"device {name!r}: must be auto, cpu, cuda, cuda:N or mps")
     device = torch.device(name)
     if device.type == "cuda":

@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from .errors import ModelError
+from .errors import ModelError, OptionError
 
 MANIFEST = "manifest.json"
 SUFFIX = ".safetensors"
@@ -116,7 +116,10 @@ def find(model: str | os.PathLike[str] | None = None) -> Entry:
 
     Raises:
         ModelError: where there is no such model.
+        OptionError: where it is neither a name nor a path.
     """
+    if model is not None and not isinstance(model, (str, os.PathLike)):
+        raise OptionError(f"model {model!r}: must be a name or a path")
     known = entries()
     if model is None:
         for entry in known:
@@ -126,9 +129,8 @@ def find(model: str | os.PathLike[str] | None = None) -> Entry:
     for entry in known:
         if entry.name == str(model):
             return entry
-    path = Path(model)
-    if path.is_file():
-        return _loose(path)
+    if os.path.isfile(model):  # noqa: PTH113  (false for a name too long, where Path raises)
+        return _loose(Path(model))
     names = ", ".join(entry.name for entry in known) or "none"
     raise ModelError(f"{model}: no such model; known by name: {names}; or give a path")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -74,8 +75,8 @@ def window_box(window: tuple[int, int, int, int] | None, width: int, height: int
     if window is None:
         return Box(0, 0, width, height)
     try:
-        box = Box(*(int(v) for v in window))
-    except (TypeError, ValueError) as error:
+        box = Box(*map(operator.index, window))
+    except TypeError as error:
         raise OptionError("a window is four integers: column, row, width, height") from error
     inside = box.col >= 0 and box.row >= 0 and box.right <= width and box.bottom <= height
     if box.width < 1 or box.height < 1 or not inside:

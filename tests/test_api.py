@@ -5,9 +5,10 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -203,6 +204,51 @@ def test_impossible_devices(image: np.ndarray, data: bytes, device: str) -> None
         dmecodec.decode(data, device=device)
 
 
+def test_options_of_a_wrong_type(image: np.ndarray, data: bytes) -> None:
+    wrong: list[dict[str, object]] = [
+        {"quality": "4"},
+        {"quality": None},
+        {"quality": 10**400},
+        {"bpp": "1"},
+        {"psnr": [30]},
+        {"tile": 64.0},
+        {"tile": "64"},
+        {"tile": None},
+        {"device": None},
+        {"device": 0},
+        {"device": "cuda:99999999999999999999"},
+        {"device": torch.device("meta")},
+        {"model": 5},
+        {"model": b"tiny"},
+    ]
+    for options in wrong:
+        with pytest.raises(OptionError, match=next(iter(options))):
+            dmecodec.encode(image, **options)  # type: ignore[arg-type]
+    for window in [(0, 0, float("inf"), 5), (0, 0, 4.5, 5), ("0", "0", "4", "5"), 7]:
+        with pytest.raises(OptionError, match="window"):
+            dmecodec.decode(data, window=window)  # type: ignore[arg-type]
+    for name in ("a" * 5000, "a\0b"):
+        with pytest.raises(ModelError, match="no such model"):
+            dmecodec.encode(image, model=name)
+
+
+def test_options_of_kindred_types(image: np.ndarray, data: bytes) -> None:
+    options: dict[str, Any] = {"tile": np.int64(1024), "device": torch.device("cpu")}
+    assert dmecodec.encode(image, np.float32(4), **options) == data
+    part = dmecodec.decode(bytearray(data), window=tuple(np.int32([1, 2, 3, 4])))  # type: ignore[arg-type]
+    assert part.shape == (4, 3, 3)
+
+
+@pytest.mark.parametrize("use", [dmecodec.decode, dmecodec.latents])
+def test_data_that_are_no_bytes(use: Callable[[Any], object]) -> None:
+    for path in ("scene.dmen", Path("scene.dmen")):
+        with pytest.raises(OptionError, match=r"dmecodec\.open"):
+            use(path)
+    for wrong in (5, io.BytesIO(), [1, 2]):
+        with pytest.raises(OptionError, match="the bytes of a"):
+            use(wrong)
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_cuda_where_there_is_none(image: np.ndarray) -> None:
     with pytest.raises(OptionError, match="device 'cuda': this machine has 0 CUDA devices"):
@@ -258,9 +304,12 @@ def test_what_is_no_file(damaged: bytes) -> None:
 
 
 def test_opening_what_cannot_be_read(tmp_path: Path) -> None:
-    for path in (tmp_path / "missing.dmen", tmp_path):
+    for path in (tmp_path / "missing.dmen", tmp_path, "a\0b"):
         with pytest.raises(FormatError, match="cannot be read"):
             dmecodec.open(path)
+    for wrong in (12345, b"data", io.StringIO("text")):
+        with pytest.raises(OptionError, match="give a path or a binary file"):
+            dmecodec.open(wrong)  # type: ignore[arg-type]
 
 
 # ---- files -------------------------------------------------------------------------------------
@@ -282,6 +331,39 @@ def test_an_open_file(tmp_path: Path, image: np.ndarray, data: bytes) -> None:
             file.save(io.BytesIO())
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "out.png")), whole)
     assert Image.open(tmp_path / "part.tif").size == (3, 4)
+
+
+def test_a_file_that_was_closed(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "image.dmen"
+    path.write_bytes(data)
+    given = path.open("rb")
+    for source in (path, given):
+        with dmecodec.File(source) as file:
+            pass
+        assert file.header.width == 140
+        uses: list[Callable[[], object]] = [
+            file.read,
+            file.latents,
+            file.verify,
+            lambda file=file: file.metadata,
+            lambda file=file: file.save(tmp_path / "out.png"),
+        ]
+        for use in uses:
+            with pytest.raises(OptionError, match="closed"):
+                use()
+    assert not given.closed and given.seek(0) == 0
+    file = dmecodec.File(given)
+    given.close()
+    with pytest.raises(FormatError, match="closed file"):
+        file.read()
+    with pytest.raises(FormatError, match="closed file"):
+        dmecodec.File(given)
+
+
+def test_saving_to_what_is_no_binary_file(data: bytes) -> None:
+    for wrong in (io.StringIO(), 5):
+        with pytest.raises(OptionError, match="give a path or a binary file"):
+            dmecodec.File(io.BytesIO(data)).save(wrong, format="PNG")  # type: ignore[arg-type]
 
 
 # ---- determinism -------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ class FileSource:
         self._lock = threading.Lock()
         try:
             self.size = file.seek(0, os.SEEK_END)
-        except OSError as error:
+        except (OSError, ValueError) as error:  # a pipe, a file that is closed
             raise FormatError(f"the file cannot be read in parts: {error}") from error
 
     def read(self, offset: int, count: int) -> bytes:
@@ -40,7 +40,7 @@ class FileSource:
             try:
                 self._file.seek(offset)
                 data = _read_exactly(self._file, count)
-            except OSError as error:
+            except (OSError, ValueError) as error:
                 raise FormatError(f"the file cannot be read: {error}") from error
         # The file has shrunk since it was opened.
         _check_range(offset, count, offset + len(data))
