@@ -6,7 +6,7 @@ import io
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +17,7 @@ from .files import replace_file
 
 STREAM = "-"
 """Stands for standard input or output."""
-IMAGE_SUFFIXES = {".png", ".tif", ".tiff", ".jpg", ".jpeg", ".webp", ".bmp", ".ppm", ".pgm", ".jp2"}
-DMEN_SUFFIXES = {".dmen"}
+DMEN_SUFFIXES = frozenset({".dmen"})
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ class Result:
 
 
 def plan(
-    inputs: Sequence[str], output: str | None, suffixes: set[str], new_suffix: str
+    inputs: Sequence[str], output: str | None, suffixes: Set[str], new_suffix: str
 ) -> list[Job]:
     """Pairs each input file with its output.
 
@@ -119,12 +118,14 @@ def _means_folder(output: str | None) -> bool:
 
 
 def _looks_like_file(output: str) -> bool:
+    from .images import IMAGE_SUFFIXES
+
     if _means_folder(output):
         return False
     return Path(output).exists() or Path(output).suffix.lower() in IMAGE_SUFFIXES | DMEN_SUFFIXES
 
 
-def _files(path: Path, suffixes: set[str]) -> list[tuple[Path, Path]]:
+def _files(path: Path, suffixes: Set[str]) -> list[tuple[Path, Path]]:
     """Files of an input, each with its path below it."""
     if not path.is_dir():
         return [(path, Path(path.name))]

@@ -234,6 +234,13 @@ def test_options_that_cannot_be(folder: Path, tmp_path: Path) -> None:
         run(tmp_path / "empty")
 
 
+@pytest.mark.parametrize("suffix", [".gif", ".AVIF", ".j2k", ".pnm", ".jpe"])
+@pytest.mark.usefixtures("toy")
+def test_images_of_every_kind_are_found(tmp_path: Path, suffix: str) -> None:
+    Image.fromarray(picture(170, 180)).save(tmp_path / f"a{suffix}")
+    assert [m.image for m in run(tmp_path, codecs=[], qualities=[4]).measurements]
+
+
 @pytest.mark.usefixtures("toy")
 def test_a_codec_that_pillow_lacks_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(AVIF, "available", classmethod(lambda cls: False))

@@ -205,14 +205,15 @@ def test_one_target_only(tmp_path: Path) -> None:
 def test_a_folder_keeps_its_tree_and_ends_in_a_table(tmp_path: Path) -> None:
     for name, seed in (("a.png", 1), ("x/b.tif", 2), ("x/y/c.webp", 3)):
         write(tmp_path / "in" / name, seed)
+    write(tmp_path / "in" / "d.gif", 4, mode="L")
     (tmp_path / "in" / "notes.txt").write_text("not an image")
     table = works("encode", tmp_path / "in", "-o", tmp_path / "out").out
-    assert names(tmp_path / "out") == {"a.dmen", "x/b.dmen", "x/y/c.dmen"}
-    assert "3 of 3 files" in table
+    assert names(tmp_path / "out") == {"a.dmen", "d.dmen", "x/b.dmen", "x/y/c.dmen"}
+    assert "4 of 4 files" in table
     for name in ("a.png", "b.tif", "c.webp", "56 x 40", "bpp", "ratio"):
         assert name in table
     works("decode", tmp_path / "out", "-o", tmp_path / "back")
-    assert names(tmp_path / "back") == {"a.png", "x/b.png", "x/y/c.png"}
+    assert names(tmp_path / "back") == {"a.png", "d.png", "x/b.png", "x/y/c.png"}
     assert psnr(pixels(tmp_path / "back/x/b.png"), pixels(tmp_path / "in/x/b.tif")) > 20
 
 

@@ -21,8 +21,7 @@ from dmecodec.errors import (
     ModelError,
     OptionError,
 )
-
-SUFFIXES = {".bmp", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+from dmecodec.images import IMAGE_SUFFIXES, open_source
 
 Progress = Callable[[int, int, str], None]  # steps done, steps in all, what comes next
 
@@ -92,7 +91,9 @@ def find_images(folder: str | Path) -> list[Path]:
         return [folder]
     if not folder.is_dir():
         raise ImageError(f"{folder}: no such folder")
-    files = sorted(f for f in folder.iterdir() if f.suffix.lower() in SUFFIXES and f.is_file())
+    files = sorted(
+        f for f in folder.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES and f.is_file()
+    )
     if not files:
         raise ImageError(f"{folder}: no images in this folder")
     return files
@@ -104,8 +105,6 @@ def load_rgb(file: Path) -> np.ndarray:
     Raises:
         ImageError: it cannot be read, or has alpha, which not every codec keeps.
     """
-    from dmecodec.images import open_source
-
     source = open_source(file)
     if source.mode not in ("L", "RGB"):
         raise ImageError(f"{file}: has alpha, which not all codecs keep; remove it to compare them")

@@ -10,6 +10,7 @@ can hold: one of `MODES`, alpha as the last band, up to `MAX_SIDE` and `MAX_PIXE
 """
 
 from ..container import MAX_PIXELS, MAX_SIDE, MODES
+from .headers import IMAGE_SUFFIXES
 from .metadata import Metadata
 from .opening import open_source
 from .output import check_output, output_format
@@ -17,6 +18,7 @@ from .sink import Sink
 from .source import Source
 
 __all__ = [
+    "IMAGE_SUFFIXES",
     "MAX_PIXELS",
     "MAX_SIDE",
     "MODES",

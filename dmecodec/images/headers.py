@@ -29,6 +29,20 @@ _FIRST_BYTES = {
 }
 """The formats that are read, and how their files begin."""
 
+SUFFIXES = {
+    "PNG": (".png",),
+    "TIFF": (".tif", ".tiff"),
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "WebP": (".webp",),
+    "GIF": (".gif",),
+    "BMP": (".bmp",),
+    "PNM": (".pbm", ".pgm", ".ppm", ".pnm"),
+    "JPEG 2000": (".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"),
+    "AVIF": (".avif",),
+}
+IMAGE_SUFFIXES = frozenset(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
+"""How the names of images end that are looked for in folders; a file that is named may end in any way."""
+
 
 def check_header(file: BinaryIO) -> str:
     """Names the format of a file by its first bytes and refuses what Pillow would narrow.
