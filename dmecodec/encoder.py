@@ -37,6 +37,7 @@ class Encoder:
         self.image = Box(0, 0, source.width, source.height)
         self.keep = keep and source.width * source.height <= _KEEP_PIXELS
         self._kept: dict[int, Tensor] = {}
+        self._kept_alpha: dict[int, bytes] = {}
 
     def encode(self, quality: int) -> bytes:
         """The whole file at a quality in 1/32 steps."""
@@ -66,9 +67,18 @@ class Encoder:
         z, y = encode_tile(self.model, self._latents(index, box) * gain, header.quality)
         streams = {int(Kind.Z): z, int(Kind.Y): y}
         if Kind.ALPHA in header.kinds:
-            pixels = self.source.read(box.col, box.row, box.width, box.height)
-            streams[int(Kind.ALPHA)] = encode_alpha(np.ascontiguousarray(pixels[..., -1]))
+            streams[int(Kind.ALPHA)] = self._alpha(index, box)
         return streams
+
+    def _alpha(self, index: int, box: Box) -> bytes:
+        """The alpha stream of a tile, the same at every quality."""
+        if index not in self._kept_alpha:
+            pixels = self.source.read(box.col, box.row, box.width, box.height)
+            stream = encode_alpha(np.ascontiguousarray(pixels[..., -1]))
+            if not self.keep:
+                return stream
+            self._kept_alpha[index] = stream
+        return self._kept_alpha[index]
 
     def _latents(self, index: int, box: Box) -> Tensor:
         """Latents of a tile before any gain: (1, M, h, w) float32."""
@@ -81,14 +91,15 @@ class Encoder:
 
 
 def _knots(quality: int, device: torch.device) -> Tensor:
-    return torch.tensor([quality / QUALITY_STEPS], device=device)
+    return torch.tensor([quality / QUALITY_STEPS], dtype=torch.float32, device=device)
 
 
 def analyse(model: Model, source: Source, box: Box) -> Tensor:
     """Latents of a box of pixels that begins on the grid of latents: (1, M, h, w) float32."""
     image = Box(0, 0, source.width, source.height)
     tile = box.scaled_down(STRIDE)
-    y = torch.empty(1, model.net.config.latents, tile.height, tile.width, device=model.device)
+    shape = (1, model.net.config.latents, tile.height, tile.width)
+    y = torch.empty(shape, dtype=torch.float32, device=model.device)
     for block in box.blocks():
         inner = block.scaled_down(STRIDE)
         outer = inner.grown(HALO, image.scaled_down(STRIDE))

@@ -24,7 +24,8 @@ STRENGTH = 1.4
 
 def step_weights(net: DMENet, quality: int) -> np.ndarray:
     """Bits that a squared error of one step is worth, for each latent channel: float64 (M,)."""
-    knots = torch.tensor([quality / QUALITY_STEPS], device=net.log_gain.device)
+    place = net.log_gain.device
+    knots = torch.tensor([quality / QUALITY_STEPS], dtype=torch.float32, device=place)
     steps = net.inverse_gain(knots).flatten().double().cpu().numpy()
     weight = math.exp(np.interp(quality / QUALITY_STEPS, range(len(LAMBDAS)), np.log(LAMBDAS)))
     bands = 3  # D is a mean over the bands, the rate a sum over the pixels

@@ -81,7 +81,7 @@ def read_tables(tensors: dict[str, Tensor], name: str) -> Tables:
 
 def build(tensors: dict[str, Tensor], metadata: dict[str, str]) -> DMENet:
     """The deployed graph of a model file, on the CPU, in evaluation mode."""
-    net = DMENet(Config.from_json(metadata["config"]))
+    net = DMENet(Config.from_json(metadata["config"])).float()  # whatever the default dtype is
     layers = exact_layers(net)
     for name, layer in layers.items():
         prefix = f"{EXACT}{name}."

@@ -17,7 +17,8 @@ from conftest import DATA, aerial, in_mode, psnr
 from PIL import Image
 
 import dmecodec
-from dmecodec import registry
+from dmecodec import encoder, registry, weights
+from dmecodec.alpha import encode_alpha
 from dmecodec.container import Reader
 from dmecodec.errors import FormatError, ImageError, ModelError, OptionError
 
@@ -122,6 +123,21 @@ def test_bpp(image: np.ndarray) -> None:
     for target in (low * 1.1, (low * high) ** 0.5, high * 0.95):
         reached = len(dmecodec.encode(image, bpp=target)) * 8 / pixels
         assert abs(reached / target - 1) < 0.02
+
+
+def test_a_search_codes_alpha_once(image: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels = in_mode(image, "RGBA")
+    wanted = len(dmecodec.encode(pixels, 3, tile=64)) * 8 / (120 * 140)
+    coded: list[bytes] = []
+
+    def counted(alpha: np.ndarray) -> bytes:
+        coded.append(encode_alpha(alpha))
+        return coded[-1]
+
+    monkeypatch.setattr(encoder, "encode_alpha", counted)
+    data = dmecodec.encode(pixels, bpp=wanted, tile=64)
+    assert len(coded) == Reader(data).header.tile_count == 6
+    np.testing.assert_array_equal(dmecodec.decode(data)[..., 3], pixels[..., 3])
 
 
 def test_psnr() -> None:
@@ -397,6 +413,19 @@ def test_one_open_file_in_several_threads(image: np.ndarray) -> None:
         expected = [file.read(window) for window in windows]
         for a, b in zip(pool.map(file.read, 2 * windows), 2 * expected, strict=True):
             np.testing.assert_array_equal(a, b)
+
+
+def test_the_default_dtype_of_torch_changes_no_byte(
+    image: np.ndarray, data: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixels = dmecodec.decode(data)
+    monkeypatch.setattr(weights, "_loaded", {})  # the model is built anew, too
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert dmecodec.encode(image, 4) == data
+        np.testing.assert_array_equal(dmecodec.decode(data), pixels)
+    finally:
+        torch.set_default_dtype(torch.float32)
 
 
 def test_coding_never_imports_compressai() -> None:
