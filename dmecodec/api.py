@@ -254,6 +254,7 @@ class File:
         box = window_box(window, self.header.width, self.header.height)
         bands = BANDS[self.header.mode]
         decoder = self._decoder()
+        decoder.begin(box)
         try:
             pixels = np.empty((box.height, box.width, bands), np.uint8)
         except MemoryError as error:
@@ -293,6 +294,7 @@ class File:
         box = window_box(window, self.header.width, self.header.height)
         check_output(format, box.width, box.height, self.header.mode)
         decoder = self._decoder()
+        decoder.begin(box)
         sink = Sink(box.width, box.height, self.header.mode, self.metadata)
         decoder.blocks(box, sink.write)
         sink.save(target, format)

@@ -34,8 +34,18 @@ class Decoder:
         self.reader, self.header, self.model = reader, reader.header, model
         self.image = Box(0, 0, self.header.width, self.header.height)
         self.side = self.header.tile // STRIDE
-        self._tiles: dict[int, TileLatents] = {}
+        self._tiles: dict[int, tuple[np.ndarray, bytes]] = {}  # y-hat, the alpha stream
         self._alphas: dict[int, np.ndarray] = {}
+
+    def begin(self, window: Box) -> None:
+        """Decodes the tiles of a window's first block, which :meth:`blocks` then finds decoded.
+
+        So a file that claims to be huge fails before anyone makes room for all its pixels.
+
+        Raises:
+            FormatError: where the file is damaged.
+        """
+        self._gather(self._cells(next(window.blocks())))
 
     def blocks(self, window: Box, write: Callable[[int, int, np.ndarray], None]) -> None:
         """Decodes a window, calling `write(col, row, pixels)` for each block of it.
@@ -64,21 +74,27 @@ class Decoder:
         y = np.empty((config.latents, cells.height, cells.width), np.int32)
         z = np.empty((config.hyper, hyper.height, hyper.width), np.int32)
         for index in range(self.header.tile_count):
-            box, tile = Box(*self.header.tile_box(index)), self._decode(index)
+            box, (tile, _) = Box(*self.header.tile_box(index)), self._decode(index)
             rows, cols = box.scaled_down(STRIDE).slices(cells)
             y[:, rows, cols] = tile.y
             rows, cols = box.scaled_down(STRIDE * HYPER_STRIDE).slices(hyper)
             z[:, rows, cols] = tile.z
         return y, z
 
-    def _decode(self, index: int) -> TileLatents:
+    def _decode(self, index: int) -> tuple[TileLatents, bytes]:
+        """A tile's latents, and its alpha stream as it is."""
         streams = self.reader.tile(index)
         cells = Box(*self.header.tile_box(index)).scaled_down(STRIDE)
         quality = self.header.quality
         with torch.inference_mode():
-            return decode_tile(
+            latents = decode_tile(
                 self.model, streams[Kind.Z], streams[Kind.Y], quality, cells.height, cells.width
             )
+        return latents, streams.get(Kind.ALPHA, b"")
+
+    def _cells(self, block: Box) -> Box:
+        """The latents that a block of pixels is made of."""
+        return block.scaled_down(STRIDE).grown(HALO, self.image.scaled_down(STRIDE))
 
     def _forget(self, row: int) -> None:
         """Drops the tiles that no block from this row of pixels on can see."""
@@ -93,11 +109,12 @@ class Decoder:
         for part in cells.blocks(self.side):
             index = self._tile_index(part)
             if index not in self._tiles:
-                self._tiles[index] = self._decode(index)
+                latents, alpha = self._decode(index)
+                self._tiles[index] = latents.y, alpha
             tile = Box(*self.header.tile_box(index)).scaled_down(STRIDE)
             target_rows, target_cols = part.slices(cells)
             rows, cols = part.slices(tile)
-            y[:, target_rows, target_cols] = self._tiles[index].y[:, rows, cols]
+            y[:, target_rows, target_cols] = self._tiles[index][0][:, rows, cols]
         return y
 
     def _tile_index(self, cells: Box) -> int:
@@ -106,7 +123,7 @@ class Decoder:
     @torch.inference_mode()
     def _synthesise(self, block: Box) -> np.ndarray:
         """Pixels of a block, alpha left out: uint8 (h, w, 1 or 3)."""
-        outer = block.scaled_down(STRIDE).grown(HALO, self.image.scaled_down(STRIDE))
+        outer = self._cells(block)
         y_hat = torch.from_numpy(self._gather(outer))[None].to(self.model.device)
         x = synthesise(self.model, y_hat, self.header.quality)
         rows, cols = block.slices(outer.scaled_up(STRIDE))
@@ -117,14 +134,14 @@ class Decoder:
         return x.permute(1, 2, 0).contiguous().cpu().numpy()
 
     def _alpha(self, block: Box) -> np.ndarray:
-        """Alpha of a block: uint8 (h, w)."""
+        """Alpha of a block whose tiles are decoded: uint8 (h, w)."""
         alpha = np.empty((block.height, block.width), np.uint8)
         for part in block.blocks(self.header.tile):
             index = self._tile_index(part.scaled_down(STRIDE))
             tile = Box(*self.header.tile_box(index))
             if index not in self._alphas:
-                data = self.reader.tile(index)[Kind.ALPHA]
-                self._alphas[index] = decode_alpha(data, tile.height, tile.width)
+                stream = self._tiles[index][1]
+                self._alphas[index] = decode_alpha(stream, tile.height, tile.width)
             target_rows, target_cols = part.slices(block)
             rows, cols = part.slices(tile)
             alpha[target_rows, target_cols] = self._alphas[index][rows, cols]

@@ -17,9 +17,9 @@ from conftest import DATA, aerial, in_mode, psnr
 from PIL import Image
 
 import dmecodec
-from dmecodec import encoder, registry, weights
+from dmecodec import api, encoder, registry, weights
 from dmecodec.alpha import encode_alpha
-from dmecodec.container import Reader
+from dmecodec.container import Header, Kind, Reader, write
 from dmecodec.errors import FormatError, ImageError, ModelError, OptionError
 
 MODES = ("L", "LA", "RGB", "RGBA")
@@ -380,6 +380,46 @@ def test_saving_to_what_is_no_binary_file(data: bytes) -> None:
     for wrong in (io.StringIO(), 5):
         with pytest.raises(OptionError, match="give a path or a binary file"):
             dmecodec.File(io.BytesIO(data)).save(wrong, format="PNG")  # type: ignore[arg-type]
+
+
+def test_a_forged_size_fails_before_memory_is_filled(monkeypatch: pytest.MonkeyPatch) -> None:
+    header = Header(
+        registry.find("tiny").id, 2**18, 2**18, "RGBA", 0, 4096, kinds=(Kind.Z, Kind.Y, Kind.ALPHA)
+    )
+    forged = write(header, [{Kind.Z: b"x", Kind.Y: b"x", Kind.ALPHA: b"x"}] * header.tile_count, {})
+    assert len(forged) < 50_000
+
+    def fill(*_: object) -> None:
+        raise AssertionError("memory for 2^36 pixels")
+
+    monkeypatch.setattr(api, "Sink", fill)
+    monkeypatch.setattr(np, "empty", _no_more_than(1 << 30, np.empty))
+    with dmecodec.File(io.BytesIO(forged)) as file:
+        for use in (file.read, lambda: file.save(io.BytesIO(), format="PNG")):
+            with pytest.raises(FormatError):
+                use()
+
+
+def _no_more_than(limit: int, make: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
+    def checked(shape: Any, *rest: Any) -> np.ndarray:
+        assert np.prod(shape, dtype=float) < limit
+        return make(shape, *rest)
+
+    return checked
+
+
+def test_a_chunk_is_read_once(image: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = dmecodec.encode(in_mode(image, "RGBA"), 4, tile=64)
+    read: list[int] = []
+
+    def counted(self: Reader, index: int) -> dict[int, bytes]:
+        read.append(index)
+        return tile(self, index)
+
+    tile = Reader.tile
+    monkeypatch.setattr(Reader, "tile", counted)
+    dmecodec.decode(data)
+    assert read == list(range(6))
 
 
 # ---- determinism -------------------------------------------------------------------------------
