@@ -22,7 +22,7 @@ def replace_file(path: str | os.PathLike[str], *, overwrite: bool) -> Iterator[B
 
     Args:
         path: where the file shall stand; a symbolic link is followed.
-        overwrite: whether a file that is already there may be replaced.
+        overwrite: whether a file that is already there may be replaced; its permissions stay.
 
     Yields:
         The hidden file, open for reading and writing bytes.
@@ -49,6 +49,8 @@ def replace_file(path: str | os.PathLike[str], *, overwrite: bool) -> Iterator[B
             file.flush()
             os.fsync(file.fileno())
         if overwrite:
+            with suppress(OSError):  # there is no old file; a file system without permissions
+                hidden.chmod(target.stat().st_mode & 0o777)
             hidden.replace(target)
         else:
             _rename_new(hidden, target)
@@ -98,4 +100,9 @@ def _rename_new(hidden: Path, target: Path) -> None:
             os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
         except FileExistsError:
             raise _exists(target) from None
-        hidden.replace(target)
+        try:
+            hidden.replace(target)
+        except BaseException:
+            with suppress(OSError):
+                target.unlink()
+            raise

@@ -57,6 +57,15 @@ def test_permissions_are_those_of_any_new_file(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o640
 
 
+@pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")
+@pytest.mark.parametrize("mode", [0o600, 0o755, 0o666])
+def test_permissions_of_a_replaced_file_stay(tmp_path: Path, mode: int) -> None:
+    put(tmp_path / "a", b"")
+    (tmp_path / "a").chmod(mode)
+    put(tmp_path / "a", b"new", overwrite=True)
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == mode
+
+
 def test_an_existing_file_needs_overwrite(tmp_path: Path) -> None:
     target = tmp_path / "a"
     target.write_bytes(b"old")
@@ -106,6 +115,17 @@ def test_works_where_there_are_no_hard_links(
     put(tmp_path / "a", b"abc")
     assert (tmp_path / "a").read_bytes() == b"abc"
     assert names(tmp_path) == ["a"]
+
+
+def test_a_claimed_name_is_given_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "link", no_links)
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(OutputError, match="Input/output error"):
+        put(tmp_path / "a", b"abc")
+    assert names(tmp_path) == []
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), FormatError("x"), SystemExit(3)])
