@@ -387,3 +387,13 @@ def test_freezing_needs_a_run_and_a_name(tmp_path: Path) -> None:
         list(session.freeze_run(str(tmp_path), str(tmp_path / "a.bin")))
     with pytest.raises(OutputError, match="there is no folder"):
         list(session.freeze_run(str(tmp_path), str(tmp_path / "nowhere" / "a.safetensors")))
+
+
+def test_a_damaged_manifest_is_found_before_freezing(
+    trained: tuple[Path, list[Snapshot]], tmp_path: Path
+) -> None:
+    for content in ("{", "[]", '{"models": []}', '{"default": "a", "models": [{}]}'):
+        (tmp_path / "manifest.json").write_text(content)
+        with pytest.raises(ModelError, match=r"manifest\.json"):
+            next(session.freeze_run(str(trained[0]), str(tmp_path / "mine.safetensors")))
+    assert not (tmp_path / "mine.safetensors").exists()

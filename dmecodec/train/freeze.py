@@ -11,11 +11,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from .. import registry
+from ..errors import ModelError
 from ..files import replace_file
 from ..knownanswer import known_answer
 from ..network.config import LAMBDAS
@@ -183,20 +186,38 @@ def write_model(frozen: Frozen, path: Path, *, overwrite: bool = False) -> None:
         file.write(frozen.data)
 
 
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a folder of models, or an empty one.
+
+    Raises:
+        ModelError: where it cannot be read.
+    """
+    path = folder / registry.MANIFEST
+    if not path.exists():
+        return {"models": []}
+    try:
+        content = json.loads(path.read_text("utf-8"))
+        names = {model["name"] for model in content["models"]}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{path}: not a readable list of models") from error
+    if content.get("default", None) not in names:
+        raise ModelError(f"{path}: its default is none of its models")
+    return content
+
+
 def update_manifest(folder: Path, name: str, sha256: str, parameters: int) -> None:
     """Adds a model to the manifest of its folder, or replaces its entry; the first is the default."""
-    path = folder / "manifest.json"
-    content = json.loads(path.read_text("utf-8")) if path.exists() else {"models": []}
+    content = read_manifest(folder)
     models = [m for m in content["models"] if m["name"] != name]
     models.append(
         {
             "name": name,
-            "file": f"{name}.safetensors",
+            "file": name + registry.SUFFIX,
             "sha256": sha256,
             "qualities": [0, len(LAMBDAS) - 1],
             "parameters": parameters,
         }
     )
     content = {"default": content.get("default", name), "models": models}
-    with replace_file(path, overwrite=True) as file:
+    with replace_file(folder / registry.MANIFEST, overwrite=True) as file:
         file.write((json.dumps(content, indent=2) + "\n").encode())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import torch
@@ -69,8 +70,10 @@ class TrainingModel(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
         try:
-            from compressai.entropy_models import EntropyBottleneck
-            from compressai.layers import GDN
+            with warnings.catch_warnings():  # it uses what torch is to drop
+                warnings.filterwarnings("ignore", category=FutureWarning)
+                from compressai.entropy_models import EntropyBottleneck
+                from compressai.layers import GDN
         except ImportError as error:
             raise DependencyError(
                 "training needs the package compressai, which is not installed here (it has no "

@@ -19,7 +19,7 @@ from ..network.exact import ExactnessError
 from . import checkpoint
 from .data import Crops, load_images
 from .evaluate import Row, frozen_rates, rate_distortion, table
-from .freeze import freeze, update_manifest, write_model
+from .freeze import freeze, read_manifest, update_manifest, write_model
 from .model import PSI
 from .start import start
 from .tables import plain_tables
@@ -243,6 +243,7 @@ def freeze_run(
         raise OutputError(f"{out} exists already; add --overwrite to replace it")
     if not path.parent.is_dir():
         raise OutputError(f"cannot write {out}: there is no folder {path.parent}")
+    read_manifest(path.parent)  # a damaged one is found before the work
     trainer = _resumed(Path(run), torch.device("cpu"))
     images = _load_data(data or _remembered(Path(run)).data, val, 64)
     side = min(256, min(min(i.shape[:2]) for i in images.training) // 64 * 64)
