@@ -17,6 +17,7 @@ from .files import replace_file
 
 STREAM = "-"
 """Stands for standard input or output."""
+OUT_OF_MEMORY = "not enough memory; a smaller --tile or --window may help"
 DMEN_SUFFIXES = frozenset({".dmen"})
 
 
@@ -163,14 +164,13 @@ def run(jobs: Sequence[Job], work: Callable[[Job], Result]) -> Iterator[Result]:
         except DmecodecError as error:
             yield Result(job, error=error, seconds=time.perf_counter() - began)
         except (MemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
-            message = f"{job.source}: not enough memory; a smaller --tile or --window may help"
-            failed = ImageError(message)
+            failed = ImageError(f"{job.source}: {OUT_OF_MEMORY}")
             yield Result(job, error=failed, seconds=time.perf_counter() - began)
 
 
-def _is_out_of_memory(error: Exception) -> bool:
+def is_out_of_memory(error: Exception) -> bool:
     """Also knows torch's, on the CPU and on GPUs, which are but RuntimeErrors."""
     text = str(error)
     known = ("out of memory", "not enough memory", "can't allocate memory")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import signal
 import sys
 import warnings
@@ -11,9 +12,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
+from click.core import ParameterSource
 
 from . import __version__
-from .errors import DmecodecError
+from .errors import DmecodecError, OptionError
 
 if TYPE_CHECKING:
     from .batch import Job, Result
@@ -39,6 +41,9 @@ class _Commands(click.Group):
         # We say ourselves what is wrong with an image; compressai uses what torch is to drop.
         warnings.filterwarnings("ignore", module="PIL")
         warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\.jit")
+        for stream in (sys.stdout, sys.stderr):
+            if hasattr(stream, "reconfigure"):  # names may have letters that they cannot show
+                stream.reconfigure(errors="backslashreplace")
         with suppress(ValueError):  # not the main thread
             # As an exception, a kill lets half-written files be removed.
             signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
@@ -58,8 +63,12 @@ class _Commands(click.Group):
             _fail(f"{error.filename or 'standard output'}: {error.strerror or error}")
         except (KeyboardInterrupt, click.Abort):
             _fail("interrupted", _INTERRUPTED)
-        except MemoryError:
-            _fail("not enough memory; a smaller --tile or --window may help")
+        except (MemoryError, RuntimeError) as error:
+            from .batch import OUT_OF_MEMORY, is_out_of_memory
+
+            if not is_out_of_memory(error):
+                raise
+            _fail(OUT_OF_MEMORY)
         sys.exit(status if isinstance(status, int) else 0)
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -82,6 +91,9 @@ def main() -> None:
 
 _model = click.option(
     "--model", metavar="NAME|PATH", help="Model to use.  [default: the manifest's]"
+)
+_model_of_file = click.option(
+    "--model", metavar="NAME|PATH", help="Model to use.  [default: the one that the file names]"
 )
 _device = click.option(
     "--device", default="auto", show_default=True, metavar="auto|cpu|cuda|cuda:N|mps",
@@ -121,7 +133,9 @@ class _Window(click.ParamType):
 @_overwrite
 @click.option("--quiet", is_flag=True, help="Print errors only.")
 @_json
+@click.pass_context
 def encode(
+    ctx: click.Context,
     inputs: tuple[str, ...],
     quality: float,
     bpp: float | None,
@@ -138,6 +152,7 @@ def encode(
     from . import api, batch
     from .images import IMAGE_SUFFIXES
 
+    _check_target(ctx, bpp, psnr)
     jobs = batch.plan(inputs, output, IMAGE_SUFFIXES, ".dmen")
     api.prepare(quality, model=model, device=device, tile=tile)
     options = {
@@ -151,13 +166,26 @@ def encode(
     return _run(jobs, work, single=single, quiet=quiet, as_json=as_json)
 
 
+def _check_target(ctx: click.Context, bpp: float | None, psnr: float | None) -> None:
+    """Refuses targets that no image can meet, before any is read."""
+    if bpp is not None and psnr is not None:
+        raise OptionError("give --bpp or --psnr, not both")
+    target = psnr if bpp is None else bpp
+    if target is None:
+        return
+    if ctx.get_parameter_source("quality") is ParameterSource.COMMANDLINE:
+        raise OptionError("give --quality or a target, --bpp or --psnr, not both")
+    if not 0 < target < math.inf:
+        raise OptionError(f"a target of {target:g} cannot be met")
+
+
 @main.command()
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
 @click.option("-o", "--output", metavar="OUT",
               help="File (.png, .tif, .jpg, .webp), folder, or - for PNG on standard output.")  # fmt: skip
 @click.option("--window", type=_Window(), metavar="COL,ROW,WIDTH,HEIGHT",
               help="Decode this part only, in pixels.")  # fmt: skip
-@_model
+@_model_of_file
 @_device
 @_overwrite
 @click.option("--quiet", is_flag=True, help="Print errors only.")
@@ -234,7 +262,7 @@ def info(file: str, as_json: bool) -> None:
 @main.command()
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @click.option("--deep", is_flag=True, help="Decode everything as well.")
-@_model
+@_model_of_file
 @_device
 @click.option("--quiet", is_flag=True, help="Print errors only.")
 def verify(files: tuple[str, ...], deep: bool, model: str | None, device: str, quiet: bool) -> int:

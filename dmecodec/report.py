@@ -92,18 +92,20 @@ def info_lines(name: str, facts: dict[str, Any]) -> str:
 
 
 def models_table(found: Sequence[dict[str, Any]]) -> None:
-    """Models, whether they are intact, and which one is the default."""
+    """Models, whether they are intact, and which one is the default; below, their files."""
+    from rich.markup import escape
     from rich.table import Column, Table
 
-    whole, folded = Column("id", no_wrap=True, min_width=16), Column("file", overflow="fold")
-    table = Table("name", whole, "parameters", "qualities", folded, "state")
+    table = Table("name", Column("id", no_wrap=True), "parameters", "qualities", "state")
     for model in found:
-        name = model["name"] + (" (default)" if model["default"] else "")
+        name = escape(model["name"]) + (" (default)" if model["default"] else "")
         parameters = f"{model['parameters'] / 1e6:.2f} M" if model["parameters"] else ""
         state = "[green]intact[/green]" if model["intact"] else "[red]damaged[/red]"
         low, high = model["qualities"]
-        table.add_row(name, model["id"], parameters, f"{low:g} to {high:g}", model["path"], state)
+        table.add_row(name, model["id"], parameters, f"{low:g} to {high:g}", state)
     show([table])
+    for model in found:
+        print(f"{model['name']}: {model['path']}", flush=True)
 
 
 def complexity_table(parts: Sequence[Part]) -> None:

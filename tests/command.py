@@ -75,12 +75,12 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
 
 
-def start(*arguments: object) -> subprocess.Popen[bytes]:
-    """`dmecodec ARGUMENTS` in a process of its own, with pipes."""
+def start(*arguments: object, **variables: str) -> subprocess.Popen[bytes]:
+    """`dmecodec ARGUMENTS` in a process of its own, with pipes; `variables` of its environment."""
     return subprocess.Popen(
         [sys.executable, "-m", "dmecodec", *map(str, arguments)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env=environment(),
+        env={**environment(), **variables},
     )

@@ -498,6 +498,8 @@ def test_out_of_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: E
     monkeypatch.setattr("dmecodec.api.encode", fail)
     message = refused("encode", SMALL, "-o", tmp_path / "a.dmen")
     assert f"{SMALL}: not enough memory" in message
+    monkeypatch.setattr("dmecodec.api.File.verify", fail)
+    assert "not enough memory" in refused("verify", "--deep", CODED)
 
 
 def test_any_other_error_is_a_bug_and_not_hidden(

@@ -194,6 +194,17 @@ def test_a_target_that_is_none(tmp_path: Path, option: tuple[str, object]) -> No
     assert "cannot be met" in refused("encode", SMALL, "-o", tmp_path / "a.dmen", *option)
 
 
+def test_wrong_targets_are_told_once(tmp_path: Path) -> None:
+    for wrong in (
+        ["--bpp", -1],
+        ["--psnr", "nan"],
+        ["--bpp", 1, "--psnr", 30],
+        ["-q4", "--bpp", 1],
+    ):
+        refused("encode", SMALL, DATA / "grey.png", "-o", tmp_path / "out", *wrong)
+    assert "not both" in refused("encode", SMALL, "-o", tmp_path / "a.dmen", "--psnr", 30, "-q", 4)
+
+
 def test_one_target_only(tmp_path: Path) -> None:
     arguments = ["--bpp", 1, "--psnr", 30]
     assert "not both" in refused("encode", SMALL, "-o", tmp_path / "a.dmen", *arguments)
@@ -420,6 +431,16 @@ def test_models() -> None:
     assert "07a6ff3cb714f545" in text
 
 
+def test_models_in_80_columns() -> None:
+    process = start("models", COLUMNS="80")
+    lines = process.communicate()[0].decode().splitlines()
+    assert f"tiny: {DATA / 'tiny.safetensors'}" in lines
+    rows = [line for line in lines if "(default)" in line]
+    assert len(rows) == 1 and all(
+        part in rows[0] for part in ("tiny", "07a6ff3cb714f545", "0 to 7", "intact")
+    )
+
+
 def test_models_as_json() -> None:
     found = json.loads(works("models", "--json").out)
     tiny = found[0]
@@ -550,6 +571,12 @@ def test_wrong_usage_is_one_line_that_names_the_help(arguments: list[str]) -> No
     assert run(*arguments).status == 2
 
 
+def test_help_tells_the_default_model() -> None:
+    for command in ("decode", "verify"):
+        assert "the one that the file names" in " ".join(works(command, "--help").out.split())
+    assert "the manifest's" in works("encode", "--help").out
+
+
 def test_no_arguments_show_the_help() -> None:
     outcome = run()
     assert "Usage" in outcome.out and outcome.status == 2
@@ -565,6 +592,19 @@ def test_as_a_process_of_its_own(tmp_path: Path) -> None:
     out, err = missing.communicate()
     assert missing.returncode == 1 and out == b""
     one_line(err.decode())
+
+
+def test_names_that_the_terminal_cannot_show(tmp_path: Path) -> None:
+    for name in ("\u00e9\u4e2d.dmen", "\u00e9.dmen"):
+        (tmp_path / name).write_bytes((DATA / "grey.dmen").read_bytes())
+    inputs = sorted(tmp_path.iterdir())
+    for command in (["info", inputs[0]], ["verify", *inputs], ["decode", *inputs]):
+        process = start(*command, PYTHONIOENCODING="ascii", COLUMNS="300")
+        out, err = process.communicate()
+        assert (process.returncode, err) == (0, b""), command
+    assert b"\\xe9\\u4e2d.dmen" in out  # the table
+    process = start("info", tmp_path / "\u00e8", PYTHONIOENCODING="ascii")
+    one_line(process.communicate()[1].decode())
 
 
 @pytest.mark.skipif(os.name == "nt", reason="names there are Unicode")
