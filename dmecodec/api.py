@@ -254,8 +254,8 @@ class File:
         box = window_box(window, self.header.width, self.header.height)
         bands = BANDS[self.header.mode]
         decoder = self._decoder()
-        decoder.begin(box)
         try:
+            decoder.begin(box)
             pixels = np.empty((box.height, box.width, bands), np.uint8)
         except MemoryError as error:
             raise OptionError(
