@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -83,4 +84,10 @@ def start(*arguments: object, **variables: str) -> subprocess.Popen[bytes]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env={**environment(), **variables},
+        # A shell starts its background jobs with SIGINT ignored, and children inherit that.
+        preexec_fn=_hear_ctrl_c if os.name == "posix" else None,
     )
+
+
+def _hear_ctrl_c() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
