@@ -6,6 +6,7 @@ order, in parallel, or only those that a window needs. The transforms see across
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +18,7 @@ from .device import autocast
 from .entropy import VALUE_LIMIT, Decoder, Tables, encode
 from .errors import ModelError
 from .network.config import HYPER_STRIDE
-from .network.parameters import MEAN_UNIT
+from .network.parameters import MEAN_UNIT, checkerboard
 from .rounding import round_for_rate, round_plainly, step_weights
 from .weights import Model
 
@@ -50,34 +51,48 @@ def hyper_latents(model: Model, y: Tensor) -> Tensor:
 
 
 class _Passes:
-    """Walks the passes of a tile: hands out means and scale indices, takes the decoded slice back."""
+    """Walks the passes of a tile: hands out means and scale indices, takes what was coded back."""
 
     def __init__(self, model: Model, z: Tensor, quality: int, height: int, width: int) -> None:
         self.parameters, self.quality = model.net.parameters_of_y, quality
         z = z.to(model.exact_device, model.exact_dtype)
         self.features = self.parameters.decoder(z, quality)[:, :, :height, :width]
-        self.decoded: list[Tensor] = []
-        self._exact: list[Tensor] = []
+        self.shown = torch.zeros_like(self.features)
+        # In int32 as well, for float32 would round from 2^24 on.
+        self.y = torch.zeros_like(self.features, dtype=torch.int32)
+        self._boards = [checkerboard(height, width, parity).to(z.device) for parity in (0, 1)]
 
-    def __len__(self) -> int:
-        return len(self.parameters.slices)
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(len(self.parameters.passes)))
 
-    def predict(self) -> tuple[Tensor, np.ndarray]:
-        """Means in 1/16 step (1, c, h, w) and flat scale indices (uint8) of the next slice."""
-        mean, index = self.parameters.predict_exact(
-            len(self.decoded), self.features, self.decoded, self.quality
+    def predict(self, index: int) -> tuple[Tensor, np.ndarray]:
+        """Means in 1/16 step (1, c, n) at the positions of a pass, and flat scale indices (uint8)."""
+        mean, scale_index = self.parameters.predict_exact(
+            index, self.features, self.shown, self.quality
         )
-        return mean, index.to("cpu", torch.uint8).numpy().ravel()
+        scale_index = self.positions(index, scale_index)
+        return self.positions(index, mean), scale_index.to("cpu", torch.uint8).numpy().ravel()
 
-    def take(self, mean: Tensor, k: Tensor) -> None:
-        """Adds the slice whose coded integers are `k`; in int32, for float32 would round from 2^24 on."""
-        y = mean.to(torch.int32) + MEAN_UNIT * k.to(mean.device, torch.int32)
-        self._exact.append(y)
-        self.decoded.append(y.to(mean.dtype))
+    def positions(self, index: int, x: Tensor) -> Tensor:
+        """(1, c, h, w) at the positions of a pass, row by row: (1, c, n)."""
+        parity = self.parameters.passes[index].parity
+        return x.flatten(2) if parity is None else x[:, :, self._boards[parity]]
+
+    def take(self, index: int, mean: Tensor, k: np.ndarray) -> None:
+        """Adds what a pass has coded: its integers `k`, flat."""
+        one = self.parameters.passes[index]
+        steps = torch.from_numpy(k).view(mean.shape).to(mean.device, torch.int32)
+        coded = mean.to(torch.int32) + MEAN_UNIT * steps
+        for target, values in ((self.y, coded), (self.shown, coded.to(mean.dtype))):
+            part = target[:, one.first : one.end]
+            if one.parity is None:
+                part.copy_(values.view(part.shape))
+            else:
+                part[:, :, self._boards[one.parity]] = values
 
     def latents(self) -> np.ndarray:
-        """All slices: int32 (M, h, w)."""
-        return torch.cat(self._exact, 1)[0].cpu().numpy()
+        """All of y-hat: int32 (M, h, w)."""
+        return self.y[0].contiguous().cpu().numpy()
 
 
 Coded = tuple[np.ndarray, np.ndarray]
@@ -109,16 +124,18 @@ def encode_symbols(
         if not (torch.isfinite(y).all() and torch.isfinite(z).all()):
             raise ModelError(f"model {model.name}: its latents of this image are not finite")
         passes = _Passes(model, z, quality, height, width)
-        slices = model.net.config.slices
-        weights = np.split(step_weights(model.net, quality), np.cumsum(slices)[:-1])
-        for part, weight in zip(y.split(slices, 1), weights, strict=True):
-            mean, index = passes.predict()
-            residual = part.to(mean) - mean / MEAN_UNIT
+        weights = step_weights(model.net, quality)
+        for i in passes:
+            one = model.net.config.passes[i]
+            mean, index = passes.predict(i)
+            part = passes.positions(i, y[:, one.first : one.end].to(mean))
+            residual = part - mean / MEAN_UNIT
             if optimise:
+                weight = weights[one.first : one.end]
                 values = round_for_rate(residual, index, model.y_tables, weight)
             else:
                 values = round_plainly(residual)
-            passes.take(mean, torch.from_numpy(values).view(mean.shape))
+            passes.take(i, mean, values)
             coded.append((values, index))
     return z[0].to("cpu", torch.int32).numpy(), coded, passes.latents()
 
@@ -143,9 +160,9 @@ def decode_tile(
     decoder = Decoder(y_stream, model.y_tables)
     with torch.autocast(model.exact_device.type, enabled=False):
         passes = _Passes(model, z, quality, height, width)
-        for _ in range(len(passes)):
-            mean, index = passes.predict()
-            passes.take(mean, torch.from_numpy(decoder.read(index)).view(mean.shape))
+        for i in passes:
+            mean, index = passes.predict(i)
+            passes.take(i, mean, decoder.read(index))
     decoder.finish()
     return TileLatents(passes.latents(), z_hat)
 

@@ -74,9 +74,8 @@ def _parts(config: Config) -> list[Part]:
     parts.append(Part("hyper decoder", _size(decoder.layers), _flops(Coder(), z)))
     parts.append(Part("LSM", _size(decoder.lsm), _flops(decoder.lsm, y, quality)))
     size, flops = 0, 0
-    for i, network in enumerate(net.parameters_of_y.networks):
-        before = 2 * sum(config.slices[:i])
-        shown = torch.zeros(1, before, side, side) if before else None
+    for one, network in zip(config.passes, net.parameters_of_y.networks, strict=True):
+        shown = torch.zeros(1, 2 * one.before, side, side) if one.before else None
         size, flops = size + _size(network), flops + _flops(network, y, shown, quality)
     parts.append(Part("means and scales (equation 10)", size, flops))
     if config.shortcut:
@@ -86,6 +85,9 @@ def _parts(config: Config) -> list[Part]:
         parts.append(
             Part("linear shortcuts", sum(_size(m) for m, _ in both), sum(_flops(*b) for b in both))
         )
+    if net.synthesis.refinement is not None:
+        refinement = net.synthesis.refinement
+        parts.append(Part("refinement", _size(refinement), _flops(refinement, image, quality)))
     gains = net.log_gain.numel() + net.log_inverse_gain.numel()
     parts.append(Part("gains of the qualities", gains, 0))
     return parts

@@ -153,7 +153,7 @@ def synthesise(model: Model, y_hat: Tensor, quality: int) -> Tensor:
     knots = torch.tensor([quality / QUALITY_STEPS], dtype=torch.float32, device=y_hat.device)
     y = y_hat.float() * (model.net.inverse_gain(knots) / MEAN_UNIT)
     with autocast(model.device):
-        x = model.net.synthesis(y.contiguous(memory_format=torch.channels_last))
+        x = model.net.synthesis(y.contiguous(memory_format=torch.channels_last), knots)
     if not torch.isfinite(x).all():
         raise FormatError("damaged: the latents do not give an image")
     return x

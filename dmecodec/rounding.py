@@ -44,7 +44,7 @@ def round_for_rate(
     """Integers for y - mean, some of them one step nearer to zero than the nearest.
 
     Args:
-        residual: (1, c, h, w) float.
+        residual: (1, c, ...) float.
         index: scale index of each, uint8, flat.
         tables: frequency tables by scale index.
         weights: of each channel, float64 (c,).
@@ -58,7 +58,7 @@ def round_for_rate(
     index = index[active]
     saved = tables.code_lengths(magnitude, index) - tables.code_lengths(magnitude - 1, index)
     distance = np.abs(residual.cpu().numpy().ravel()[active]) - magnitude
-    positions = residual.shape[2] * residual.shape[3]
+    positions = residual.shape[2:].numel()
     added = weights[active // positions] * (2 * distance + 1)  # (d + 1)^2 - d^2
     nearest[active] -= np.sign(nearest[active]) * (saved > added)
     return nearest

@@ -167,15 +167,29 @@ def shown(y: np.ndarray) -> np.ndarray:
     return np.concatenate([y.clip(-128, 128), logs[np.minimum(abs(y), 4095)]])
 
 
+def passes(model: Model, height: int, width: int) -> list[tuple[int, int, np.ndarray]]:
+    """First channel, end, and positions of every pass."""
+    row, col = np.mgrid[:height, :width]
+    found, first = [], 0
+    for index, channels in enumerate(model.config["slices"]):
+        whole = [np.ones((height, width), bool)]
+        halves = [(row + col) % 2 == parity for parity in (0, 1)]
+        checkered = index < model.config.get("checkered", 0)
+        found += [(first, first + channels, p) for p in (halves if checkered else whole)]
+        first += channels
+    return found
+
+
 def predict(
-    model: Model, index: int, hyper: np.ndarray, before: list[np.ndarray], quality: int
+    model: Model, index: int, hyper: np.ndarray, y: np.ndarray, quality: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Means in 1/16 step and scale indices of one slice."""
+    """Means in 1/16 step and scale indices of one pass at all positions."""
     x, name = hyper, f"networks.{index}"
-    if before:
-        context = model.layer(f"{name}.context", shown(np.concatenate(before)), quality, "signed")
+    if f"exact.{name}.context.weight" in model.tensors:
+        before = len(model.tensors[f"exact.{name}.context.weight"]) // 2
+        context = model.layer(f"{name}.context", shown(y[:before]), quality, "signed")
         x = np.concatenate([x, context])
-    if model.config["hidden"][index]:
+    if f"exact.{name}.hidden.0.weight" in model.tensors:
         x = model.layer(f"{name}.hidden.0", x, quality, "relu")
         x = model.layer(f"{name}.hidden.1", x, quality, "relu")
     mean, scale = np.split(model.layer(f"{name}.out", x, quality, "none"), 2)
@@ -186,11 +200,11 @@ def known_answer(model: Model) -> str:
     """What the model file's metadata must say."""
     z = np.arange(model.config["hyper"] * 9).reshape(-1, 3, 3) * 7919 % 23 - 11
     hyper, answer = features(model, z, 100), 0
-    decoded: list[np.ndarray] = []
-    for index in range(len(model.config["slices"])):
-        mean, scale = predict(model, index, hyper, decoded, 100)
+    y = np.zeros_like(hyper)
+    for index, (first, end, positions) in enumerate(passes(model, 12, 12)):
+        mean, scale = (positions * v for v in predict(model, index, hyper, y, 100))
         k = np.arange(mean.size).reshape(mean.shape) * 104729 % 7 - 3
-        decoded.append(mean + 16 * k)
+        y[first:end] += positions * (mean + 16 * k)
         answer = zlib.crc32(mean.astype("<i4").tobytes() + scale.astype("<i4").tobytes(), answer)
     return f"{answer:08x}"
 
@@ -209,13 +223,13 @@ def decode_tile(
     assert ans.finished()
     hyper = features(model, z, quality)[:, :height, :width]
     ans = Ans(y_stream)
-    decoded: list[np.ndarray] = []
-    for index in range(len(model.config["slices"])):
-        mean, scale = predict(model, index, hyper, decoded, quality)
+    y = np.zeros_like(hyper)
+    for index, (first, end, positions) in enumerate(passes(model, height, width)):
+        mean, scale = (v[:, positions] for v in predict(model, index, hyper, y, quality))
         k = model.y.read_pass(ans, scale.ravel().tolist())
-        decoded.append(mean + 16 * np.array(k).reshape(mean.shape))
+        y[first:end, positions] = mean + 16 * np.array(k).reshape(mean.shape)
     assert ans.finished()
-    return np.concatenate(decoded), z
+    return y, z
 
 
 # ---- pixels ------------------------------------------------------------------------------------
@@ -231,7 +245,25 @@ def synthesise(model: Model, y_hat: np.ndarray, quality: int) -> np.ndarray:
     pixels = blocks(model, 0.2 * y) * model.tensors["synthesis.scale"].astype(float)
     if model.config["shortcut"]:
         pixels = pixels + unpack(dense(model, "shortcut", y))
+    if model.config.get("refinement", 0):
+        pixels = pixels + refinement(model, pixels, quality)
     return pixels
+
+
+def refinement(model: Model, pixels: np.ndarray, quality: int) -> np.ndarray:
+    """What the refinement adds to an image (3, h, w)."""
+    height, width = pixels.shape[1:]
+    quarters = (pixels - 0.5).reshape(3, height // 2, 2, width // 2, 2).transpose(0, 2, 4, 1, 3)
+    rows = model.tensors["synthesis.refinement.quality"].astype(float)
+    knot = min(quality // 32, 6)
+    t = (quality - 32 * knot) / 32
+    bias = (1 - t) * rows[knot] + t * rows[knot + 1]
+    x = dense(model, "refinement.first", quarters.reshape(12, height // 2, width // 2))
+    x = leaky(x + bias[:, None, None])
+    for index in range(2):
+        x = x + leaky(dense(model, f"refinement.middle.{index}", x))
+    x = dense(model, "refinement.last", x).reshape(3, 2, 2, height // 2, width // 2)
+    return x.transpose(0, 3, 1, 4, 2).reshape(pixels.shape)
 
 
 def dense(model: Model, name: str, x: np.ndarray) -> np.ndarray:

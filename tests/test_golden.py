@@ -13,6 +13,7 @@ from conftest import DATA
 from PIL import Image
 
 import dmecodec
+from dmecodec import registry
 from dmecodec.container import Reader
 from dmecodec.network.wavelet import unpack
 from dmecodec.weights import Model
@@ -27,6 +28,10 @@ def describe(latents: np.ndarray) -> dict[str, object]:
 
 def digest(data: bytes | None) -> str | None:
     return hashlib.sha256(data).hexdigest() if data else None
+
+
+def model_of(data: bytes) -> str:
+    return registry.find_id(Reader(data).header.model).name
 
 
 def test_none_is_lost() -> None:
@@ -61,7 +66,7 @@ def test_pixels_and_header(name: str) -> None:
         assert digest(file.metadata.exif) == wanted["exif"]
 
 
-MODEL = second_decoder.Model(DATA / "tiny.safetensors")
+MODELS = {name: second_decoder.Model(DATA / f"{name}.safetensors") for name in ("tiny", "board")}
 
 
 @pytest.mark.parametrize("name", GOLDEN)
@@ -75,7 +80,7 @@ def test_the_second_decoder_finds_the_same_latents(name: str) -> None:
         rows, cols = -(-height // 16), -(-width // 16)
         streams = reader.tile(index)
         y, z = second_decoder.decode_tile(
-            MODEL, streams[1], streams[2], reader.header.quality, rows, cols
+            MODELS[model_of(data)], streams[1], streams[2], reader.header.quality, rows, cols
         )
         top, left = row // 16, col // 16
         np.testing.assert_array_equal(y, y_hat[:, top : top + rows, left : left + cols])
@@ -87,7 +92,8 @@ def test_the_second_decoder_finds_the_same_latents(name: str) -> None:
 def test_the_second_decoder_makes_the_same_pixels(name: str) -> None:
     data = (DATA / f"{name}.dmen").read_bytes()
     header = Reader(data).header
-    image = second_decoder.synthesise(MODEL, dmecodec.latents(data)[0], header.quality)
+    model = MODELS[model_of(data)]
+    image = second_decoder.synthesise(model, dmecodec.latents(data)[0], header.quality)
     if header.mode in ("L", "LA"):
         image = image.mean(0, keepdims=True)
     pixels = np.round(255 * image).clip(0, 255)[:, : header.height, : header.width]
@@ -103,11 +109,14 @@ def test_both_paths_of_the_second_decoder(tiny: Model) -> None:
         network = ours.blocks(torch.from_numpy(y)[None])[0].numpy()
         assert ours.shortcut is not None
         linear = unpack(ours.shortcut(torch.from_numpy(y)[None]))[0].numpy()
-    second = second_decoder.blocks(MODEL, y.astype(float))
+    second = second_decoder.blocks(MODELS["tiny"], y.astype(float))
     np.testing.assert_allclose(network, second, atol=1e-5 * abs(second).max())
-    second = second_decoder.unpack(second_decoder.dense(MODEL, "shortcut", y.astype(float)))
+    second = second_decoder.unpack(
+        second_decoder.dense(MODELS["tiny"], "shortcut", y.astype(float))
+    )
     np.testing.assert_allclose(linear, second, atol=1e-5 * abs(second).max())
 
 
-def test_the_second_decoder_knows_the_answer() -> None:
-    assert second_decoder.known_answer(MODEL) == MODEL.metadata["known_answer"]
+@pytest.mark.parametrize("name", MODELS)
+def test_the_second_decoder_knows_the_answer(name: str) -> None:
+    assert second_decoder.known_answer(MODELS[name]) == MODELS[name].metadata["known_answer"]

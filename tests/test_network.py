@@ -13,7 +13,10 @@ from dmecodec.network.gdn import PlainGDN
 from dmecodec.network.transforms import HALO, Analysis, Synthesis
 from dmecodec.tiling import Box
 
-SMALL = Config(channels=32, hyper=8, slices=(8, 16), hidden=(16, 0), attention=8)
+SMALL = Config(
+    channels=32, hyper=8, slices=(8, 16), hidden=(16, 0), checkered=1, attention=8, refinement=8
+)
+QUALITY = torch.tensor([3.5])
 CELLS = Box(0, 0, 14, 13)
 INNER = [
     Box(5, 5, 3, 2),  # in the middle, a halo away from every border
@@ -63,7 +66,7 @@ def analyse_crop(analysis: torch.nn.Module, image: Tensor, inner: Box, halo: int
 
 def synthesise_crop(synthesis: torch.nn.Module, y: Tensor, inner: Box, halo: int) -> Tensor:
     outer = inner.grown(halo, CELLS)
-    pixels = synthesis(crop(y, outer))
+    pixels = synthesis(crop(y, outer), QUALITY)
     return crop(pixels, inner.scaled_up(STRIDE), outer.scaled_up(STRIDE))
 
 
@@ -77,7 +80,7 @@ def test_analysis_sees_no_further_than_the_halo(analysis: torch.nn.Module, inner
 @pytest.mark.parametrize("inner", INNER)
 def test_synthesis_sees_no_further_than_the_halo(synthesis: torch.nn.Module, inner: Box) -> None:
     y = 5 * torch.randn(1, SMALL.latents, CELLS.height, CELLS.width)
-    expected = crop(synthesis(y), inner.scaled_up(STRIDE), CELLS.scaled_up(STRIDE))
+    expected = crop(synthesis(y, QUALITY), inner.scaled_up(STRIDE), CELLS.scaled_up(STRIDE))
     scale = float(expected.abs().max())
     given = synthesise_crop(synthesis, y, inner, HALO)
     assert torch.allclose(given, expected, atol=1e-5 * scale)
@@ -90,7 +93,7 @@ def test_a_smaller_halo_would_not_do(analysis: torch.nn.Module, synthesis: torch
     expected = crop(analysis(image), inner)
     assert not torch.allclose(analyse_crop(analysis, image, inner, 3), expected, atol=2e-5)
     y = 5 * torch.randn(1, SMALL.latents, CELLS.height, CELLS.width)
-    pixels = crop(synthesis(y), inner.scaled_up(STRIDE), CELLS.scaled_up(STRIDE))
+    pixels = crop(synthesis(y, QUALITY), inner.scaled_up(STRIDE), CELLS.scaled_up(STRIDE))
     scale = float(pixels.abs().max())
     less = synthesise_crop(synthesis, y, inner, 2)
     assert not torch.allclose(less, pixels, atol=1e-5 * scale)
@@ -127,7 +130,7 @@ def test_shapes(config: Config) -> None:
     y = net.analysis(torch.rand(1, 3, 64, 128))
     assert y.shape == (1, config.latents, 4, 8)
     assert net.hyper_encoder(y).shape == (1, config.hyper, 1, 2)
-    assert net.synthesis(y).shape == (1, 3, 64, 128)
+    assert net.synthesis(y, QUALITY).shape == (1, 3, 64, 128)
 
 
 def test_the_shortcut_alone_is_linear(analysis: torch.nn.Module) -> None:

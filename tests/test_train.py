@@ -257,7 +257,9 @@ def test_a_resumed_run_remembers_how_it_was_begun(data: Path, tmp_path: Path) ->
 
 
 def test_the_papers_network_has_one_stage(data: Path, tmp_path: Path) -> None:
-    config = replace(CONFIG, slices=(24,), hidden=(0,), magnitude=False, shortcut=False)
+    config = replace(
+        CONFIG, slices=(24,), hidden=(0,), checkered=0, magnitude=False, shortcut=False
+    )
     arguments = {"side": 64, "batch": 2, "max_steps": 1, "device": "cpu", "config": config}
     told: list[Snapshot] = []
     run = str(tmp_path / "run")

@@ -19,6 +19,32 @@ HYPER_STRIDE = 4
 
 
 @dataclass(frozen=True)
+class Pass:
+    """What one pass of the entropy model codes: channels of y, at all positions or at half of them.
+
+    Attributes:
+        slice: index of its slice.
+        first, end: its channels are first..end - 1.
+        parity: (row + column) mod 2 of its positions in the tile; None is all of them.
+    """
+
+    slice: int
+    first: int
+    end: int
+    parity: int | None
+
+    @property
+    def channels(self) -> int:
+        """How many channels it codes."""
+        return self.end - self.first
+
+    @property
+    def before(self) -> int:
+        """Channels of y that it sees: the slices before, and the other half of its own."""
+        return self.end if self.parity == 1 else self.first
+
+
+@dataclass(frozen=True)
 class Config:
     """What decides the shape of every tensor.
 
@@ -29,20 +55,24 @@ class Config:
             paper's own single pass.
         hidden: width of the parameter network of each slice; 0 is the single 1x1 convolution of
             equation 10.
+        checkered: the first so many slices are coded in two passes each, as a checkerboard.
         strip: length of LSM's strip convolutions.
         attention: width of LSM's channel attention.
         magnitude: whether the hyper encoder also sees log(1 + |y|).
         shortcut: whether a linear wavelet path stands beside both transforms.
+        refinement: width of the refinement after the synthesis; 0 leaves it out.
     """
 
     channels: int = 256
     hyper: int = 256
     slices: tuple[int, ...] = (16, 32, 64, 144, 128)
     hidden: tuple[int, ...] = (128, 128, 128, 192, 192)
+    checkered: int = 2
     strip: int = 7
     attention: int = 48
     magnitude: bool = True
     shortcut: bool = True
+    refinement: int = 32
 
     def __post_init__(self) -> None:
         """Refuses what is no network (ValueError)."""
@@ -53,11 +83,23 @@ class Config:
             0 <= w <= MAX_WIDTH for w in self.hidden
         ):
             raise ValueError("each slice needs the width of its parameter network")
+        if not 0 <= self.checkered <= len(self.slices) or not 0 <= self.refinement <= MAX_WIDTH:
+            raise ValueError("a part of the network is out of range")
 
     @property
     def latents(self) -> int:
         """M, the number of channels of y."""
         return sum(self.slices)
+
+    @property
+    def passes(self) -> tuple[Pass, ...]:
+        """The passes of the entropy model over y, in coding order."""
+        passes = []
+        for index, channels in enumerate(self.slices):
+            first = sum(self.slices[:index])
+            parities = (0, 1) if index < self.checkered else (None,)
+            passes += [Pass(index, first, first + channels, parity) for parity in parities]
+        return tuple(passes)
 
     def to_json(self) -> str:
         """The configuration as one line of JSON."""
@@ -69,8 +111,12 @@ class Config:
         fields = json.loads(text)
         for name in ("slices", "hidden"):
             fields[name] = tuple(fields[name])
+        for name in ("checkered", "refinement"):  # older models have neither
+            fields.setdefault(name, 0)
         return cls(**fields)
 
 
-PAPER = Config(slices=(256,), hidden=(0,), magnitude=False, shortcut=False)
+PAPER = Config(
+    slices=(256,), hidden=(0,), checkered=0, magnitude=False, shortcut=False, refinement=0
+)
 """The paper's own blocks: M = 256, one pass, nothing beside them (Table 3)."""

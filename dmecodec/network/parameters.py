@@ -1,8 +1,9 @@
-"""Means and scales of y-hat: one parameter network for each slice of channels.
+"""Means and scales of y-hat: one parameter network for each pass of the entropy model.
 
-Slice by slice, each network sees the hyper features and, through a depthwise 5x5 and a 1x1 convolution, the slices
-decoded before it. Outside its tile it sees zeros. One slice without hidden layers is the paper's own 1x1 convolution
-(equation 10).
+Pass by pass, each network sees the hyper features and, through a depthwise 5x5 and a 1x1 convolution, the slices
+decoded before it. A checkered slice takes two passes: first the even positions, as on a chess board, then the odd ones,
+which see their even neighbours as one more slice before them. What is not decoded yet, and what is outside the tile, is
+zero. One slice without hidden layers is the paper's own 1x1 convolution (equation 10).
 """
 
 from __future__ import annotations
@@ -34,13 +35,18 @@ def _log_table() -> Tensor:
     return torch.tensor(values, dtype=torch.float32)
 
 
-class SliceParameters(nn.Module):
-    """Mean and log-scale of one slice.
+def checkerboard(height: int, width: int, parity: int) -> Tensor:
+    """The positions of a pass: bool (height, width)."""
+    return (torch.arange(height)[:, None] + torch.arange(width)) % 2 == parity
+
+
+class PassParameters(nn.Module):
+    """Mean and log-scale of one pass.
 
     Args:
         features: channels of the hyper features.
-        before: channels of y decoded before this slice.
-        channels: channels of this slice.
+        before: channels of y that it sees.
+        channels: channels that it codes.
         hidden: width; 0 for a single convolution.
     """
 
@@ -85,54 +91,67 @@ class SliceParameters(nn.Module):
         self.out.freeze(signal, scale)
 
 
-class SliceNetworks(nn.ModuleList):
+class PassNetworks(nn.ModuleList):
     """The parameter networks, in coding order."""
 
-    def __iter__(self) -> Iterator[SliceParameters]:
-        return cast(Iterator[SliceParameters], super().__iter__())
+    def __iter__(self) -> Iterator[PassParameters]:
+        return cast(Iterator[PassParameters], super().__iter__())
 
-    def __getitem__(self, index: int) -> SliceParameters:  # type: ignore[override]
-        return cast(SliceParameters, super().__getitem__(index))
+    def __getitem__(self, index: int) -> PassParameters:  # type: ignore[override]
+        return cast(PassParameters, super().__getitem__(index))
 
 
 class EntropyParameters(nn.Module):
-    """From z-hat and the slices decoded so far to mean and scale of the next slice."""
+    """From z-hat and what is decoded so far to mean and scale of the next pass."""
 
     log_table: Tensor
 
     def __init__(self, config: Config) -> None:
         super().__init__()
-        self.slices = config.slices
+        self.passes = config.passes
         self.decoder = HyperDecoder(config)
-        self.networks = SliceNetworks(
-            SliceParameters(config.latents, sum(config.slices[:i]), channels, config.hidden[i])
-            for i, channels in enumerate(config.slices)
+        self.networks = PassNetworks(
+            PassParameters(config.latents, p.before, p.channels, config.hidden[p.slice])
+            for p in self.passes
         )
         self.register_buffer("log_table", _log_table(), persistent=False)
 
     def predict(
-        self, index: int, features: Tensor, before: list[Tensor], quality: Tensor
+        self, index: int, features: Tensor, before: Tensor | None, quality: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Float graph: mean and log-scale (b, c, h, w) of slice `index`, in steps and nats."""
-        shown = magnitudes(torch.cat(before, 1)) if before else None
+        """Float graph.
+
+        Args:
+            index: which pass.
+            features: (b, M, h, w) from the hyper decoder.
+            before: (b, c, h, w), the channels that the pass sees, in steps; None where it sees none.
+            quality: (b,) in 0..7.
+
+        Returns:
+            Mean and log-scale (b, c, h, w) of the pass at all positions, in steps and nats.
+        """
+        shown = None if before is None else magnitudes(before)
         mean, log_scale = self.networks[index](features, shown, quality).float().chunk(2, 1)
         return mean, log_scale
 
     def predict_exact(
-        self, index: int, features: Tensor, before: list[Tensor], quality: int
+        self, index: int, features: Tensor, y: Tensor, quality: int
     ) -> tuple[Tensor, Tensor]:
         """Frozen graph.
 
         Args:
-            index: which slice.
+            index: which pass.
             features: integers (1, M, h, w) from the frozen hyper decoder.
-            before: decoded slices (1, c, h, w), integer counts of 1/16 step, in the features' dtype.
+            y: (1, M, h, w), what is decoded, integer counts of 1/16 step in the features' dtype; zero
+                where nothing is decoded yet.
             quality: in 1/32 steps.
 
         Returns:
-            Means in 1/16 step and scale indices 0..63, both (1, c, h, w) integers in float tensors.
+            Means in 1/16 step and scale indices 0..63 at all positions, both (1, c, h, w) integers
+            in float tensors.
         """
-        shown = self._show(torch.cat(before, 1)) if before else None
+        before = self.passes[index].before
+        shown = self._show(y[:, :before]) if before else None
         mean, index_parts = self.networks[index](features, shown, quality).chunk(2, 1)
         scale_index = torch.floor((index_parts + _INDEX_UNIT // 2) / _INDEX_UNIT)
         return mean, scale_index.clamp(0, INDEX_COUNT - 1)

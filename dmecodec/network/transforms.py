@@ -1,6 +1,6 @@
 """The analysis and synthesis transforms: Table 1's blocks with SDPM, and the linear shortcut beside them.
 
-    y = g_a(x) + A pack(x)          x-hat = g_s(y-hat) + unpack(B y-hat)
+    y = g_a(x) + A pack(x)          x-hat = refine(g_s(y-hat) + unpack(B y-hat))
 
 The shortcut (A and B start as the principal components of packed wavelet coefficients) makes a working codec before any
 training; the paper's path learns what a linear transform cannot do.
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from . import wavelet
 from .config import Config
 from .gdn import GDNFactory, PlainGDN
+from .refinement import Refinement
 from .sdpm import SDPM
 
 # The paper's path starts as a small correction to the shortcut, and sees latents scaled down:
@@ -79,14 +80,22 @@ class Synthesis(nn.Module):
         )
         self.scale = _scale(3, _SYNTHESIS_SCALE if config.shortcut else 1.0)
         self.shortcut = nn.Conv2d(m, wavelet.PACKED, 1) if config.shortcut else None
+        self.refinement = Refinement(config.refinement) if config.refinement else None
         self.enabled = True
 
-    def forward(self, y: Tensor) -> Tensor:
-        """The shortcut and the sum stay in float32, whatever the paper's path runs in."""
+    def forward(self, y: Tensor, quality: Tensor) -> Tensor:
+        """The shortcut and the sums stay in float32, whatever the paper's path runs in.
+
+        Args:
+            y: latents, their gain undone.
+            quality: (b,) in 0..7, for the refinement alone.
+        """
         x = self.blocks(y * _SYNTHESIS_INPUT).float() * self.scale if self.enabled else None
         if self.shortcut is not None:
             with torch.autocast(y.device.type, enabled=False):
                 linear = wavelet.unpack(self.shortcut(y.float()))
             x = linear if x is None else linear + x
         assert x is not None
+        if self.refinement is not None and self.enabled:
+            x = self.refinement(x, quality)
         return x

@@ -102,10 +102,13 @@ def _deploy(model: TrainingModel, scales: dict[nn.Module, Tensor]) -> DMENet:
 
 @torch.no_grad()
 def _silence_untrained(model: TrainingModel) -> None:
-    """After stage 1 alone, the paper's paths are still random: a scale of zero leaves them out."""
-    for transform in (model.net.analysis, model.net.synthesis):
+    """After stage 1 alone, all but the linear path is still random: a factor of zero leaves it out."""
+    analysis, synthesis = model.net.analysis, model.net.synthesis
+    for transform in (analysis, synthesis):
         if not transform.enabled:
             transform.scale.zero_()
+    if synthesis.refinement is not None and not synthesis.enabled:
+        synthesis.refinement.last.weight.zero_()
 
 
 @torch.no_grad()

@@ -13,6 +13,7 @@ from ..network.config import LAMBDAS, Config
 from ..network.dmenet import DMENet
 from ..network.exact import interpolate_knots
 from ..network.mdei import mdse_loss
+from ..network.parameters import checkerboard
 
 PSI = 0.0185
 """Weight of Loss_MDSE beside D (section 3.1.3)."""
@@ -97,14 +98,23 @@ class TrainingModel(nn.Module):
         """y to y-hat, pass by pass, and its likelihoods: noise for the rate, rounding for the rest."""
         parameters = self.net.parameters_of_y
         features = parameters.decoder(z_hat, quality)
-        decoded: list[Tensor] = []
-        likelihoods = []
-        for i, part in enumerate(y.float().split(parameters.slices, 1)):
-            mean, log_scale = parameters.predict(i, features, decoded, quality)
+        decoded: list[Tensor] = []  # of the slices that are done
+        likelihoods: list[Tensor] = []
+        y, (height, width) = y.float(), y.shape[2:]
+        for i, one in enumerate(parameters.passes):
+            part = y[:, one.first : one.end]
+            before = torch.cat(decoded, 1) if decoded else None
+            mean, log_scale = parameters.predict(i, features, before, quality)
             y_hat = mean + _round_through(part - mean)
             seen = part + torch.rand_like(part) - 0.5 if self.training else y_hat
-            likelihoods.append(gaussian_likelihood(seen, mean, log_scale))
+            likelihood = gaussian_likelihood(seen, mean, log_scale)
+            if one.parity is not None:
+                board = checkerboard(height, width, one.parity).to(y.device)
+                y_hat, likelihood = y_hat * board, torch.where(board, likelihood, 1.0)
+            if one.parity == 1:  # the other half joins the first
+                y_hat, likelihood = y_hat + decoded.pop(), likelihood * likelihoods.pop()
             decoded.append(y_hat)
+            likelihoods.append(likelihood)
         return torch.cat(decoded, 1), torch.cat(likelihoods, 1)
 
     def forward(self, x: Tensor, quality: Tensor, mdse: bool = False) -> Outcome:
@@ -118,7 +128,7 @@ class TrainingModel(nn.Module):
         y = self.net.analysis(x) * self.net.gain(quality)
         z_hat, z_likelihood = self.code_z(self.net.hyper_encoder(y))
         y_hat, y_likelihood = self.code_y(y, z_hat, quality)
-        seen = self.net.synthesis(y_hat * self.net.inverse_gain(quality)).float()
+        seen = self.net.synthesis(y_hat * self.net.inverse_gain(quality), quality).float()
 
         def bpp(likelihood: Tensor) -> Tensor:
             return -likelihood.float().log2().flatten(1).sum(1) / (x.shape[2] * x.shape[3])

@@ -56,10 +56,8 @@ def start(model: TrainingModel, images: list[np.ndarray], crops: Crops) -> None:
     net.log_gain.copy_(gain.expand_as(net.log_gain))
     net.log_inverse_gain.copy_(-net.log_gain)
     log_scale = 0.5 * energies[:m].log() + gain - 0.3
-    for network, part in zip(
-        net.parameters_of_y.networks, log_scale.split(net.config.slices, 1), strict=True
-    ):
-        network.out.bias[:, part.shape[1] :] = part
+    for network, one in zip(net.parameters_of_y.networks, net.config.passes, strict=True):
+        network.out.bias[:, one.channels :] = log_scale[:, one.first : one.end]
     _wake_z(model, crops)
 
 

@@ -9,7 +9,7 @@ import torch
 from ..errors import ModelError
 from ..network.config import Config
 from ..network.dmenet import DMENet
-from ..network.parameters import LOG_SCALE_LOW, SliceParameters
+from ..network.parameters import LOG_SCALE_LOW, PassParameters
 from ..weights import TRAINING, build, exact_layers, read_file
 from .checkpoint import with_prefix
 from .model import TrainingModel
@@ -59,6 +59,6 @@ def _thaw(net: DMENet, frozen: DMENet) -> None:
         floats[name].weight.copy_(weight)
         floats[name].bias.copy_(bias)
     for network in net.parameters_of_y.networks:
-        assert isinstance(network, SliceParameters)
+        assert isinstance(network, PassParameters)
         channels = network.out.weight.shape[0] // 2
         network.out.bias[:, channels:] += LOG_SCALE_LOW

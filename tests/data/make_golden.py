@@ -1,9 +1,8 @@
-"""Makes the tiny model and the golden files of this folder.
+"""Makes the tiny models and the golden files of this folder.
 
-Run once (`python tests/data/make_golden.py`, with compressai installed), for format version 1. What it wrote
-then must decode for ever, to the same latents: do NOT run it again to make a failing test pass. Files for a
-later format version or a new feature get new names, beside the old ones: with names as arguments it makes only
-those golden files, with the model that is there.
+Run once for each name (`python tests/data/make_golden.py NAME...`, with compressai installed). What it wrote
+then must decode for ever, to the same latents: do NOT run it again to make a failing test pass. Models and files
+for a later format version or a new feature get new names, beside the old ones.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ import json
 import os
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -32,9 +32,12 @@ import dmecodec.decoder  # noqa: E402
 from dmecodec.network.config import Config  # noqa: E402
 
 SIDE = 64
-CONFIG = Config(channels=16, hyper=8, slices=(8, 16), hidden=(16, 16), attention=8)
+CONFIG = Config(
+    channels=16, hyper=8, slices=(8, 16), hidden=(16, 16), checkered=0, attention=8, refinement=0
+)
+MODELS = {"tiny": CONFIG, "board": replace(CONFIG, checkered=1, refinement=8)}
 
-# name: seed, height, width, mode, quality, tile, metadata
+# name: seed, height, width, mode, quality, tile, metadata; the model is that of the name's beginning, or tiny
 FILES = {
     "rgb_q4": (1, 96, 128, "RGB", 4.0, 1024, False),
     "rgb_q0": (2, 96, 128, "RGB", 0.0, 1024, False),
@@ -50,6 +53,9 @@ FILES = {
     "grey_200x1": (12, 1, 200, "L", 7.0, 64, False),
     "grey_alpha": (13, 65, 129, "LA", 3.0, 64, False),
     "extreme": (None, 48, 80, "RGB", 7.0, 1024, False),
+    "board_q2": (14, 90, 150, "RGB", 2.0, 64, False),
+    "board_q5": (15, 64, 96, "RGB", 5.5, 1024, False),
+    "board_grey": (16, 33, 17, "L", 3.0, 1024, False),
 }
 
 
@@ -72,8 +78,8 @@ def extreme(height: int, width: int) -> np.ndarray:
     return (255 * np.where(in_block, noise, col[..., None] // 32 % 2)).astype(np.uint8)
 
 
-def make_model() -> None:
-    """A few steps of training on generated images, then frozen: tiny.safetensors and manifest.json."""
+def make_model(name: str) -> None:
+    """A few steps of training on generated images, then frozen: NAME.safetensors and its entry in the manifest."""
     from dmecodec.train.data import Crops
     from dmecodec.train.freeze import freeze, update_manifest, write_model
     from dmecodec.train.start import start
@@ -82,17 +88,16 @@ def make_model() -> None:
     images = [aerial(1000 + seed, 192, 192) for seed in range(60)]
     crops = Crops(images, SIDE, seed=0)
     with tempfile.TemporaryDirectory() as folder:
-        trainer = Trainer(Path(folder), CONFIG, torch.device("cpu"))
+        trainer = Trainer(Path(folder), MODELS[name], torch.device("cpu"))
         start(trainer.model, images, crops)
         for stage, steps in ((1, 60), (2, 60)):
             trainer.begin_stage(stage)
             options = Options(minutes=60, batch=8, side=SIDE, psi=0.0, max_steps=steps)
             trainer.run(crops, options, lambda s: print(s.line(), flush=True), every=20)
         frozen = freeze(trainer.averaged(), crops, batches=8, table_batches=150, report=print)
-    write_model(frozen, HERE / "tiny.safetensors", overwrite=True)
+    write_model(frozen, HERE / f"{name}.safetensors", overwrite=True)
     digest = hashlib.sha256(frozen.data).hexdigest()
-    (HERE / "manifest.json").unlink(missing_ok=True)
-    update_manifest(HERE, "tiny", digest, frozen.parameters)
+    update_manifest(HERE, name, digest, frozen.parameters)
 
 
 def make_file(name: str) -> dict[str, object]:
@@ -104,7 +109,8 @@ def make_file(name: str) -> dict[str, object]:
     icc, exif = icc_and_exif() if with_metadata else (None, None)
     picture.save(original, "PNG", icc_profile=icc, exif=exif)
     original.seek(0)
-    data = dmecodec.encode(original, quality, tile=tile)
+    model = name.partition("_")[0]
+    data = dmecodec.encode(original, quality, tile=tile, model=model if model in MODELS else "tiny")
     (HERE / f"{name}.dmen").write_bytes(data)
     # In float32 throughout, in the middle of what machines with and without bf16 give.
     dmecodec.decoder.autocast = lambda _: contextlib.nullcontext()  # type: ignore[assignment]
@@ -129,13 +135,13 @@ def describe(latents: np.ndarray) -> dict[str, object]:
 
 
 def main(names: list[str]) -> None:
-    """All from the start, or only the named files."""
+    """The named models, then the named files."""
     torch.set_num_threads(1)
     listing = HERE / "golden.json"
-    golden = json.loads(listing.read_text()) if names else {}
-    if not names:
-        make_model()
-    for name in names or FILES:
+    golden = json.loads(listing.read_text())
+    for name in MODELS.keys() & names:
+        make_model(name)
+    for name in [name for name in FILES if name in names]:
         golden[name] = make_file(name)
         print(name, (HERE / f"{name}.dmen").stat().st_size, "bytes")
     listing.write_text(json.dumps(golden, indent=1) + "\n")
