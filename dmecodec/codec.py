@@ -70,8 +70,7 @@ class _Passes:
         mean, scale_index = self.parameters.predict_exact(
             index, self.features, self.shown, self.quality
         )
-        scale_index = self.positions(index, scale_index)
-        return self.positions(index, mean), scale_index.to("cpu", torch.uint8).numpy().ravel()
+        return mean, scale_index.to("cpu", torch.uint8).numpy().ravel()
 
     def positions(self, index: int, x: Tensor) -> Tensor:
         """(1, c, h, w) at the positions of a pass, row by row: (1, c, n)."""

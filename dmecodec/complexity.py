@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from .network.config import HYPER_STRIDE, PAPER, STRIDE, Config
 from .network.dmenet import DMENet
+from .network.parameters import checkerboard
 
 SIDE = 256
 """The paper counts one image of 3 x 256 x 256."""
@@ -76,7 +77,8 @@ def _parts(config: Config) -> list[Part]:
     size, flops = 0, 0
     for one, network in zip(config.passes, net.parameters_of_y.networks, strict=True):
         shown = torch.zeros(1, 2 * one.before, side, side) if one.before else None
-        size, flops = size + _size(network), flops + _flops(network, y, shown, quality)
+        board = None if one.parity is None else checkerboard(side, side, one.parity)
+        size, flops = size + _size(network), flops + _flops(network, y, shown, quality, board)
     parts.append(Part("means and scales (equation 10)", size, flops))
     if config.shortcut:
         assert net.analysis.shortcut is not None and net.synthesis.shortcut is not None

@@ -202,9 +202,9 @@ def known_answer(model: Model) -> str:
     hyper, answer = features(model, z, 100), 0
     y = np.zeros_like(hyper)
     for index, (first, end, positions) in enumerate(passes(model, 12, 12)):
-        mean, scale = (positions * v for v in predict(model, index, hyper, y, 100))
+        mean, scale = (v[:, positions] for v in predict(model, index, hyper, y, 100))
         k = np.arange(mean.size).reshape(mean.shape) * 104729 % 7 - 3
-        y[first:end] += positions * (mean + 16 * k)
+        y[first:end, positions] = mean + 16 * k
         answer = zlib.crc32(mean.astype("<i4").tobytes() + scale.astype("<i4").tobytes(), answer)
     return f"{answer:08x}"
 

@@ -30,6 +30,7 @@ from dmecodec.network.parameters import (
     LOG_SCALE_LOW,
     MEAN_UNIT,
     EntropyParameters,
+    checkerboard,
 )
 from dmecodec.weights import Model
 
@@ -74,21 +75,30 @@ def calibrated(parameters: EntropyParameters, z: Tensor, y: Tensor) -> dict[nn.M
 
 
 def run_float(parameters: EntropyParameters, z: Tensor, y: Tensor, quality: float = 3.0) -> Tensor:
-    """Means and log-scales of all passes, given the latents that they would have seen."""
+    """Means and log-scales of all passes (b, 2 n), given the latents that they would have seen."""
     knots = torch.full((len(z),), quality)
     hyper = parameters.decoder(z, knots)
-    pairs = [
-        parameters.predict(i, hyper, y[:, : one.before] if one.before else None, knots)
-        for i, one in enumerate(parameters.passes)
-    ]
-    return torch.cat([torch.cat(pair, 1) for pair in zip(*pairs, strict=True)], 1)
+    pairs = []
+    for i, one in enumerate(parameters.passes):
+        pair = parameters.predict(i, hyper, y[:, : one.before] if one.before else None, knots)
+        if one.parity is not None:
+            board = checkerboard(y.shape[2], y.shape[3], one.parity)
+            pair = tuple(part[:, :, board] for part in pair)
+        pairs.append(pair)
+    return _joined(pairs)
+
+
+def _joined(pairs: list[tuple[Tensor, Tensor]]) -> Tensor:
+    """All means, then all scales."""
+    return torch.cat([part.flatten(1) for both in zip(*pairs, strict=True) for part in both], 1)
 
 
 def run_exact(parameters: EntropyParameters, z: Tensor, y: Tensor, quality: int = 96) -> Tensor:
-    """Means in 1/16 step and scale indices of all passes; `y` in 1/16 step."""
+    """Means in 1/16 step and scale indices of all passes (b, 2 n); `y` in 1/16 step."""
     hyper = parameters.decoder(z, quality)
-    pairs = [parameters.predict_exact(i, hyper, y, quality) for i in range(len(parameters.passes))]
-    return torch.cat([torch.cat(pair, 1) for pair in zip(*pairs, strict=True)], 1)
+    return _joined(
+        [parameters.predict_exact(i, hyper, y, quality) for i in range(len(parameters.passes))]
+    )
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,7 @@ from dmecodec.train import checkpoint, evaluate, session, tables
 from dmecodec.train.data import load_images
 from dmecodec.train.trainer import Snapshot, Trainer
 
-CONFIG = Config(channels=16, hyper=8, slices=(8, 16), hidden=(16, 16), attention=8)
+CONFIG = Config(channels=16, hyper=8, slices=(8, 16), hidden=(16, 16), checkered=1, attention=8)
 FEW: dict[str, Any] = {"side": 64, "batch": 2, "max_steps": 3, "device": "cpu", "first": 0.5}
 STEPS = 6  # of both stages
 

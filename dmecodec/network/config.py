@@ -67,7 +67,7 @@ class Config:
     hyper: int = 256
     slices: tuple[int, ...] = (16, 32, 64, 144, 128)
     hidden: tuple[int, ...] = (128, 128, 128, 192, 192)
-    checkered: int = 2
+    checkered: int = 4
     strip: int = 7
     attention: int = 48
     magnitude: bool = True

@@ -29,7 +29,10 @@ class PlainGDN(nn.Module):
         self.register_buffer("gamma", 0.1 * torch.eye(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalises each position across its channels, in place: the deployed graph alone uses it."""
+        """Normalises each position across its channels; in place, but where a gradient is asked for."""
+        if x.requires_grad:
+            norm = F.conv2d(x * x, self.gamma[:, :, None, None], self.beta)
+            return x * (norm.sqrt() if self.inverse else norm.rsqrt())
         for strip in x.split(max(1, _STRIP // x.shape[3]), 2):
             norm = F.conv2d(strip * strip, self.gamma[:, :, None, None], self.beta)
             strip.mul_(norm.sqrt_() if self.inverse else norm.rsqrt_())

@@ -63,12 +63,23 @@ class PassParameters(nn.Module):
         )
         self.out = ExactConv(hidden or inputs, 2 * channels, activation="none", knots=knots)
 
-    def forward(self, features: Tensor, before: Tensor | None, quality: Tensor | int) -> Tensor:
-        """Hyper features and shown latents (b, 2 before, h, w) to means and log-scales (b, 2 c, h, w)."""
+    def forward(
+        self,
+        features: Tensor,
+        before: Tensor | None,
+        quality: Tensor | int,
+        board: Tensor | None = None,
+    ) -> Tensor:
+        """Hyper features and shown latents (b, 2 before, h, w) to means and log-scales (b, 2 c, h, w).
+
+        With `board`, bool (h, w), only at its n positions: (b, 2 c, 1, n).
+        """
         x = features
         if self.context is not None:
             assert before is not None
             x = torch.cat([x, self.context(before, quality)], 1)
+        if board is not None:  # what follows looks at single positions
+            x = x[:, :, board].unsqueeze(2)
         for layer in self.hidden:
             x = layer(x, quality)
         return self.out(x, quality)
@@ -147,12 +158,16 @@ class EntropyParameters(nn.Module):
             quality: in 1/32 steps.
 
         Returns:
-            Means in 1/16 step and scale indices 0..63 at all positions, both (1, c, h, w) integers
-            in float tensors.
+            Means in 1/16 step and scale indices 0..63 at the n positions of the pass, row by row;
+            both (1, c, n) integers in float tensors.
         """
-        before = self.passes[index].before
-        shown = self._show(y[:, :before]) if before else None
-        mean, index_parts = self.networks[index](features, shown, quality).chunk(2, 1)
+        one = self.passes[index]
+        shown = self._show(y[:, : one.before]) if one.before else None
+        board = None
+        if one.parity is not None:
+            board = checkerboard(y.shape[2], y.shape[3], one.parity).to(y.device)
+        parts = self.networks[index](features, shown, quality, board).flatten(2)
+        mean, index_parts = parts.chunk(2, 1)
         scale_index = torch.floor((index_parts + _INDEX_UNIT // 2) / _INDEX_UNIT)
         return mean, scale_index.clamp(0, INDEX_COUNT - 1)
 
