@@ -78,7 +78,7 @@ class DmenImageFile(ImageFile.ImageFile):
     def _decode(self) -> None:
         from . import api
 
-        image = None
+        image: Any = None
 
         def write(col: int, row: int, block: np.ndarray) -> None:
             nonlocal image
