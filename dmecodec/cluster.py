@@ -49,16 +49,16 @@ def run(jobs: Sequence[Job], work: Work, address: str) -> Iterator[Result]:
             )
             futures[future] = job
         try:
-            yield from _results(futures)
+            yield from _results(client, futures)
         finally:
             with suppress(Exception):  # the scheduler may be gone
                 client.cancel(list(futures))
 
 
-def _results(futures: dict[Any, Job]) -> Iterator[Result]:
+def _results(client: Any, futures: dict[Any, Job]) -> Iterator[Result]:
     from distributed import as_completed
 
-    for future in as_completed(list(futures)):
+    for future in as_completed(list(futures), loop=client.loop):
         job = futures.pop(future)
         if future.status == "finished":
             yield replace(future.result(), job=job)

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, BinaryIO
 
 from . import files
 from .batch import Job, Result, Work, run_here
@@ -221,11 +221,18 @@ def serve() -> None:
         pickle.dump(message, replies)
         replies.flush()
 
-    with suppress(EOFError, BrokenPipeError):  # the caller is gone
+    with suppress(BrokenPipeError):  # the caller is gone
         reply(files.PROCESS)
-        while True:
-            job, restarted = pickle.load(sys.stdin.buffer)
+        for job, restarted in _messages(sys.stdin.buffer):
             attempt = partial(work, restarted=True) if restarted else work
             for result in run_here([job], attempt):
                 reply(result)
 
+
+def _messages(stream: BinaryIO) -> Iterator[Any]:
+    while True:
+        try:
+            message = pickle.load(stream)
+        except EOFError:
+            return
+        yield message
