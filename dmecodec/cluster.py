@@ -6,6 +6,7 @@ another one; a file that ends several workers is reported as failed.
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 from collections.abc import Iterator, Sequence
@@ -82,16 +83,29 @@ def _connected(address: str) -> Iterator[Any]:
         from distributed import Client
     except ImportError:
         raise DependencyError("--dask needs Dask: pip install 'dmecodec[dask]'") from None
+    with _quiet():
+        try:
+            client = Client(address, timeout=_PATIENCE, set_as_default=False)
+        except (OSError, ValueError, TypeError) as error:
+            reason = " ".join(str(error).split())
+            raise WorkerError(f"{address}: no Dask scheduler answers ({reason})") from None
+        try:
+            yield client
+        finally:
+            with suppress(Exception):
+                client.close(timeout=_PATIENCE)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps Dask's client from telling on stderr of lost connections, which we tell file by file."""
+    log = logging.getLogger("distributed.client")
+    level = log.level
+    log.setLevel(logging.CRITICAL)
     try:
-        client = Client(address, timeout=_PATIENCE, set_as_default=False)
-    except (OSError, ValueError, TypeError) as error:
-        reason = " ".join(str(error).split())
-        raise WorkerError(f"{address}: no Dask scheduler answers ({reason})") from None
-    try:
-        yield client
+        yield
     finally:
-        with suppress(Exception):
-            client.close(timeout=_PATIENCE)
+        log.setLevel(level)
 
 
 def _check_workers(client: Any, address: str, expected: _Installed) -> None:

@@ -67,7 +67,7 @@ def test_an_input_that_has_changed(tmp_path: Path, coded: Path) -> None:
     image(tmp_path / "in" / "1.png", 11, height=21)  # another size, though older than its output
     os.utime(coded / "1.dmen")
     assert again(tmp_path) == [False, False, True]
-    same = os.stat(coded / "0.dmen").st_mtime_ns
+    same = (coded / "0.dmen").stat().st_mtime_ns
     os.utime(tmp_path / "in" / "0.png", ns=(same, same))
     assert again(tmp_path) == [True, True, True]
 
