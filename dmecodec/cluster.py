@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__, registry
-from .batch import STREAM, Job, Result, Work, run_here
+from .batch import STREAM, Job, Result, Work, encode_job, run_here
 from .errors import DependencyError, DmecodecError, ModelError, OptionError, WorkerError
 
 _PATIENCE = 15
@@ -131,8 +131,8 @@ _Installed = tuple[str, str | None, bytes | None]
 
 def _installed(work: Work) -> _Installed:
     model = work.options.get("model")
-    encodes = "quality" in work.options
-    return __version__, model, registry.find(model).id if encodes or model is not None else None
+    is_needed = work.action is encode_job or model is not None
+    return __version__, model, registry.find(model).id if is_needed else None
 
 
 def _check_here(expected: _Installed) -> None:

@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -27,7 +28,7 @@ from .batch import Job, Result, Work, run_here
 from .errors import WorkerError
 
 _ATTEMPTS = 2
-_PATIENCE = 10.0
+_PATIENCE = 30.0
 """Seconds that a process has to tidy up before it is killed."""
 _BOOT = (
     "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); "
@@ -92,7 +93,7 @@ class _Pool:
             try:
                 return process.do(job, restarted=attempt > 0 and is_new)
             except (EOFError, OSError):
-                end = process.end(job)
+                end = process.end()
                 self._own.process = None
         return Result(
             job,
@@ -118,8 +119,9 @@ class _Pool:
             self._stopped = True
         for process in self._all:
             process.terminate()
+        deadline = time.monotonic() + _PATIENCE
         for process in self._all:
-            process.end()
+            process.end(patience=max(0.0, deadline - time.monotonic()))
 
 
 class _Process:
@@ -167,18 +169,18 @@ class _Process:
         with suppress(OSError):
             self._popen.terminate()
 
-    def end(self, job: Job | None = None) -> str:
+    def end(self, *, patience: float = _PATIENCE) -> str:
         """Waits for its end, removes what it has left of its last job, and says how it ended."""
         assert self._popen.stdin is not None
         with suppress(OSError):
             self._popen.stdin.close()
         try:
-            status = self._popen.wait(_PATIENCE)
+            status = self._popen.wait(patience)
         except subprocess.TimeoutExpired:
             self._popen.kill()
             status = self._popen.wait()
-        if self._name and (job := job or self._job) is not None:
-            files.remove_leftovers(job.target, self._name)
+        if self._job is not None:
+            files.remove_leftovers(self._job.target, self._name)
         return f"signal {-status}" if status < 0 else f"exit status {status}"
 
     def _send(self, message: Any) -> None:
