@@ -10,10 +10,13 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from .errors import DmecodecError, FormatError, ImageError, OptionError, OutputError
 from .files import replace_file
+
+if TYPE_CHECKING:
+    from .container import Header
 
 STREAM = "-"
 """Stands for standard input or output."""
@@ -277,6 +280,27 @@ def _folder(target: str) -> Iterator[None]:
         raise
 
 
+@contextmanager
+def folders_of(jobs: Iterable[Job]) -> Iterator[None]:
+    """Makes the folders of all outputs; those that are empty in the end go again.
+
+    Several processes need this: one whose file fails would remove a folder that another is about
+    to write into.
+    """
+    folders = {Path(job.target).parent for job in jobs}
+    above = {part for folder in folders for part in (folder, *folder.parents)}
+    made = [part for part in above if not os.path.exists(part)]  # noqa: PTH110  (never raises)
+    for folder in folders:
+        with suppress(OutputError):  # each job tells of it
+            _make(folder)
+    try:
+        yield
+    finally:
+        for part in sorted(made, reverse=True):  # the inner ones first
+            with suppress(OSError):
+                part.rmdir()
+
+
 def _make(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -323,16 +347,8 @@ def encode_job(
         except DmecodecError as error:
             raise _named(job.source, error) from error
         file.write(data)
-    header = Reader(data).header
-    return Result(
-        job,
-        width=header.width,
-        height=header.height,
-        bytes_out=len(data),
-        raw=header.width * header.height * len(header.mode),
-        seconds=time.perf_counter() - began,
-        quality=header.quality / 32,
-    )
+    result = _result(job, Reader(data).header, len(data))
+    return replace(result, seconds=time.perf_counter() - began)
 
 
 _PREPARED = ("quality", "model", "device", "tile")
@@ -344,13 +360,19 @@ def _encoded(job: Job) -> Result:
 
     with Path(job.target).open("rb") as file:
         reader = Reader(file)
-        header = reader.header
+        return _result(job, reader.header, reader.size)
+
+
+def _result(
+    job: Job, header: Header, bytes_out: int, window: tuple[int, int, int, int] | None = None
+) -> Result:
+    width, height = window[2:] if window else (header.width, header.height)
     return Result(
         job,
-        width=header.width,
-        height=header.height,
-        bytes_out=reader.size,
-        raw=header.width * header.height * len(header.mode),
+        width=width,
+        height=height,
+        bytes_out=bytes_out,
+        raw=width * height * len(header.mode),
         quality=header.quality / 32,
     )
 
@@ -399,16 +421,7 @@ def decode_job(
         except DmecodecError as error:
             raise _named(job.source, error) from error
         written = out.tell()
-    width, height = window[2:] if window else (header.width, header.height)
-    return Result(
-        job,
-        width=width,
-        height=height,
-        bytes_out=written,
-        raw=width * height * len(header.mode),
-        seconds=time.perf_counter() - began,
-        quality=header.quality / 32,
-    )
+    return replace(_result(job, header, written, window), seconds=time.perf_counter() - began)
 
 
 def _decoded(job: Job, window: tuple[int, int, int, int] | None) -> Result:
@@ -417,15 +430,7 @@ def _decoded(job: Job, window: tuple[int, int, int, int] | None) -> Result:
 
     with Path(job.source).open("rb") as file:
         header = Reader(file).header
-    width, height = window[2:] if window else (header.width, header.height)
-    return Result(
-        job,
-        width=width,
-        height=height,
-        bytes_out=Path(job.target).stat().st_size,
-        raw=width * height * len(header.mode),
-        quality=header.quality / 32,
-    )
+    return _result(job, header, Path(job.target).stat().st_size, window)
 
 
 def _source(name: str) -> BinaryIO | str:

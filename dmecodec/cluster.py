@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+from asyncio import CancelledError
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__, registry
-from .batch import STREAM, Job, Result, Work, encode_job, run_here
+from .batch import STREAM, Job, Result, Work, encode_job, folders_of, run_here
 from .errors import DependencyError, DmecodecError, ModelError, OptionError, WorkerError
 
 _PATIENCE = 15
@@ -39,7 +40,7 @@ def run(jobs: Sequence[Job], work: Work, address: str) -> Iterator[Result]:
     if any(STREAM in (job.source, job.target) for job in jobs):
         raise OptionError("'-' is not seen by the workers of a cluster; give files")
     expected = _installed(work)
-    with _connected(address) as client:
+    with _connected(address) as client, folders_of(jobs):
         _check_workers(client, address, expected)
         futures = {}
         for job in jobs:
@@ -61,20 +62,21 @@ def _results(client: Any, futures: dict[Any, Job]) -> Iterator[Result]:
 
     for future in as_completed(list(futures), loop=client.loop):
         job = futures.pop(future)
-        if future.status == "finished":
-            yield replace(future.result(), job=job)
-        else:
-            yield Result(job, error=WorkerError(f"{job.source}: {_reason(future)}"))
+        try:
+            result = replace(future.result(), job=job)
+        except (Exception, CancelledError) as error:  # of Dask, or a bug
+            result = Result(job, error=WorkerError(f"{job.source}: {_reason(error)}"))
+        yield result
 
 
-def _reason(future: Any) -> str:
+def _reason(error: BaseException) -> str:
     """Why Dask gave a job up, in one line."""
-    if future.status != "error":
-        return f"the cluster has lost it ({future.status})"
-    error = future.exception()
-    if type(error).__name__ == "KilledWorker":
+    name = type(error).__name__
+    if name == "KilledWorker":
         return "the workers that worked on it died, one after the other"
-    return f"failed on its worker: {type(error).__name__}: {' '.join(str(error).split())}"
+    if isinstance(error, CancelledError) or "CancelledError" in name:
+        return "the cluster has lost it"
+    return f"failed on its worker: {name}: {' '.join(str(error).split())}"
 
 
 @contextmanager
@@ -140,7 +142,7 @@ def _check_here(expected: _Installed) -> None:
     version, model, model_id = expected
     here = f"on {socket.gethostname()}"
     if version != __version__:
-        raise WorkerError(f"dmecodec is {__version__} {here}, but {version} here")
+        raise WorkerError(f"dmecodec is {__version__} {here}, not {version} as with the caller")
     if model_id is not None and (found := registry.find(model).id) != model_id:
         raise ModelError(
             f"{model or 'the default model'} is {found.hex()} {here}, not {model_id.hex()}"

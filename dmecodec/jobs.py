@@ -24,7 +24,7 @@ from functools import partial
 from typing import Any, BinaryIO
 
 from . import files
-from .batch import Job, Result, Work, run_here
+from .batch import Job, Result, Work, folders_of, run_here
 from .errors import WorkerError
 
 _ATTEMPTS = 2
@@ -45,6 +45,11 @@ def run(jobs: Sequence[Job], work: Work, processes: int) -> Iterator[Result]:
     Raises:
         WorkerError: no process can be started.
     """
+    with folders_of(jobs):
+        yield from _run(jobs, work, processes)
+
+
+def _run(jobs: Sequence[Job], work: Work, processes: int) -> Iterator[Result]:
     pool = _Pool(work, processes)
     threads = ThreadPoolExecutor(processes, "dmecodec", initializer=_leave_ctrl_c_to_the_parent)
     finished: queue.SimpleQueue[Future[Result]] = queue.SimpleQueue()

@@ -146,6 +146,14 @@ def test_one_file_starts_no_process(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert (tmp_path / "a.dmen").read_bytes() == dmecodec.encode(DATA / "grey.png")
 
 
+def test_folders_are_made_for_all_and_go_where_nothing_comes(tmp_path: Path) -> None:
+    todo = [Job(name, str(tmp_path / "out" / name)) for name in ("a/b/c", "a/d", "e/f", "g")]
+    with batch.folders_of(todo):
+        assert (tmp_path / "out" / "a" / "b").is_dir() and (tmp_path / "out" / "e").is_dir()
+        (tmp_path / "out" / "e" / "f").touch()
+    assert {p.name for p in tmp_path.rglob("*")} == {"out", "e", "f"}
+
+
 def test_what_a_killed_process_left_is_told_from_the_rest(tmp_path: Path) -> None:
     from dmecodec import files
 
