@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -31,3 +32,11 @@ def die(job: Job, *, times: str, restarted: bool = False, **_: Any) -> Result:
 def fail(job: Job, **_: Any) -> Result:
     """A bug."""
     raise ValueError(f"a bug\nwith {job.source}")
+
+
+def wait(job: Job, **_: Any) -> Result:
+    """Takes for ever, with the output half written."""
+    with replace_file(job.target, overwrite=False) as file:
+        file.write(b"half")
+        time.sleep(600)
+    return Result(job)

@@ -76,7 +76,7 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
 
 
-def start(*arguments: object, own_group: bool = False, **variables: str) -> subprocess.Popen[bytes]:
+def start(*arguments: object, **variables: str) -> subprocess.Popen[bytes]:
     """`dmecodec ARGUMENTS` in a process of its own, with pipes; `variables` of its environment."""
     return subprocess.Popen(
         [sys.executable, "-m", "dmecodec", *map(str, arguments)],
@@ -84,7 +84,6 @@ def start(*arguments: object, own_group: bool = False, **variables: str) -> subp
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env={**environment(), **variables},
-        start_new_session=own_group,
         # A shell starts its background jobs with SIGINT ignored, and children inherit that.
         preexec_fn=_hear_ctrl_c if os.name == "posix" else None,
     )

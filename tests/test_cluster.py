@@ -97,9 +97,9 @@ def test_a_file_that_kills_workers_is_reported(scheduler: Any, tmp_path: Path) -
         running = batch.run(todo, work, scheduler=scheduler.scheduler_address)
         return {result.job.source: result for result in running}
 
-    assert {name: r.width for name, r in results("a", "once", "late").items()} == {
-        "a": 1, "once": 1, "late": 2
-    }  # fmt: skip
+    # 2 where the output was there when the file came to another worker.
+    widths = {name: r.width for name, r in results("a", "once", "late").items()}
+    assert widths["late"] == 2 and {widths["a"], widths["once"]} <= {1, 2}
     scheduler.scheduler.allowed_failures = 0  # which are 3 where nobody says otherwise
     error = results("always")["always"].error
     assert str(error) == "always: the workers that worked on it died, one after the other"

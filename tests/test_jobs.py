@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import actions
-import numpy as np
 import pytest
-from command import one_line, refused, run, start, works
+from command import ROOT, environment, one_line, refused, run, works
 from conftest import DATA, aerial
 from PIL import Image
 
@@ -101,25 +101,45 @@ def test_processes_that_do_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyP
         list(batch.run(todo, Work(actions.fail), processes=2))
 
 
+# The command, but for what it does with each file.
+WAITING = """
+import actions
+from dmecodec import batch, cli
+
+batch.decode_job = actions.wait
+cli.main()
+"""
+
+
 @posix
-def test_ctrl_c_ends_every_process(tmp_path: Path) -> None:
-    (tmp_path / "in").mkdir()
-    for number in range(4):
-        large = np.tile(aerial(number, 256, 256), (16, 16, 1))
-        Image.fromarray(large).save(tmp_path / "in" / f"{number}.ppm")
+@pytest.mark.parametrize("kill", [signal.SIGINT, signal.SIGTERM])
+def test_the_end_of_the_command_ends_every_process(tmp_path: Path, kill: signal.Signals) -> None:
     folder = tmp_path / "out"
-    process = start(
-        "encode", tmp_path / "in", "-o", folder, "--device", "cpu", "--jobs", 2, own_group=True
-    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", WAITING, "decode", str(DATA), "-o", str(folder), "--jobs", "2"],
+        env=environment() | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(DATA.parent)])},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
     assert wait_for(lambda: folder.is_dir() and len(list(folder.iterdir())) == 2)
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    if kill == signal.SIGINT:
+        os.killpg(process.pid, kill)  # to all, as a terminal does
+    else:
+        process.send_signal(kill)
     out, err = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert out == b""
-    assert one_line(err.decode()) == "interrupted"
+    assert (process.returncode, out) == (128 + kill, b"")
+    if kill == signal.SIGINT:
+        assert one_line(err.decode()) == "interrupted"
     assert not folder.exists()
-    with pytest.raises(ProcessLookupError):
-        os.killpg(process.pid, 0)
+    assert wait_for(lambda: not group_is_alive(process.pid), 20)
+
+
+def group_is_alive(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 @pytest.mark.parametrize(("limit", "expected"), [("", 2), ("1", 1), ("64", 2), ("2,3", 2)])
