@@ -21,6 +21,8 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 from .container import MAGIC, Kind, Reader
 from .errors import DmecodecError, FormatError, OptionError
+from .images import open_source
+from .images.metadata import EXIF_PREFIX
 
 FORMAT, SUFFIX, MIME = "DMEN", ".dmen", "image/x-dmen"
 _MODES = ("L", "LA", "RGB", "RGBA")
@@ -54,13 +56,15 @@ class DmenImageFile(ImageFile.ImageFile):
         self.info.update(
             {key: metadata[kind] for key, kind in _METADATA.items() if kind in metadata}
         )
+        if "exif" in self.info:
+            self.info["exif"] = EXIF_PREFIX + self.info["exif"]  # as save of Pillow's JPEG wants it
         self.tile = [ImageFile._Tile("dmen", (0, 0, *self._size))]
 
     def _name(self) -> str:
         return os.fsdecode(self.filename) or "image"
 
     def _file(self) -> BinaryIO:
-        if self.fp is None or self.fp.closed:
+        if self.fp is None or getattr(self.fp, "closed", False):
             raise ValueError("Operation on closed image")
         return cast(BinaryIO, self.fp)
 
@@ -140,8 +144,6 @@ def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
 
 def _with_metadata(image: Image.Image, given: dict[str, Any]) -> Image.Image:
     """The image with the metadata that the caller of `save` names in place of its own."""
-    from .images import open_source
-
     if not any(key in given for key in _METADATA):
         return image
     kept = open_source(image).metadata  # refuses what a copy would hide, such as 16 bits a sample

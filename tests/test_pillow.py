@@ -112,8 +112,14 @@ def test_metadata_stands_in_info() -> None:
         Image.open(DATA / "rgb_metadata.dmen") as image,
         dmecodec.open(DATA / "rgb_metadata.dmen") as file,
     ):
-        assert image.info == {"icc_profile": file.metadata.icc, "exif": file.metadata.exif}
-        assert dict(image.getexif())
+        assert image.info == {
+            "icc_profile": file.metadata.icc,
+            "exif": b"Exif\0\0" + file.metadata.exif,
+        }
+        tags = dict(image.getexif())
+        assert tags
+        image.save(jpeg := io.BytesIO(), "JPEG", exif=image.info["exif"])
+    assert dict(Image.open(jpeg).getexif()) == tags
 
 
 # ---- damage -------------------------------------------------------------------------------------
@@ -179,7 +185,16 @@ def test_metadata_is_kept_replaced_and_left_out() -> None:
     assert saved(icc_profile=None, exif=b"") == {}
     exif = Image.Exif()
     exif[270] = "a field"
-    assert saved(exif=exif)["exif"] == exif.tobytes().removeprefix(b"Exif\0\0")
+    assert saved(exif=exif)["exif"] == b"Exif\0\0" + exif.tobytes().removeprefix(b"Exif\0\0")
+
+
+def test_saving_over_the_file_it_came_from(tmp_path: Path) -> None:
+    path = tmp_path / "a.dmen"
+    path.write_bytes(CODED.read_bytes())
+    image = Image.open(path)
+    image.save(path, quality=7)
+    expected = dmecodec.encode(dmecodec.decode(CODED.read_bytes()), 7)
+    assert path.read_bytes() == expected
 
 
 def test_what_cannot_be_saved(tmp_path: Path, image: Callable[..., np.ndarray]) -> None:
