@@ -339,7 +339,7 @@ def encode_job(
         return replace(_encoded(job), skipped=True)
     if restarted and not overwrite and _exists(job.target):
         return _encoded(job)
-    api.prepare(**{key: options[key] for key in _PREPARED if key in options})
+    api.prepare(**{key: options[key] for key in _PREPARED if options.get(key) is not None})
     began = time.perf_counter()  # reading the weights is not encoding
     with _output(job.target, overwrite or skip_done) as file:
         try:
@@ -406,7 +406,7 @@ def decode_job(
     from . import api, done
     from .images import output_format
 
-    if skip_done and done.is_decoded(job, window):
+    if skip_done and done.is_decoded(job, window=window):
         return replace(_decoded(job, window), skipped=True)
     if restarted and not overwrite and _exists(job.target):
         return _decoded(job, window)

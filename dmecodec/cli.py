@@ -165,14 +165,10 @@ def encode(
     as_json: bool,
 ) -> int:
     """Compress images to .dmen files. A folder stands for the images in it."""
-    from . import api, batch
+    from . import api, batch, done
     from .images import IMAGE_SUFFIXES
 
     _check_target(ctx, bpp, psnr)
-    if skip_done and (bpp is not None or psnr is not None):
-        raise OptionError(
-            "--skip-done knows a file's quality only, not for which target it was made"
-        )
     batch.check_processes(processes, scheduler)
     jobs = batch.plan(inputs, output, IMAGE_SUFFIXES, ".dmen")
     here = "cpu" if scheduler is not None else device  # the workers may have what is not here
@@ -181,6 +177,8 @@ def encode(
         "quality": quality, "bpp": bpp, "psnr": psnr, "tile": tile, "model": model, "device": device,
         "overwrite": overwrite, "skip_done": skip_done,
     }  # fmt: skip
+    if skip_done:
+        done.check_encoding(options)
     results = batch.run(
         jobs, batch.Work(batch.encode_job, options), processes=processes, scheduler=scheduler
     )
@@ -231,16 +229,16 @@ def decode(
     as_json: bool,
 ) -> int:
     """Decompress .dmen files to images."""
-    from . import batch
+    from . import batch, done
 
-    if skip_done and window is not None:
-        raise OptionError("--skip-done cannot tell which --window an image shows")
     batch.check_processes(processes, scheduler)
     jobs = batch.plan(inputs, output, batch.DMEN_SUFFIXES, ".png")
     options = {
         "window": window, "device": device, "model": model,
         "overwrite": overwrite, "skip_done": skip_done,
     }  # fmt: skip
+    if skip_done:
+        done.check_decoding(options)
     results = batch.run(
         jobs, batch.Work(batch.decode_job, options), processes=processes, scheduler=scheduler
     )

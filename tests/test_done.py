@@ -104,10 +104,11 @@ def test_an_input_that_cannot_be_read_is_still_told(tmp_path: Path, coded: Path)
 
 def test_targets_do_not_go_with_it(tmp_path: Path, coded: Path) -> None:
     arguments = ["encode", tmp_path / "in", "-o", coded, "--skip-done"]
-    assert "not for which target" in refused(*arguments, "--bpp", 1)
-    assert "not for which target" in refused(*arguments, "--psnr", 30)
+    assert "--skip-done does not go with --bpp, of which" in refused(*arguments, "--bpp", 1)
+    assert "--skip-done does not go with --psnr, of which" in refused(*arguments, "--psnr", 30)
     job = Job(str(tmp_path / "in" / "0.png"), str(coded / "0.dmen"))
     assert done.is_encoded(job) and not done.is_encoded(job, bpp=1.0)
+    assert not done.is_encoded(job, something=True)  # what it knows nothing of
 
 
 def test_decoding(tmp_path: Path, coded: Path) -> None:
@@ -121,7 +122,7 @@ def test_decoding(tmp_path: Path, coded: Path) -> None:
     assert outcome.status == 1 and "0.png exists already; add --overwrite" in outcome.err
     rows = json.loads(works(*arguments, "--overwrite").out)
     assert [row.get("skipped", False) for row in rows] == [False, True, True]
-    assert "cannot tell" in refused(*arguments, "--window", "0,0,1,1")
+    assert "not go with --window" in refused(*arguments, "--window", "0,0,1,1")
 
 
 def test_the_original_is_no_output_of_decoding(tmp_path: Path) -> None:
