@@ -6,6 +6,7 @@ import io
 import math
 import operator
 import os
+from collections.abc import Callable
 from numbers import Real
 from pathlib import Path
 from types import TracebackType
@@ -267,6 +268,17 @@ class File:
 
         decoder.blocks(box, write)
         return pixels[:, :, 0] if self.header.mode == "L" else pixels
+
+    def blocks(
+        self, write: Callable[[int, int, np.ndarray], None], window: Window | None = None
+    ) -> None:
+        """Decodes block by block, from the top down, in memory that does not grow with the image.
+
+        Calls `write(col, row, pixels)` for each block: uint8 (height, width, bands), its corner
+        counted from that of the window.
+        """
+        box = window_box(window, self.header.width, self.header.height)
+        self._decoder().blocks(box, write)
 
     def save(
         self,

@@ -6,14 +6,17 @@ import io
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from .errors import DmecodecError, FormatError, ImageError, OptionError, OutputError
 from .files import replace_file
+
+if TYPE_CHECKING:
+    from .container import Header
 
 STREAM = "-"
 """Stands for standard input or output."""
@@ -41,6 +44,7 @@ class Result:
         raw: bytes of the pixels without any compression.
         seconds: wall-clock time of the job, loading the model left out.
         quality: of the file that was written or read.
+        skipped: whether the output was there before, as it would be made again.
     """
 
     job: Job
@@ -51,6 +55,7 @@ class Result:
     raw: int = 0
     seconds: float = 0.0
     quality: float = 0.0
+    skipped: bool = False
 
     @property
     def bpp(self) -> float:
@@ -61,7 +66,8 @@ class Result:
         """Plain values, for JSON."""
         if self.error is not None:
             return {"input": self.job.source, "output": self.job.target, "error": str(self.error)}
-        return {
+        skipped = {"skipped": True} if self.skipped else {}
+        return skipped | {
             "input": self.job.source,
             "output": self.job.target,
             "width": self.width,
@@ -155,8 +161,72 @@ def _without_collisions(jobs: Iterable[Job]) -> list[Job]:
 # ---- doing --------------------------------------------------------------------------------------------------------
 
 
-def run(jobs: Sequence[Job], work: Callable[[Job], Result]) -> Iterator[Result]:
-    """Does each job; one that fails does not stop the others."""
+@dataclass(frozen=True)
+class Work:
+    """What is done with each job, in a form that another process can be sent.
+
+    Attributes:
+        action: :func:`encode_job`, :func:`decode_job`, or a function of a module that takes the same.
+        options: the named arguments of it.
+    """
+
+    action: Callable[..., Result]
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __call__(self, job: Job, **more: Any) -> Result:
+        """Does one job."""
+        return self.action(job, **self.options, **more)
+
+
+def run(
+    jobs: Sequence[Job],
+    work: Callable[[Job], Result],
+    *,
+    processes: int = 1,
+    scheduler: str | None = None,
+) -> Generator[Result]:
+    """Does each job; one that fails does not stop the others.
+
+    Args:
+        jobs: what is to be done; see :func:`plan`.
+        work: how; a :class:`Work` where other processes do it.
+        processes: of this machine that share the jobs; see :mod:`dmecodec.jobs`.
+        scheduler: address of a Dask scheduler whose workers do it; see :mod:`dmecodec.cluster`.
+
+    Yields:
+        The results: of one process in the order of the jobs, of several as they come.
+
+    Raises:
+        OptionError: processes and scheduler are both given, or fewer than one process.
+        DependencyError, WorkerError: a scheduler is given, and Dask or it is not here.
+    """
+    check_processes(processes, scheduler)
+    if scheduler is not None:
+        from . import cluster
+
+        yield from cluster.run(jobs, cast(Work, work), scheduler)
+    elif min(processes, len(jobs)) > 1:
+        from . import jobs as local
+
+        yield from local.run(jobs, cast(Work, work), min(processes, len(jobs)))
+    else:
+        yield from run_here(jobs, work)
+
+
+def check_processes(processes: int, scheduler: str | None) -> None:
+    """Refuses numbers of processes that make no sense.
+
+    Raises:
+        OptionError: as :func:`run`.
+    """
+    if processes < 1:
+        raise OptionError(f"jobs {processes}: must be at least 1")
+    if scheduler is not None and processes > 1:
+        raise OptionError("give --jobs or --dask, not both")
+
+
+def run_here(jobs: Iterable[Job], work: Callable[[Job], Result]) -> Iterator[Result]:
+    """Does each job in this process, in their order."""
     for job in jobs:
         began = time.perf_counter()
         try:
@@ -210,6 +280,27 @@ def _folder(target: str) -> Iterator[None]:
         raise
 
 
+@contextmanager
+def folders_of(jobs: Iterable[Job]) -> Iterator[None]:
+    """Makes the folders of all outputs; those that are empty in the end go again.
+
+    Several processes need this: one whose file fails would remove a folder that another is about
+    to write into.
+    """
+    folders = {Path(job.target).parent for job in jobs}
+    above = {part for folder in folders for part in (folder, *folder.parents)}
+    made = [part for part in above if not os.path.exists(part)]  # noqa: PTH110  (never raises)
+    for folder in folders:
+        with suppress(OutputError):  # each job tells of it
+            _make(folder)
+    try:
+        yield
+    finally:
+        for part in sorted(made, reverse=True):  # the inner ones first
+            with suppress(OSError):
+                part.rmdir()
+
+
 def _make(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -225,50 +316,100 @@ def _named(source: str, error: DmecodecError) -> DmecodecError:
     return error if begun else type(error)(f"{name}: {error}")
 
 
-def encode_job(job: Job, *, overwrite: bool, **options: Any) -> Result:
+def encode_job(
+    job: Job, *, overwrite: bool, skip_done: bool = False, restarted: bool = False, **options: Any
+) -> Result:
     """Encodes one file; `options` are those of :func:`dmecodec.encode`.
+
+    Args:
+        job: input and output.
+        overwrite: whether an output that exists may be replaced.
+        skip_done: leaves an output as it is that :func:`dmecodec.done.is_encoded`, and replaces any
+            other.
+        restarted: a first attempt was cut short, perhaps after it had put the output in place.
+        options: the rest.
 
     Raises:
         DmecodecError: whatever is wrong, the input's name in its message.
     """
-    from . import api
+    from . import api, done
     from .container import Reader
 
-    began = time.perf_counter()
-    with _output(job.target, overwrite) as file:
+    if skip_done and done.is_encoded(job, **options):
+        return replace(_encoded(job), skipped=True)
+    if restarted and not overwrite and _exists(job.target):
+        return _encoded(job)
+    api.prepare(**{key: options[key] for key in _PREPARED if options.get(key) is not None})
+    began = time.perf_counter()  # reading the weights is not encoding
+    with _output(job.target, overwrite or skip_done) as file:
         try:
             data = api.encode(_source(job.source), **options)
         except DmecodecError as error:
             raise _named(job.source, error) from error
         file.write(data)
-    header = Reader(data).header
+    result = _result(job, Reader(data).header, len(data))
+    return replace(result, seconds=time.perf_counter() - began)
+
+
+_PREPARED = ("quality", "model", "device", "tile")
+
+
+def _encoded(job: Job) -> Result:
+    """The result of a job whose output is there, as the output tells it."""
+    from .container import Reader
+
+    with Path(job.target).open("rb") as file:
+        reader = Reader(file)
+        return _result(job, reader.header, reader.size)
+
+
+def _result(
+    job: Job, header: Header, bytes_out: int, window: tuple[int, int, int, int] | None = None
+) -> Result:
+    width, height = window[2:] if window else (header.width, header.height)
     return Result(
         job,
-        width=header.width,
-        height=header.height,
-        bytes_out=len(data),
-        raw=header.width * header.height * len(header.mode),
-        seconds=time.perf_counter() - began,
+        width=width,
+        height=height,
+        bytes_out=bytes_out,
+        raw=width * height * len(header.mode),
         quality=header.quality / 32,
     )
+
+
+def _exists(target: str) -> bool:
+    return target != STREAM and os.path.exists(target)  # noqa: PTH110  (never raises)
 
 
 def decode_job(
     job: Job,
     *,
     overwrite: bool,
+    skip_done: bool = False,
+    restarted: bool = False,
     window: tuple[int, int, int, int] | None = None,
     device: str = "auto",
     model: str | None = None,
 ) -> Result:
     """Decodes one file to an image file, by its suffix; standard output gets PNG.
 
+    Args:
+        job: input and output.
+        overwrite, restarted: as for :func:`encode_job`.
+        skip_done: leaves an output as it is that :func:`dmecodec.done.is_decoded`. Another one is
+            refused without `overwrite`: it may be the original.
+        window, device, model: as for :func:`dmecodec.decode`.
+
     Raises:
         DmecodecError: whatever is wrong, the input's name in its message.
     """
-    from . import api
+    from . import api, done
     from .images import output_format
 
+    if skip_done and done.is_decoded(job, window=window):
+        return replace(_decoded(job, window), skipped=True)
+    if restarted and not overwrite and _exists(job.target):
+        return _decoded(job, window)
     format = "PNG" if job.target == STREAM else output_format(job.target)
     with _output(job.target, overwrite) as out:
         try:
@@ -280,16 +421,16 @@ def decode_job(
         except DmecodecError as error:
             raise _named(job.source, error) from error
         written = out.tell()
-    width, height = window[2:] if window else (header.width, header.height)
-    return Result(
-        job,
-        width=width,
-        height=height,
-        bytes_out=written,
-        raw=width * height * len(header.mode),
-        seconds=time.perf_counter() - began,
-        quality=header.quality / 32,
-    )
+    return replace(_result(job, header, written, window), seconds=time.perf_counter() - began)
+
+
+def _decoded(job: Job, window: tuple[int, int, int, int] | None) -> Result:
+    """The result of a job whose output is there, as the input tells it."""
+    from .container import Reader
+
+    with Path(job.source).open("rb") as file:
+        header = Reader(file).header
+    return _result(job, header, Path(job.target).stat().st_size, window)
 
 
 def _source(name: str) -> BinaryIO | str:

@@ -7,8 +7,8 @@ import math
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Generator, Sequence
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -100,6 +100,14 @@ _device = click.option(
     help="Where the transforms run; the exact part gives the same on each.",
 )  # fmt: skip
 _overwrite = click.option("--overwrite", is_flag=True, help="Replace files that exist.")
+_jobs = click.option(
+    "--jobs", "processes", type=int, default=1, show_default=True, metavar="N",
+    help="Processes on this machine that share the files.",
+)  # fmt: skip
+_dask = click.option(
+    "--dask", "scheduler", metavar="ADDRESS",
+    help="Dask scheduler whose workers share the files, such as tcp://host:8786.",
+)  # fmt: skip
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
@@ -130,7 +138,12 @@ class _Window(click.ParamType):
               help="Side of a tile in pixels, a multiple of 64.")  # fmt: skip
 @_model
 @_device
+@_jobs
+@_dask
 @_overwrite
+@click.option("--skip-done", is_flag=True,
+              help="Leave outputs that are intact, of these settings and not older than their input; "
+              "make the others again.")  # fmt: skip
 @click.option("--quiet", is_flag=True, help="Print errors only.")
 @_json
 @click.pass_context
@@ -144,26 +157,33 @@ def encode(
     tile: int,
     model: str | None,
     device: str,
+    processes: int,
+    scheduler: str | None,
     overwrite: bool,
+    skip_done: bool,
     quiet: bool,
     as_json: bool,
 ) -> int:
     """Compress images to .dmen files. A folder stands for the images in it."""
-    from . import api, batch
+    from . import api, batch, done
     from .images import IMAGE_SUFFIXES
 
     _check_target(ctx, bpp, psnr)
+    batch.check_processes(processes, scheduler)
     jobs = batch.plan(inputs, output, IMAGE_SUFFIXES, ".dmen")
-    api.prepare(quality, model=model, device=device, tile=tile)
+    here = "cpu" if scheduler is not None else device  # the workers may have what is not here
+    api.prepare(quality, model=model, device=here, tile=tile)
     options = {
-        "quality": quality, "bpp": bpp, "psnr": psnr, "tile": tile, "model": model, "device": device
+        "quality": quality, "bpp": bpp, "psnr": psnr, "tile": tile, "model": model, "device": device,
+        "overwrite": overwrite, "skip_done": skip_done,
     }  # fmt: skip
-
-    def work(job: Job) -> Result:
-        return batch.encode_job(job, overwrite=overwrite, **options)
-
+    if skip_done:
+        done.check_encoding(options)
+    results = batch.run(
+        jobs, batch.Work(batch.encode_job, options), processes=processes, scheduler=scheduler
+    )
     single = batch.is_single(inputs)
-    return _run(jobs, work, single=single, quiet=quiet, as_json=as_json)
+    return _run(jobs, results, single=single, quiet=quiet, as_json=as_json)
 
 
 def _check_target(ctx: click.Context, bpp: float | None, psnr: float | None) -> None:
@@ -187,7 +207,12 @@ def _check_target(ctx: click.Context, bpp: float | None, psnr: float | None) -> 
               help="Decode this part only, in pixels.")  # fmt: skip
 @_model_of_file
 @_device
+@_jobs
+@_dask
 @_overwrite
+@click.option("--skip-done", is_flag=True,
+              help="Leave outputs that are whole and not older than their input; others that exist "
+              "are replaced with --overwrite only.")  # fmt: skip
 @click.option("--quiet", is_flag=True, help="Print errors only.")
 @_json
 def decode(
@@ -196,25 +221,34 @@ def decode(
     window: tuple[int, int, int, int] | None,
     model: str | None,
     device: str,
+    processes: int,
+    scheduler: str | None,
     overwrite: bool,
+    skip_done: bool,
     quiet: bool,
     as_json: bool,
 ) -> int:
     """Decompress .dmen files to images."""
-    from . import batch
+    from . import batch, done
 
+    batch.check_processes(processes, scheduler)
     jobs = batch.plan(inputs, output, batch.DMEN_SUFFIXES, ".png")
-
-    def work(job: Job) -> Result:
-        return batch.decode_job(job, overwrite=overwrite, window=window, device=device, model=model)
-
+    options = {
+        "window": window, "device": device, "model": model,
+        "overwrite": overwrite, "skip_done": skip_done,
+    }  # fmt: skip
+    if skip_done:
+        done.check_decoding(options)
+    results = batch.run(
+        jobs, batch.Work(batch.decode_job, options), processes=processes, scheduler=scheduler
+    )
     single = batch.is_single(inputs)
-    return _run(jobs, work, single=single, quiet=quiet, as_json=as_json)
+    return _run(jobs, results, single=single, quiet=quiet, as_json=as_json)
 
 
 def _run(
     jobs: Sequence[Job],
-    work: Callable[[Job], Result],
+    running: Generator[Result],
     *,
     single: bool,
     quiet: bool,
@@ -224,11 +258,13 @@ def _run(
     from . import batch
     from .report import summary_line, summary_table, tracked
 
-    results = []
-    for result in tracked(batch.run(jobs, work), len(jobs), show=not (single or quiet)):
-        results.append(result)
-        if result.error is not None:
-            _complain(result.error)
+    done: dict[Job, Result] = {}
+    with closing(running):  # ends the processes at Ctrl-C
+        for result in tracked(running, len(jobs), show=not (single or quiet)):
+            done[result.job] = result
+            if result.error is not None:
+                _complain(result.error)
+    results = [done[job] for job in jobs]
     to_stdout = any(job.target == batch.STREAM for job in jobs)
     if as_json:
         rows = [result.as_dict() for result in results]

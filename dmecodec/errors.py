@@ -31,3 +31,7 @@ class OutputError(DmecodecError):
 
 class DependencyError(DmecodecError):
     """An optional package is needed for this and is not installed."""
+
+
+class WorkerError(DmecodecError):
+    """A process that worked on a file ended, or the machines that should cannot be reached."""

@@ -11,6 +11,9 @@ from typing import BinaryIO, cast
 
 from dmecodec.errors import OutputError
 
+PROCESS = secrets.token_hex(8)
+"""Stands in the hidden names of this process, which another may remove when this one was killed."""
+
 
 @contextmanager
 def replace_file(path: str | os.PathLike[str], *, overwrite: bool) -> Iterator[BinaryIO]:
@@ -36,7 +39,7 @@ def replace_file(path: str | os.PathLike[str], *, overwrite: bool) -> Iterator[B
     except (OSError, ValueError) as error:  # a null byte, a loop of links
         raise OutputError(f"cannot write a file of this name: {error}") from None
     _check_target(target, overwrite)
-    hidden = target.parent / f".dmecodec-{secrets.token_hex(8)}.part"
+    hidden = target.parent / f".dmecodec-{PROCESS}-{secrets.token_hex(4)}.part"
     try:
         # Mode 0o666 less the umask: the permissions that any new file gets.
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
@@ -58,6 +61,18 @@ def replace_file(path: str | os.PathLike[str], *, overwrite: bool) -> Iterator[B
         raise OutputError(f"cannot write {target}: {error.strerror or error}") from error
     finally:
         with suppress(OSError):
+            hidden.unlink()
+
+
+def remove_leftovers(path: str | os.PathLike[str], process: str) -> None:
+    """Removes what a process that was killed has left of its work on `path`.
+
+    Args:
+        path: the target of that process.
+        process: what :data:`PROCESS` was there.
+    """
+    with suppress(OSError, ValueError):
+        for hidden in Path(os.path.realpath(path)).parent.glob(f".dmecodec-{process}-*.part"):
             hidden.unlink()
 
 

@@ -26,6 +26,8 @@ def size(count: int) -> str:
 
 def summary_line(result: Result) -> str:
     """One job in one line."""
+    if result.skipped:
+        return f"{result.job.source} -> {result.job.target}: is done already"
     megapixels = result.width * result.height / 1e6
     return (
         f"{result.job.source} -> {result.job.target}: {result.width} x {result.height}, "
@@ -62,13 +64,15 @@ def summary_table(results: Sequence[Result]) -> None:
             size(result.bytes_out),
             f"{result.bpp:.3f}",
             f"{result.raw / max(1, result.bytes_out):.1f}:1",
-            f"{result.seconds:.2f} s",
+            "done already" if result.skipped else f"{result.seconds:.2f} s",
         )
     written = sum(result.bytes_out for result in done)
     raw = sum(result.raw for result in done)
+    before = sum(result.skipped for result in done)
     totals = (
-        f"{len(done)} of {len(results)} files", "", "", size(written), "",
-        f"{raw / max(1, written):.1f}:1", f"{sum(r.seconds for r in results):.2f} s",
+        f"{len(done)} of {len(results)} files", f"{before} done already" if before else "", "",
+        size(written), "", f"{raw / max(1, written):.1f}:1",
+        f"{sum(r.seconds for r in results):.2f} s",
     )  # fmt: skip
     for column, total in zip(table.columns, totals, strict=True):
         column.footer = total

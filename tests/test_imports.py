@@ -21,6 +21,7 @@ finally:
     open(names, "w").write("\\n".join(sys.modules))
 """
 
+OPTIONAL = {"rasterio", "dask", "distributed", "numcodecs", "zarr"}
 TRAINING_ONLY = {"compressai", "pandas", "torchvision", "matplotlib", "pytorch_msssim", "scipy"}
 
 
@@ -50,6 +51,7 @@ def test_looking_needs_no_torch(tmp_path: Path, arguments: list[object]) -> None
     assert "dmecodec.cli" in modules
     assert "torch" not in modules
     assert "compressai" not in modules
+    assert not modules & OPTIONAL
 
 
 def test_importing_the_package_imports_no_torch() -> None:
@@ -61,6 +63,15 @@ def test_coding_needs_nothing_that_only_training_needs(tmp_path: Path) -> None:
     target = tmp_path / "a.dmen"
     modules = imported_by(tmp_path, "encode", DATA / "rgb_1x1.png", "-o", target, "--device", "cpu")
     assert "torch" in modules
-    assert not modules & TRAINING_ONLY
+    assert not modules & (TRAINING_ONLY | OPTIONAL)
     modules = imported_by(tmp_path, "decode", target, "--device", "cpu")
-    assert not modules & TRAINING_ONLY
+    assert not modules & (TRAINING_ONLY | OPTIONAL)
+
+
+@pytest.mark.parametrize("name", ["numcodecs", "zarr"])
+def test_what_is_not_installed_is_told_in_one_line(name: str) -> None:
+    code = f"import sys; sys.modules[{name!r}] = None; import dmecodec.{name}"
+    done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True)
+    last = done.stderr.decode().splitlines()[-1]
+    assert last.startswith("dmecodec.errors.DependencyError: this needs "), done.stderr
+    assert last.endswith("pip install 'dmecodec[zarr]'")

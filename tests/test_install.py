@@ -147,6 +147,21 @@ def test_the_installed_command_codes(environment: Path, tmp_path: Path) -> None:
     run(environment, "verify", target)
 
 
+def test_the_codecs_are_found_by_their_entry_points(environment: Path) -> None:
+    pytest.importorskip("zarr", minversion="3", reason="needs dmecodec[zarr]")
+    code = (
+        "import json, numcodecs, zarr.registry\n"
+        "codecs = [numcodecs.get_codec({'id': 'dmecodec', 'quality': 3, 'tile': 64}),\n"
+        "          zarr.registry.get_codec_class('dmecodec')(quality=3, tile=64)]\n"
+        "print([type(codec).__module__ for codec in codecs])\n"
+    )
+    done = subprocess.run(
+        [str(environment / SCRIPTS / "python"), "-c", code], capture_output=True, text=True,
+        cwd=environment, env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"},
+    )  # fmt: skip
+    assert done.stdout == "['dmecodec.numcodecs', 'dmecodec.zarr']\n", done.stderr
+
+
 def test_the_models_are_found_in_a_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
     """And so in an editable install, which is a path to the checkout."""
     from dmecodec import registry

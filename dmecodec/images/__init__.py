@@ -12,7 +12,7 @@ can hold: one of `MODES`, alpha as the last band, up to `MAX_SIDE` and `MAX_PIXE
 from ..container import MAX_PIXELS, MAX_SIDE, MODES
 from .headers import IMAGE_SUFFIXES
 from .metadata import Metadata
-from .opening import open_source
+from .opening import image_size, open_source
 from .output import check_output, output_format
 from .sink import Sink
 from .source import Source
@@ -26,6 +26,7 @@ __all__ = [
     "Sink",
     "Source",
     "check_output",
+    "image_size",
     "open_source",
     "output_format",
 ]

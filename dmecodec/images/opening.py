@@ -12,7 +12,7 @@ from PIL import Image
 
 from ..errors import ImageError
 from .guard import named
-from .pillow import from_file, from_pillow
+from .pillow import from_file, from_pillow, size_of_file
 from .source import ArraySource, Source
 
 
@@ -45,6 +45,16 @@ def open_source(image: object) -> Source:
         f"cannot read an image from {type(image).__name__}: "
         "give a path, a binary file object, a Pillow image or a uint8 array"
     )
+
+
+def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """Width and height of an image file; reads its header only.
+
+    Raises:
+        ImageError: as :func:`open_source`, as far as the header tells.
+    """
+    with named(str(path)), _open_path(Path(path)) as file:
+        return size_of_file(file)
 
 
 def _open_path(path: Path) -> BinaryIO:

@@ -122,6 +122,12 @@ def _check_origin(image: ImageFile.ImageFile) -> None:
             check_header(reopened)
 
 
+def size_of_file(file: BinaryIO) -> tuple[int, int]:
+    """Width and height of an image file that can seek, from its header alone."""
+    kind = check_header(file)
+    return guarded(lambda: _OPENERS[kind](_rewound(file)), kind).size
+
+
 def from_file(file: BinaryIO) -> Source:
     """Loads an image file that can seek."""
     kind = check_header(file)

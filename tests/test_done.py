@@ -1,0 +1,145 @@
+"""A second run leaves out what is done, and makes again what is damaged, older, or otherwise made."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from command import refused, run, works
+from conftest import DATA, aerial
+from PIL import Image
+
+from dmecodec import batch, done
+from dmecodec.batch import Job
+
+LONG_AGO = 10**9
+
+
+def image(path: Path, seed: int, height: int = 20, width: int = 30) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(aerial(seed, height, width)).save(path)
+    os.utime(path, (LONG_AGO, LONG_AGO))
+    return path
+
+
+@pytest.fixture
+def coded(tmp_path: Path) -> Path:
+    """The outputs of a run on three images."""
+    for number in range(3):
+        image(tmp_path / "in" / f"{number}.png", number)
+    works("encode", tmp_path / "in", "-o", tmp_path / "out", "--quiet")
+    return tmp_path / "out"
+
+
+def again(folder: Path, *options: object) -> list[bool]:
+    """Encodes once more; for each output whether it was left out."""
+    arguments = [folder / "in", "-o", folder / "out", "--skip-done", "--json", *options]
+    rows = json.loads(works("encode", *arguments).out)
+    return [row.get("skipped", False) for row in rows]
+
+
+def test_what_is_done_is_left_as_it_is(tmp_path: Path, coded: Path) -> None:
+    before = {path: (path.stat().st_ino, path.read_bytes()) for path in coded.iterdir()}
+    assert again(tmp_path) == [True, True, True]
+    assert {path: (path.stat().st_ino, path.read_bytes()) for path in coded.iterdir()} == before
+    text = works("encode", tmp_path / "in", "-o", coded, "--skip-done").out
+    assert "3 of 3 files" in text and "3 done already" in text
+    one = works("encode", tmp_path / "in" / "0.png", "-o", coded / "0.dmen", "--skip-done").out
+    assert one == f"{tmp_path / 'in' / '0.png'} -> {coded / '0.dmen'}: is done already\n"
+    refused("encode", tmp_path / "in" / "0.png", "-o", coded / "0.dmen")
+
+
+def test_what_is_missing_or_damaged_is_made(tmp_path: Path, coded: Path) -> None:
+    good = {path.name: path.read_bytes() for path in coded.iterdir()}
+    (coded / "0.dmen").write_bytes(good["0.dmen"][:-1] + b"\0")
+    (coded / "1.dmen").unlink()
+    (coded / "2.dmen").write_bytes(b"")
+    assert again(tmp_path) == [False, False, False]
+    assert {path.name: path.read_bytes() for path in coded.iterdir()} == good
+    assert again(tmp_path) == [True, True, True]
+
+
+def test_an_input_that_has_changed(tmp_path: Path, coded: Path) -> None:
+    image(tmp_path / "in" / "0.png", 10)
+    os.utime(tmp_path / "in" / "0.png")  # now, which is later than its output
+    image(tmp_path / "in" / "1.png", 11, height=21)  # another size, though older than its output
+    os.utime(coded / "1.dmen")
+    assert again(tmp_path) == [False, False, True]
+    same = (coded / "0.dmen").stat().st_mtime_ns
+    os.utime(tmp_path / "in" / "0.png", ns=(same, same))
+    assert again(tmp_path) == [True, True, True]
+
+
+@pytest.mark.parametrize("option", [("-q", 3), ("--tile", 64), ("--model", "other")], ids=str)
+def test_other_settings(
+    tmp_path: Path, coded: Path, option: tuple[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "models" / "other.safetensors"
+    other.parent.mkdir()
+    make_other_model(other)
+    monkeypatch.setenv("DMECODEC_MODELS", os.pathsep.join([str(DATA), str(other.parent)]))
+    assert again(tmp_path, *option) == [False] * 3
+    assert again(tmp_path, *option) == [True] * 3
+    assert again(tmp_path, "-q", 4.01) == [False] * 3  # which is quality 4, not what is there now
+    assert again(tmp_path) == [True] * 3
+
+
+def make_other_model(path: Path) -> None:
+    """The tiny model under another id."""
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    with safe_open(DATA / "tiny.safetensors", "pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        save_file(tensors, path, {**file.metadata(), "note": "another file"})
+
+
+def test_an_input_that_cannot_be_read_is_still_told(tmp_path: Path, coded: Path) -> None:
+    (tmp_path / "in" / "1.png").write_bytes(b"no image")
+    outcome = run("encode", tmp_path / "in", "-o", coded, "--skip-done", "--json")
+    assert outcome.status == 1 and "1.png" in outcome.err
+
+
+def test_targets_do_not_go_with_it(tmp_path: Path, coded: Path) -> None:
+    arguments = ["encode", tmp_path / "in", "-o", coded, "--skip-done"]
+    assert "--skip-done does not go with --bpp, of which" in refused(*arguments, "--bpp", 1)
+    assert "--skip-done does not go with --psnr, of which" in refused(*arguments, "--psnr", 30)
+    job = Job(str(tmp_path / "in" / "0.png"), str(coded / "0.dmen"))
+    assert done.is_encoded(job) and not done.is_encoded(job, bpp=1.0)
+    assert not done.is_encoded(job, something=True)  # what it knows nothing of
+
+
+def test_decoding(tmp_path: Path, coded: Path) -> None:
+    arguments = ["decode", coded, "-o", tmp_path / "back", "--skip-done", "--json"]
+    works(*arguments)
+    rows = json.loads(works(*arguments).out)
+    assert [row.get("skipped") for row in rows] == [True] * 3
+    (tmp_path / "back" / "0.png").write_bytes((tmp_path / "back" / "0.png").read_bytes()[:-60])
+    (tmp_path / "back" / "1.png").unlink()
+    outcome = run(*arguments)
+    assert outcome.status == 1 and "0.png exists already; add --overwrite" in outcome.err
+    rows = json.loads(works(*arguments, "--overwrite").out)
+    assert [row.get("skipped", False) for row in rows] == [False, True, True]
+    assert "not go with --window" in refused(*arguments, "--window", "0,0,1,1")
+
+
+def test_the_original_is_no_output_of_decoding(tmp_path: Path) -> None:
+    original = image(tmp_path / "a.png", 3)
+    before = original.read_bytes()
+    works("encode", original)
+    assert "exists already" in refused("decode", tmp_path / "a.dmen", "--skip-done")
+    assert original.read_bytes() == before
+
+
+@pytest.mark.parametrize("action", [batch.encode_job, batch.decode_job])
+def test_an_attempt_that_was_cut_short_after_its_end(tmp_path: Path, action: object) -> None:
+    source = image(tmp_path / "a.png", 4)
+    works("encode", source, "-o", tmp_path / "b.dmen")
+    works("decode", tmp_path / "b.dmen", "-o", tmp_path / "c.png")
+    pair = ("a.png", "b.dmen") if action is batch.encode_job else ("b.dmen", "c.png")
+    job = Job(*(str(tmp_path / name) for name in pair))
+    result = action(job, overwrite=False, restarted=True)  # type: ignore[operator]
+    assert (result.width, result.height, result.quality) == (30, 20, 4.0)
+    assert result.bytes_out == Path(job.target).stat().st_size and not result.skipped

@@ -1,0 +1,184 @@
+"""Several processes: the same bytes, and nothing lost or left behind when one of them is killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import actions
+import pytest
+from command import ROOT, environment, one_line, refused, run, works
+from conftest import DATA, aerial
+from PIL import Image
+
+import dmecodec
+from dmecodec import batch, jobs
+from dmecodec.batch import Job, Work
+from dmecodec.errors import WorkerError
+from dmecodec.files import replace_file
+
+posix = pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def wait_for(happened: Callable[[], bool], seconds: float = 60) -> bool:
+    end = time.monotonic() + seconds
+    while not happened():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def test_the_same_files_whatever_the_number_of_processes(tmp_path: Path) -> None:
+    for number in range(5):
+        image = tmp_path / "in" / str(number % 2) / f"{number}.png"
+        image.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(aerial(number, 90 + number, 70)).save(image)
+    (tmp_path / "in" / "bad.png").write_bytes(b"no image")
+    outcomes = {}
+    for count in (1, 2):
+        arguments = ["-o", tmp_path / str(count), "-q", 5, "--tile", 64, "--json", "--jobs", count]
+        outcome = run("encode", tmp_path / "in", *arguments)
+        assert outcome.status == 1
+        assert str(tmp_path / "in" / "bad.png") in one_line(outcome.err)
+        outcomes[count] = [
+            {k: v for k, v in row.items() if k not in ("seconds", "output")}
+            for row in json.loads(outcome.out)
+        ]
+    assert outcomes[1] == outcomes[2]
+    coded = contents(tmp_path / "1")
+    assert len(coded) == 5 and contents(tmp_path / "2") == coded
+    for count in (1, 2):
+        back = ["decode", tmp_path / "1", "-o", tmp_path / f"back{count}", "--jobs", count]
+        assert "5 of 5 files" in works(*back).out
+    assert contents(tmp_path / "back1") == contents(tmp_path / "back2")
+
+
+@posix
+def test_a_killed_process_costs_no_other_file(tmp_path: Path) -> None:
+    names = ["a", "once", "b", "always", "late", "c"]
+    work = Work(actions.die, {"times": str(tmp_path / "times")})
+    (tmp_path / "times").mkdir()
+    (tmp_path / "out").mkdir()
+    todo = [Job(name, str(tmp_path / "out" / name)) for name in names]
+    results = {r.job.source: r for r in batch.run(todo, work, processes=2)}
+    failed = results.pop("always")
+    assert isinstance(failed.error, WorkerError)
+    assert str(failed.error).startswith("always: ") and "signal 9" in str(failed.error)
+    assert {name: r.width for name, r in results.items()} == {
+        "a": 1,
+        "once": 1,
+        "b": 1,
+        "late": 2,
+        "c": 1,
+    }
+    assert set(contents(tmp_path / "out")) == {"a", "once", "b", "late", "c"}
+    attempts = sorted(p.stem for p in (tmp_path / "times").iterdir())
+    assert attempts == ["a", "always", "always", "b", "c", "late", "once", "once"]
+
+
+def test_a_bug_in_a_process_is_told(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    todo = [Job(name, str(tmp_path / name)) for name in ("a", "b")]
+    results = list(batch.run(todo, Work(actions.fail), processes=2))
+    assert all("ended 2 times, last by exit status 1" in str(r.error) for r in results)
+    assert "ValueError: a bug" in capfd.readouterr().err
+
+
+def test_processes_that_do_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "_BOOT", "raise SystemExit(7)")
+    todo = [Job(name, str(tmp_path / name)) for name in ("a", "b")]
+    with pytest.raises(WorkerError, match="does not start; it ended by exit status 7"):
+        list(batch.run(todo, Work(actions.fail), processes=2))
+
+
+# The command, but for what it does with each file.
+WAITING = """
+import actions
+from dmecodec import batch, cli
+
+batch.decode_job = actions.wait
+cli.main()
+"""
+
+
+@posix
+@pytest.mark.parametrize("kill", [signal.SIGINT, signal.SIGTERM])
+def test_the_end_of_the_command_ends_every_process(tmp_path: Path, kill: signal.Signals) -> None:
+    folder = tmp_path / "out"
+    process = subprocess.Popen(
+        [sys.executable, "-c", WAITING, "decode", str(DATA), "-o", str(folder), "--jobs", "2"],
+        env=environment() | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(DATA.parent)])},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
+    assert wait_for(lambda: folder.is_dir() and len(list(folder.iterdir())) == 2)
+    if kill == signal.SIGINT:
+        os.killpg(process.pid, kill)  # to all, as a terminal does
+    else:
+        process.send_signal(kill)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (128 + kill, b"")
+    if kill == signal.SIGINT:
+        assert one_line(err.decode()) == "interrupted"
+    assert not folder.exists()
+    assert wait_for(lambda: not group_is_alive(process.pid), 20)
+
+
+def group_is_alive(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(("limit", "expected"), [("", 2), ("1", 1), ("64", 2), ("2,3", 2)])
+def test_processes_share_the_cores(
+    monkeypatch: pytest.MonkeyPatch, limit: str, expected: int
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(7)), raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", limit)
+    assert set(jobs._threads(3).values()) == {str(expected)}
+    assert set(jobs._threads(8).values()) == {"1"}
+
+
+@pytest.mark.parametrize("count", [0, -1])
+def test_numbers_of_processes_that_make_no_sense(tmp_path: Path, count: int) -> None:
+    arguments = [DATA / "grey.png", "-o", tmp_path / "a.dmen", "--jobs", count]
+    assert "must be at least 1" in refused("encode", *arguments)
+
+
+def test_one_file_starts_no_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "nowhere")
+    works(
+        "encode", "-", "-o", tmp_path / "a.dmen", "--jobs", 4, data=(DATA / "grey.png").read_bytes()
+    )
+    assert (tmp_path / "a.dmen").read_bytes() == dmecodec.encode(DATA / "grey.png")
+
+
+def test_folders_are_made_for_all_and_go_where_nothing_comes(tmp_path: Path) -> None:
+    todo = [Job(name, str(tmp_path / "out" / name)) for name in ("a/b/c", "a/d", "e/f", "g")]
+    with batch.folders_of(todo):
+        assert (tmp_path / "out" / "a" / "b").is_dir() and (tmp_path / "out" / "e").is_dir()
+        (tmp_path / "out" / "e" / "f").touch()
+    assert {p.name for p in tmp_path.rglob("*")} == {"out", "e", "f"}
+
+
+def test_what_a_killed_process_left_is_told_from_the_rest(tmp_path: Path) -> None:
+    from dmecodec import files
+
+    (tmp_path / ".dmecodec-0123-4567.part").touch()
+    with replace_file(tmp_path / "a", overwrite=False) as file:
+        file.write(b"mine")
+        files.remove_leftovers(tmp_path / "a", "0123")
+    assert contents(tmp_path) == {"a": b"mine"}
