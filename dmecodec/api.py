@@ -102,9 +102,7 @@ def encode(
     psnr = None if psnr is None else _number(psnr, "psnr")
     tile = _tile_side(tile)
     loaded = prepare(quality, model=model, device=device, tile=tile)
-    source = open_source(
-        image, nodata=_sample(nodata), scale=_scale(scale), alpha=alpha, geo=geo
-    )
+    source = open_source(image, nodata=_sample(nodata), scale=_scale(scale), alpha=alpha, geo=geo)
     try:
         encoder = Encoder(source, loaded, tile, keep=bpp is not None or psnr is not None)
         if bpp is not None:
@@ -128,8 +126,8 @@ def _scale(scale: object) -> tuple[int, int] | None:
     try:
         if scale is None:
             return None
-        low, high = scale  # type: ignore[misc]
-        return operator.index(low), operator.index(high)
+        low, high = map(operator.index, scale)  # type: ignore[call-overload]
+        return low, high
     except (TypeError, ValueError):
         raise OptionError(f"scale {scale!r}: must be two integers") from None
 

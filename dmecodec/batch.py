@@ -10,10 +10,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from .errors import DmecodecError, FormatError, ImageError, OptionError, OutputError
-from .files import replace_file
+from .files import replace_file, replace_path
+
+if TYPE_CHECKING:
+    from .geo.record import Bounds
 
 STREAM = "-"
 """Stands for standard input or output."""
@@ -78,12 +81,16 @@ class Result:
 
 
 def plan(
-    inputs: Sequence[str], output: str | None, suffixes: Set[str], new_suffix: str
+    inputs: Sequence[str],
+    output: str | None,
+    suffixes: Set[str],
+    new_suffix: str | Callable[[Path], str],
 ) -> list[Job]:
     """Pairs each input file with its output.
 
     One input file may name its output file. Several, or a folder, go to a folder, which keeps the
-    tree below each input folder. Without `output` each stands beside its input.
+    tree below each input folder. Without `output` each stands beside its input. The new suffix may
+    depend on the input.
 
     Raises:
         OptionError: where two inputs would have the same output, a file is named for several, or
@@ -103,8 +110,20 @@ def plan(
     for name in inputs:
         for file, relative in _files(Path(name), suffixes):
             place = file if output is None else Path(output) / relative
-            jobs.append(Job(str(file), str(place.with_suffix(new_suffix))))
+            suffix = new_suffix if isinstance(new_suffix, str) else new_suffix(file)
+            jobs.append(Job(str(file), str(place.with_suffix(suffix))))
     return _without_collisions(jobs)
+
+
+def image_suffix(path: Path) -> str:
+    """How the name of a decoded file ends where nobody says it: .tif for what was a GeoTIFF."""
+    from .container import Kind, Reader
+
+    with suppress(OSError, ValueError, FormatError), path.open("rb") as file:
+        header = Reader(file).header
+        if header.mode == "BANDS" or Kind.GEO in header.kinds:
+            return ".tif"
+    return ".png"
 
 
 def is_single(inputs: Sequence[str]) -> bool:
@@ -194,6 +213,13 @@ def _output(target: str, overwrite: bool) -> Iterator[BinaryIO]:
 
 
 @contextmanager
+def _output_path(target: str, overwrite: bool) -> Iterator[Path]:
+    """A name for a file that appears when it is complete, its folder as well."""
+    with _folder(target), replace_path(target, overwrite=overwrite) as path:
+        yield path
+
+
+@contextmanager
 def _folder(target: str) -> Iterator[None]:
     """Makes the folder of an output; what was made goes again when the block fails."""
     folder = Path(target).parent
@@ -225,6 +251,15 @@ def _named(source: str, error: DmecodecError) -> DmecodecError:
     return error if begun else type(error)(f"{name}: {error}")
 
 
+@contextmanager
+def _naming(source: str) -> Iterator[None]:
+    """Errors within get the name of the file."""
+    try:
+        yield
+    except DmecodecError as error:
+        raise _named(source, error) from error
+
+
 def encode_job(job: Job, *, overwrite: bool, **options: Any) -> Result:
     """Encodes one file; `options` are those of :func:`dmecodec.encode`.
 
@@ -232,22 +267,22 @@ def encode_job(job: Job, *, overwrite: bool, **options: Any) -> Result:
         DmecodecError: whatever is wrong, the input's name in its message.
     """
     from . import api
+    from .bands import layout_of
     from .container import Reader
 
     began = time.perf_counter()
     with _output(job.target, overwrite) as file:
-        try:
+        with _naming(job.source):
             data = api.encode(_source(job.source), **options)
-        except DmecodecError as error:
-            raise _named(job.source, error) from error
         file.write(data)
-    header = Reader(data).header
+    reader = Reader(data)
+    header = reader.header
     return Result(
         job,
         width=header.width,
         height=header.height,
         bytes_out=len(data),
-        raw=header.width * header.height * len(header.mode),
+        raw=header.width * header.height * layout_of(reader).raw_bytes,
         seconds=time.perf_counter() - began,
         quality=header.quality / 32,
     )
@@ -258,10 +293,16 @@ def decode_job(
     *,
     overwrite: bool,
     window: tuple[int, int, int, int] | None = None,
+    bounds: Bounds | None = None,
+    profile: str | None = None,
+    geo: bool = True,
     device: str = "auto",
     model: str | None = None,
 ) -> Result:
     """Decodes one file to an image file, by its suffix; standard output gets PNG.
+
+    `window`, `profile` and `geo` are as for :meth:`dmecodec.File.save`; `bounds` are west, south,
+    east, north in the file's CRS, instead of a window.
 
     Raises:
         DmecodecError: whatever is wrong, the input's name in its message.
@@ -270,23 +311,26 @@ def decode_job(
     from .images import output_format
 
     format = "PNG" if job.target == STREAM else output_format(job.target)
-    with _output(job.target, overwrite) as out:
-        try:
-            with api.File(_source(job.source), device=device, model=model) as file:
+    with _naming(job.source):
+        file = api.File(_source(job.source), device=device, model=model)
+    with file:
+        by_name = geo and format == "TIFF" and file.needs_geotiff  # as GDAL wants it
+        place = _output_path if by_name else _output
+        with place(job.target, overwrite) as out:
+            with _naming(job.source):
                 file.load_model()
                 began = time.perf_counter()  # reading the weights is not decoding
-                file.save(out, format=format, window=window)
-                header = file.header
-        except DmecodecError as error:
-            raise _named(job.source, error) from error
-        written = out.tell()
+                window = file.bounds_window(bounds) if bounds else window
+                file.save(out, format=format, window=window, profile=profile, geo=geo)
+                header, raw = file.header, file.layout.raw_bytes
+            written = out.stat().st_size if isinstance(out, Path) else out.tell()
     width, height = window[2:] if window else (header.width, header.height)
     return Result(
         job,
         width=width,
         height=height,
         bytes_out=written,
-        raw=width * height * len(header.mode),
+        raw=width * height * raw,
         seconds=time.perf_counter() - began,
         quality=header.quality / 32,
     )

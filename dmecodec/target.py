@@ -9,7 +9,6 @@ import numpy as np
 
 from . import container
 from .bands.samples import to_network
-from .bands.source import Planes
 from .decoder import Decoder
 from .encoder import Encoder
 from .errors import OptionError

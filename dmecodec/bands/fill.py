@@ -1,8 +1,10 @@
-"""Smooth values for pixels that are not valid, so that the edge of a survey costs few bits. The encoder's choice alone."""
+"""Smooth values for pixels that are not valid, so that the edge of a survey costs few bits.
+
+The encoder's choice alone: a decoder never looks at these pixels.
+"""
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 

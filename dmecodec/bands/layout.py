@@ -164,9 +164,7 @@ class Layout:
 
 def grouped(count: int) -> tuple[tuple[int, ...], ...]:
     """Bands by threes in their own order, the last group with what is left."""
-    return tuple(
-        tuple(range(first, min(first + GROUP, count))) for first in range(0, count, GROUP)
-    )
+    return tuple(tuple(range(first, min(first + GROUP, count))) for first in range(0, count, GROUP))
 
 
 def _plain(colours: int, alpha: bool) -> Layout:

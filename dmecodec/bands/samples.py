@@ -38,9 +38,7 @@ def from_network(x: Tensor, layout: Layout, group: int) -> Tensor:
     return (x * (high - low) + low).clamp(low, high)
 
 
-def to_samples(
-    x: np.ndarray, valid: np.ndarray | None, layout: Layout, group: int
-) -> np.ndarray:
+def to_samples(x: np.ndarray, valid: np.ndarray | None, layout: Layout, group: int) -> np.ndarray:
     """Rounds scaled values to samples; a valid one never becomes nodata, any other is nodata or 0.
 
     Args:

@@ -96,7 +96,9 @@ class BandArray:
         self, array: np.ndarray, *, nodata: int | None, scale: Scale | None, alpha: bool
     ) -> None:
         pixels = array[..., None] if array.ndim == 2 else array
-        if pixels.ndim != 3 or not 1 <= pixels.shape[2] - alpha <= MAX_BANDS:
+        # With more bands than rows, the bands probably came first.
+        turned = pixels.ndim == 3 and pixels.shape[2] > max(4, pixels.shape[0])
+        if turned or pixels.ndim != 3 or not 1 <= pixels.shape[2] - alpha <= MAX_BANDS:
             raise ImageError(
                 f"array of shape {array.shape}: expected (height, width) or (height, width, bands) "
                 f"with 1 to {MAX_BANDS} bands, bands last"
@@ -107,7 +109,9 @@ class BandArray:
         self._pixels = pixels
         self.metadata, self.geo = Metadata(), None
         depth = 8 * pixels.dtype.itemsize
-        self.layout = make_layout(depth, [nodata] * (bands - alpha), alpha_at=bands - 1 if alpha else None)
+        self.layout = make_layout(
+            depth, [nodata] * (bands - alpha), alpha_at=bands - 1 if alpha else None
+        )
         self.layout = scaled(self, scale)
 
     @property
@@ -180,7 +184,9 @@ def _check_scale(scale: Scale, layout: Layout) -> None:
         raise OptionError("a scale is for samples of 16 bits; these have 8")
     low, high = scale
     if not 0 <= low < high <= layout.largest:
-        raise OptionError(f"scale {low},{high}: must be two samples of 16 bits, the lower one first")
+        raise OptionError(
+            f"scale {low},{high}: must be two samples of 16 bits, the lower one first"
+        )
 
 
 def _range(low: int, high: int) -> Scale:
@@ -218,4 +224,3 @@ def _check_alpha(plane: np.ndarray) -> None:
             "its alpha band has values of 16 bits that 8 bits cannot say; "
             "make it a mask of 0 and 65535, or leave it out"
         )
-

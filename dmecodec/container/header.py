@@ -136,4 +136,6 @@ def _check_kinds(header: Header) -> None:
         raise FormatError(f"a file of mode {header.mode} must have a stream of kind {kind.name}")
     # In a file of mode BANDS, the stream of that kind says which of the others there are.
     for kind in () if header.mode == "BANDS" else sorted(_BAND_KINDS & set(kinds) - needed):
-        raise FormatError(f"a file of mode {header.mode} cannot have a stream of kind {kind.name}")
+        raise FormatError(
+            f"a file of mode {header.mode} cannot have a stream of kind {kind_name(kind)}"
+        )

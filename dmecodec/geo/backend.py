@@ -30,7 +30,9 @@ def need_rasterio(what: str) -> ModuleType:
     try:
         import rasterio
     except ImportError as error:
-        raise DependencyError(f"{what} rasterio: {INSTALL}, or add --no-geo for the pixels alone") from error
+        raise DependencyError(
+            f"{what} rasterio: {INSTALL}, or add --no-geo for the pixels alone"
+        ) from error
     return rasterio
 
 

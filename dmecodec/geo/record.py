@@ -84,14 +84,22 @@ class GeoRecord:
         a, b, c, d, e, f = self.transform
         west, south, east, north = bounds
         scale = a * e - b * d
-        if not all(map(math.isfinite, (*bounds, scale))) or not scale or west > east or south > north:
+        if (
+            not all(map(math.isfinite, (*bounds, scale)))
+            or not scale
+            or west > east
+            or south > north
+        ):
             raise OptionError("bounds are four numbers: west, south, east, north")
         corners = [(x - c, y - f) for x in (west, east) for y in (south, north)]
         cols = [(e * x - b * y) / scale for x, y in corners]
         rows = [(a * y - d * x) / scale for x, y in corners]
         slack = 1e-6  # a border between two pixels is written in decimals
         left, top = max(0, _floor(min(cols) + slack)), max(0, _floor(min(rows) + slack))
-        right, bottom = min(width, _floor(max(cols) - slack) + 1), min(height, _floor(max(rows) - slack) + 1)
+        right, bottom = (
+            min(width, _floor(max(cols) - slack) + 1),
+            min(height, _floor(max(rows) - slack) + 1),
+        )
         if left >= right or top >= bottom:
             held = ",".join(f"{side:.10g}" for side in self.bounds(width, height) or ())
             raise OptionError(f"bounds lie outside the image, which has {held}")
@@ -142,7 +150,14 @@ def parse_record(stream: bytes) -> GeoRecord:
             raise FormatError("damaged: the georeference is cut short or too long")
         found = json.loads(text)
         return _record(found)
-    except (zlib.error, ValueError, TypeError, AttributeError, RecursionError, OverflowError) as error:
+    except (
+        zlib.error,
+        ValueError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+        OverflowError,
+    ) as error:
         raise FormatError("damaged: the georeference cannot be read") from error
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from ..bands.layout import MAX_BANDS, Layout
 from ..bands.source import Scale, make_layout, scaled
 from ..errors import ImageError
-from ..images.advice import CHOOSE, EXTRACT, SCALE, STRAIGHTEN
+from ..images.advice import CHOOSE, EXTRACT, SCALE, STRAIGHTEN, TO_RGB
 from ..images.metadata import Metadata
 from ..images.source import check_size, check_window
 from ..tiling import Box
@@ -119,7 +119,9 @@ def _told() -> Iterator[None]:
         yield
     except RasterioError as error:
         reason = " ".join(str(error.__cause__ or error).split())
-        raise ImageError(f"the TIFF data is truncated, damaged or of an unsupported kind ({reason})") from error
+        raise ImageError(
+            f"the TIFF data is truncated, damaged or of an unsupported kind ({reason})"
+        ) from error
 
 
 def _check_samples(data: Any) -> None:
@@ -136,9 +138,13 @@ def _check_samples(data: Any) -> None:
         raise ImageError(f"has {kind[3:]}-bit signed samples; {SCALE}")
     if kind not in ("uint8", "uint16"):
         raise ImageError(f"has {kind} samples; {SCALE}")
+    if any(color.name in ("cyan", "hue", "Y", "lightness") for color in data.colorinterp):
+        raise ImageError(f"its colour model is not grey or RGB; {TO_RGB}")
     structure = data.tags(1, ns="IMAGE_STRUCTURE")
     if kind == "uint8" and structure.get("NBITS", "8") != "8":
-        raise ImageError(f"has {structure['NBITS']} bits a sample; make it 8 with 'gdal_translate -co NBITS=8'")
+        raise ImageError(
+            f"has {structure['NBITS']} bits a sample; make it 8 with 'gdal_translate -co NBITS=8'"
+        )
     if len(data.subdatasets) > 1:
         raise ImageError(f"holds {len(data.subdatasets)} images; {EXTRACT}")
 
@@ -166,7 +172,9 @@ def _layout(data: Any, palette: np.ndarray | None) -> Layout:
         raise ImageError(f"has {len(coded)} bands; {MAX_BANDS} are the most; {CHOOSE}")
     nodata = [_nodata(data.nodatavals[n], depth) for n in coded]
     if len(set(nodata)) > 1:
-        raise ImageError("its bands have different nodata values, of which a GeoTIFF holds one; make them the same")
+        raise ImageError(
+            "its bands have different nodata values, of which a GeoTIFF holds one; make them the same"
+        )
     flags = [{flag.name for flag in data.mask_flag_enums[n]} for n in coded]
     mask = "per_dataset" in flags[0] and "alpha" not in flags[0]
     if not mask and any(not names for names in flags):
@@ -179,7 +187,12 @@ def _layout(data: Any, palette: np.ndarray | None) -> Layout:
 
 def _nodata(value: float | None, depth: int) -> int | None:
     """A nodata value as a sample; None for one that no sample can have."""
-    if value is None or not math.isfinite(value) or value != int(value) or not 0 <= value < 2**depth:
+    if (
+        value is None
+        or not math.isfinite(value)
+        or value != int(value)
+        or not 0 <= value < 2**depth
+    ):
         return None
     return int(value)
 
@@ -250,7 +263,9 @@ def _tags(data: Any, band: int = 0) -> Tags:
     """Tags of the dataset or a band, by namespace. Statistics are of the pixels as they were: left out."""
     found = {"": data.tags(band)}
     names = set(data.tag_namespaces(band)) - _OWN_NAMESPACES
-    found |= {name: data.tags(band, ns=name) for name in sorted(names) if not name.startswith("xml:")}
+    found |= {
+        name: data.tags(band, ns=name) for name in sorted(names) if not name.startswith("xml:")
+    }
     return {name: kept for name, tags in found.items() if (kept := _lasting(tags))}
 
 

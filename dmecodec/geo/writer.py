@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import os
 import shutil
 import tempfile
 import warnings
@@ -50,7 +49,9 @@ def check_profile(profile: str | None, layout: Layout) -> str:
     bands = layout.image_bands
     possible = {"jpeg": (1, 3, 4) if layout.alpha is Alpha.BAND else (1, 3), "webp": (3, 4)}
     if profile in possible and (layout.depth != 8 or bands not in possible[profile]):
-        raise OutputError(f"profile {profile} cannot hold {bands} bands of {layout.depth} bits; use deflate")
+        raise OutputError(
+            f"profile {profile} cannot hold {bands} bands of {layout.depth} bits; use deflate"
+        )
     return profile
 
 
@@ -77,12 +78,15 @@ def write_geotiff(
         FormatError: the `.dmen` file is damaged.
     """
     record = record.cut(window.col, window.row)
-    with _scratch(target.parent) as folder, gdal(GDAL_PAM_ENABLED="NO", GDAL_TIFF_INTERNAL_MASK="YES"):
+    with (
+        _scratch(target.parent) as folder,
+        gdal(GDAL_PAM_ENABLED="NO", GDAL_TIFF_INTERNAL_MASK="YES"),
+    ):
         plain, cloud = folder / "plain.tif", folder / "cloud.tif"
         with _told():
             _write_plain(decoder, window, record, metadata, plain)
             _copy_cloud(plain, cloud, profile)
-        os.replace(cloud, target)
+        cloud.replace(target)
 
 
 @contextmanager
@@ -118,7 +122,9 @@ def _write_plain(
     from rasterio.windows import Window
 
     layout = decoder.layout
-    bands = [n for n in range(layout.planes) if layout.alpha is not Alpha.MASK or n != layout.alpha_plane]
+    bands = [
+        n for n in range(layout.planes) if layout.alpha is not Alpha.MASK or n != layout.alpha_plane
+    ]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that it has no transform
         file = rasterio.open(path, "w", **_creation(layout, window, record, metadata))
@@ -136,9 +142,7 @@ def _write_plain(
         _settle_gcps(path, record)
 
 
-def _creation(
-    layout: Layout, window: Box, record: GeoRecord, metadata: Metadata
-) -> dict[str, Any]:
+def _creation(layout: Layout, window: Box, record: GeoRecord, metadata: Metadata) -> dict[str, Any]:
     """Options of a new GeoTIFF, those of the format and those that GDAL must know from the start."""
     options: dict[str, Any] = {
         "driver": "GTiff",
@@ -151,7 +155,9 @@ def _creation(
         "blockysize": BLOCK,
         "interleave": "pixel",
         "bigtiff": "IF_SAFER",
-        "photometric": "RGB" if _colours(layout, record)[:3] == ["red", "green", "blue"] else "MINISBLACK",
+        "photometric": "RGB"
+        if _colours(layout, record)[:3] == ["red", "green", "blue"]
+        else "MINISBLACK",
     }
     values = {band.nodata for band in layout.bands}
     if len(values) > 1:

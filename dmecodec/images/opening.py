@@ -94,7 +94,17 @@ def _without_scale(source: Source, scale: tuple[int, int] | None) -> Source:
     return source
 
 
-_SIDECARS = (".tfw", ".tifw", ".tiffw", ".wld", ".tif.aux.xml", ".tiff.aux.xml", ".tif.msk", ".tiff.msk", "_RPC.TXT")
+_SIDECARS = (
+    ".tfw",
+    ".tifw",
+    ".tiffw",
+    ".wld",
+    ".tif.aux.xml",
+    ".tiff.aux.xml",
+    ".tif.msk",
+    ".tiff.msk",
+    "_RPC.TXT",
+)
 """How files end that say of a TIFF beside them what its own tags do not."""
 
 

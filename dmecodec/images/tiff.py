@@ -48,8 +48,8 @@ def tiff_facts(file: BinaryIO) -> TiffFacts:
     """
     pages = _pages(file)
     first = pages[0]
-    colours = _COLOUR_BANDS.get(first.get(_PHOTOMETRIC, (1,))[0], 3)
-    beside = first.get(_SAMPLES, (1,))[0] - colours
+    photometric = first.get(_PHOTOMETRIC, (1,))[0]
+    beside = first.get(_SAMPLES, (1,))[0] - _COLOUR_BANDS.get(photometric, 99)
     odd = beside > 1 or (beside == 1 and first.get(_EXTRA, (0,))[0] not in (1, 2))
     masked = any(_is_part(page) == "mask" for page in pages)
     facts = TiffFacts(
@@ -130,7 +130,7 @@ def _pages(file: BinaryIO) -> list[dict[int, tuple[int, ...]]]:
             raise IndexError
         table = file.read(count * entry_size)
         offset = number(offset_code, file.read(inline))
-        page = {}
+        page: dict[int, tuple[int, ...]] = {}
         for position in range(0, len(table), entry_size):
             tag, kind, length = struct.unpack_from(entry_layout, table, position)
             if tag in _GEOGRAPHIC:
