@@ -8,11 +8,9 @@ from typing import Protocol
 import numpy as np
 
 from ..errors import ImageError, OptionError
-from ..images.guard import named
-from ..images.metadata import Metadata
-from ..images.source import Source, check_size, check_window
+from ..images.source import Source
 from ..tiling import Box
-from .layout import MAX_BANDS, Alpha, Band, Layout, grouped, plain_layout
+from .layout import Alpha, Band, Layout, grouped, plain_layout
 
 Scale = tuple[int, int]
 _SCAN_PIXELS = 1 << 22
@@ -81,71 +79,20 @@ class Planes:
         return valid if alpha is None else valid & (alpha > 0)[..., None]
 
 
-class BandArray:
-    """An array of uint8 or uint16 (height, width, bands), which is not copied.
-
-    Args:
-        array: the samples; (height, width) is one band.
-        nodata: value of the samples that are not valid, of every band, or None.
-        scale: the samples that the network's 0 and 1 stand for, of 16 bits; None takes each band's
-            own range of valid samples.
-        alpha: whether the last band is alpha.
-    """
-
-    def __init__(
-        self, array: np.ndarray, *, nodata: int | None, scale: Scale | None, alpha: bool
-    ) -> None:
-        pixels = array[..., None] if array.ndim == 2 else array
-        # With more bands than rows, the bands probably came first.
-        turned = pixels.ndim == 3 and pixels.shape[2] > max(4, pixels.shape[0])
-        if turned or pixels.ndim != 3 or not 1 <= pixels.shape[2] - alpha <= MAX_BANDS:
-            raise ImageError(
-                f"array of shape {array.shape}: expected (height, width) or (height, width, bands) "
-                f"with 1 to {MAX_BANDS} bands, bands last"
-            )
-        self.height, self.width, bands = pixels.shape
-        with named("array"):
-            check_size(self.width, self.height)
-        self._pixels = pixels
-        self.metadata, self.geo = Metadata(), None
-        depth = 8 * pixels.dtype.itemsize
-        self.layout = make_layout(
-            depth, [nodata] * (bands - alpha), alpha_at=bands - 1 if alpha else None
-        )
-        self.layout = scaled(self, scale)
-
-    @property
-    def mode(self) -> str:
-        """As :attr:`Source.mode`."""
-        return self.layout.mode
-
-    def read(self, col: int, row: int, width: int, height: int) -> np.ndarray:
-        """As :meth:`Source.read`."""
-        check_window(self, col, row, width, height)
-        return self._pixels[row : row + height, col : col + width].copy()
-
-    def read_planes(self, box: Box, planes: Sequence[int]) -> np.ndarray:
-        """As :meth:`BandSource.read_planes`."""
-        rows, cols = box.slices(Box(0, 0, self.width, self.height))
-        return self._pixels[rows, cols][..., list(planes)]
-
-
 def make_layout(
     depth: int,
     nodata: Sequence[int | None],
     *,
     alpha_at: int | None = None,
     mask: bool = False,
-    order: Sequence[int] | None = None,
 ) -> Layout:
-    """The layout of bands with these nodata values, not scaled yet.
+    """The layout of bands with these nodata values, not scaled yet and in groups by number.
 
     Args:
         depth: bits of a sample.
         nodata: of each band that is coded, or None.
         alpha_at: place of an alpha band, or None.
         mask: whether a mask stands beside the bands.
-        order: the bands in the order in which they are grouped by threes.
 
     Raises:
         OptionError: where a nodata value is no sample.
@@ -154,11 +101,9 @@ def make_layout(
     for value in nodata:
         if value is not None and not 0 <= value <= largest:
             raise OptionError(f"nodata {value}: must be between 0 and {largest}")
-    order = order or range(len(nodata))
-    groups = tuple(tuple(order[n] for n in group) for group in grouped(len(nodata)))
     alpha = Alpha.MASK if mask else Alpha.NONE if alpha_at is None else Alpha.BAND
     bands = tuple(Band(value, 0, largest) for value in nodata)
-    return Layout(depth, bands, groups, alpha, alpha_at or 0)
+    return Layout(depth, bands, grouped(len(nodata)), alpha, alpha_at or 0)
 
 
 def scaled(source: BandSource, scale: Scale | None) -> Layout:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ..bands.grouping import regrouped
 from ..bands.layout import MAX_BANDS, Layout
 from ..bands.source import Scale, make_layout, scaled
 from ..errors import ImageError
@@ -51,7 +52,8 @@ class GeoSource:
             with _told():
                 self._data = self._open(file)
                 self._read_header()
-                self.layout: Layout = scaled(self, scale)
+                self.layout = scaled(self, scale)
+                self.layout = regrouped(self, _colours(self._data, self.layout))
         except BaseException:
             self.close()
             raise
@@ -75,7 +77,7 @@ class GeoSource:
         _check_samples(data)
         self.palette = _palette(data)
         self.metadata = _metadata(data)
-        self.layout = _layout(data, self.palette)
+        self.layout: Layout = _layout(data, self.palette)
         self.geo: bytes | None = read_record(data, self.palette is not None).to_bytes()
 
     @property
@@ -181,8 +183,7 @@ def _layout(data: Any, palette: np.ndarray | None) -> Layout:
         raise ImageError("has a mask for each band; make it one for all, or a nodata value")
     if mask and alpha_at is not None:
         raise ImageError(f"has both an alpha band and a mask; leave one out: {CHOOSE}")
-    order = _colours_first([data.colorinterp[n].name for n in coded])
-    return make_layout(depth, nodata, alpha_at=alpha_at, mask=mask, order=order)
+    return make_layout(depth, nodata, alpha_at=alpha_at, mask=mask)
 
 
 def _nodata(value: float | None, depth: int) -> int | None:
@@ -197,12 +198,15 @@ def _nodata(value: float | None, depth: int) -> int | None:
     return int(value)
 
 
-def _colours_first(colours: list[str]) -> list[int]:
-    """Bands in the order in which they are grouped: red, green and blue together, wherever they are."""
-    first = [colours.index(name) for name in ("red", "green", "blue") if colours.count(name) == 1]
-    if len(first) < 3:
-        return [*range(len(colours))]
-    return first + [n for n in range(len(colours)) if n not in first]
+def _colours(data: Any, layout: Layout) -> tuple[int, ...]:
+    """Red, green and blue among the coded bands, wherever they are; none where they are not said."""
+    if layout.mode != "BANDS":
+        return layout.groups[0]
+    coded = [data.colorinterp[layout.plane_of(n)].name for n in range(len(layout.bands))]
+    colours = ("red", "green", "blue")
+    if any(coded.count(name) != 1 for name in colours):
+        return ()
+    return tuple(coded.index(name) for name in colours)
 
 
 def _palette(data: Any) -> np.ndarray | None:

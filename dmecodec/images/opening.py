@@ -83,7 +83,7 @@ def _from_array(
         )
     if array.dtype == np.uint8 and nodata is None and bands <= 4 and alpha == (bands in (2, 4)):
         return _without_scale(ArraySource(array), scale)
-    from ..bands.source import BandArray
+    from ..bands.array import BandArray
 
     return BandArray(array, nodata=nodata, scale=scale, alpha=alpha)
 
