@@ -52,7 +52,7 @@ class GeoSource:
             with _told():
                 self._data = self._open(file)
                 self._read_header()
-                self.layout = scaled(self, scale)
+                self.layout: Layout = scaled(self, scale)
                 self.layout = regrouped(self, _colours(self._data, self.layout))
         except BaseException:
             self.close()
@@ -77,7 +77,7 @@ class GeoSource:
         _check_samples(data)
         self.palette = _palette(data)
         self.metadata = _metadata(data)
-        self.layout: Layout = _layout(data, self.palette)
+        self.layout = _layout(data, self.palette)
         self.geo: bytes | None = read_record(data, self.palette is not None).to_bytes()
 
     @property
