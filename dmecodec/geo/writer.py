@@ -85,7 +85,7 @@ def write_geotiff(
         plain, cloud = folder / "plain.tif", folder / "cloud.tif"
         with _told():
             _write_plain(decoder, window, record, metadata, plain)
-            _copy_cloud(plain, cloud, profile)
+            _copy_cloud(plain, cloud, profile, record)
         cloud.replace(target)
 
 
@@ -252,8 +252,12 @@ def _settle_gcps(path: Path, record: GeoRecord) -> None:
             file.gcps = _points(record, shift), _crs(record.gcp_crs)
 
 
-def _copy_cloud(plain: Path, cloud: Path, profile: str) -> None:
+def _copy_cloud(plain: Path, cloud: Path, profile: str, record: GeoRecord) -> None:
     import rasterio.shutil
+
+    # GDAL copies the namespaces that it does not know, or the tags of the bands, but not both.
+    unknown = set(record.tags) - {"", "RPC"}
+    every = "YES" if unknown and not any(band.tags for band in record.bands) else "AUTO"
 
     rasterio.shutil.copy(
         str(plain),
@@ -262,6 +266,6 @@ def _copy_cloud(plain: Path, cloud: Path, profile: str) -> None:
         BLOCKSIZE=str(BLOCK),
         OVERVIEW_RESAMPLING="AVERAGE",
         BIGTIFF="IF_SAFER",
-        COPY_SRC_MDD="YES",
+        COPY_SRC_MDD=every,
         **PROFILES[profile],
     )
