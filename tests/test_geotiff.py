@@ -34,7 +34,10 @@ from rasterio.control import GroundControlPoint  # noqa: E402
 from rasterio.crs import CRS  # noqa: E402
 from rasterio.enums import ColorInterp  # noqa: E402
 
-pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning"),
+    pytest.mark.filterwarnings("ignore::PendingDeprecationWarning"),  # of affine 3
+]
 SHARED = DATA.parents[2] / "shared" / "data" / "geotiff"
 UTM, PLACE = CRS.from_epsg(32629), Affine(10, 0, 500000, 0, -10, 4000000)
 RPC = {
@@ -159,7 +162,7 @@ def test_control_points_and_what_a_pixel_is(tmp_path: Path, point: str) -> None:
     same_but_for_pixels(path, round_trip(path, tmp_path))
     path = write(tmp_path / "b.tif", aerial(2, 90, 120), tags=tags)
     same_but_for_pixels(path, round_trip(path, tmp_path))
-    turned = PLACE @ Affine.rotation(30)
+    turned = PLACE * Affine.rotation(30)
     path = write(tmp_path / "c.tif", aerial(2, 90, 120), tags=tags, transform=turned)
     with rasterio.open(round_trip(path, tmp_path)) as file:
         assert file.transform.almost_equals(turned, 1e-6)
@@ -254,7 +257,7 @@ def test_windows_and_bounds(tmp_path: Path) -> None:
         works("decode", tmp_path / "a.dmen", "-o", tmp_path / name, *option)
         with rasterio.open(tmp_path / name) as file:
             assert (file.width, file.height) == (50, 50)
-            assert file.transform == PLACE @ Affine.translation(20, 20)
+            assert file.transform == PLACE * Affine.translation(20, 20)
             assert tuple(file.bounds) == (500200, 3999300, 500700, 3999800)
             assert file.tags(ns="RPC")["LINE_OFF"] == file.tags(ns="RPC")["SAMP_OFF"] == "-13"
             part = file.read().transpose(1, 2, 0).astype(int)
@@ -285,7 +288,7 @@ def test_bounds_of_a_window_give_the_window(
     bounds = record.cut(col, row).bounds(width, height)
     assert bounds is not None
     assert record.window(bounds, 100, 100) == window
-    turned = Affine.translation(x, y) @ Affine.rotation(57.3 * angle) @ Affine.scale(size, -size)
+    turned = Affine.translation(x, y) * Affine.rotation(57.3 * angle) * Affine.scale(size, -size)
     record = GeoRecord(transform=tuple(turned)[:6])
     bounds = record.cut(col, row).bounds(width, height)
     assert bounds is not None
