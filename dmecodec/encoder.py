@@ -40,7 +40,8 @@ class Encoder:
         self.source, self.model, self.tile = source, model, tile
         self.planes = Planes(source)
         self.image = Box(0, 0, source.width, source.height)
-        self.keep = keep and source.width * source.height <= _KEEP_PIXELS
+        pixels = source.width * source.height * len(self.planes.layout.groups)
+        self.keep = keep and pixels <= _KEEP_PIXELS
         self._kept: dict[tuple[int, int], Tensor] = {}
         self._kept_masks: dict[tuple[int, int], tuple[dict[int, bytes], bool]] = {}
 

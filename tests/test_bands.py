@@ -462,6 +462,15 @@ def test_what_cannot_be(image: object, options: dict, error: type, words: str) -
         dmecodec.encode(image, **options)
 
 
+def test_masked_arrays() -> None:
+    image = np.ma.masked_equal(half_empty(64), 0)
+    with pytest.raises(ImageError, match="give nodata"):
+        dmecodec.encode(image)
+    decoded = dmecodec.decode(dmecodec.encode(image, nodata=255))
+    np.testing.assert_array_equal(decoded == 255, image.mask)
+    assert dmecodec.encode(np.ma.array(image.data)) == dmecodec.encode(image.data)
+
+
 def test_sixty_four_bands() -> None:
     image = np.repeat(aerial(15, 70, 20)[..., :1], 64, 2).astype(np.uint16) * 100
     image[..., 7] = 0

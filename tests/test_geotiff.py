@@ -480,9 +480,10 @@ def test_without_rasterio_one_line_says_what_to_install(
 ) -> None:
     path = write(tmp_path / "a.tif", aerial(1, 40, 50), photometric="RGB")
     nodata = write(tmp_path / "n.tif", aerial(1, 40, 50), nodata=0, crs=None, transform=None)
+    deep = write(tmp_path / "d.tif", np.ones((9, 9, 1), np.uint16), crs=None, transform=None)
     works("encode", path)
     without_rasterio(monkeypatch)
-    for file in (path, nodata):
+    for file in (path, nodata, deep):
         message = refused("encode", file, "-o", tmp_path / "b.dmen")
         assert 'pip install "dmecodec[geo]"' in message and "--no-geo" in message
         with pytest.raises(DependencyError):

@@ -44,6 +44,8 @@ def open_source(
         OptionError: an option does not go with the image.
         DependencyError: a TIFF says where it lies on the ground, and rasterio is not installed.
     """
+    if isinstance(image, np.ma.MaskedArray):
+        image = _filled(image, nodata)
     if isinstance(image, np.ndarray):
         return _from_array(image, nodata, scale, alpha)
     if nodata is not None or alpha is not None:
@@ -55,7 +57,7 @@ def open_source(
         path = Path(image)
         with named(str(path)), _open_path(path) as file:
             if geo and _is_for_rasterio(file, path):
-                return _from_geotiff(os.fspath(path), scale)
+                return _from_geotiff(str(path.absolute()), scale)
             return _without_scale(from_file(file), scale)
     if hasattr(image, "read"):
         with named(str(getattr(image, "name", "image"))):
@@ -68,6 +70,13 @@ def open_source(
         f"cannot read an image from {type(image).__name__}: "
         "give a path, a binary file object, a Pillow image or an array"
     )
+
+
+def _filled(image: np.ma.MaskedArray, nodata: int | None) -> np.ndarray:
+    """A masked array with nodata where it is masked."""
+    if nodata is None and np.ma.is_masked(image):
+        raise ImageError("a masked array: give nodata, a value that no valid sample has")
+    return image.data if nodata is None else image.filled(nodata)
 
 
 def _from_array(
@@ -112,7 +121,7 @@ def _is_for_rasterio(file: BinaryIO, path: Path | None) -> bool:
     """Whether a file says something that Pillow would lose. Leaves the file at its start.
 
     Raises:
-        DependencyError: it does, of the ground, and rasterio is not installed.
+        DependencyError: it does, and rasterio is not installed. (A mask alone is passed over then.)
     """
     try:
         if not is_tiff(file):
@@ -127,8 +136,11 @@ def _is_for_rasterio(file: BinaryIO, path: Path | None) -> bool:
     )
     if facts.geographic or beside:
         need_rasterio("this TIFF is georeferenced or has nodata, which needs")
-        return True
-    return facts.beyond and is_installed()
+    elif facts.beyond:
+        need_rasterio("this TIFF has 16 bits a sample or further bands, which needs")
+    else:
+        return facts.masked and is_installed()
+    return True
 
 
 def _from_geotiff(file: str | bytes, scale: tuple[int, int] | None) -> Source:

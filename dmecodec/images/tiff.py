@@ -33,11 +33,13 @@ class TiffFacts:
 
     Attributes:
         geographic: whether it says where it lies on the ground, or has GDAL's tags or a nodata value.
-        beyond: whether it has a mask, more than 8 bits or more bands than colour and alpha.
+        beyond: whether it has 16 bits a sample, or more bands than colour and alpha.
+        masked: whether it has a mask.
     """
 
     geographic: bool
     beyond: bool
+    masked: bool
 
 
 def tiff_facts(file: BinaryIO) -> TiffFacts:
@@ -51,12 +53,14 @@ def tiff_facts(file: BinaryIO) -> TiffFacts:
     photometric = first.get(_PHOTOMETRIC, (1,))[0]
     beside = first.get(_SAMPLES, (1,))[0] - _COLOUR_BANDS.get(photometric, 99)
     odd = beside > 1 or (beside == 1 and first.get(_EXTRA, (0,))[0] not in (1, 2))
-    masked = any(_is_part(page) == "mask" for page in pages)
+    bits = max(first.get(_BITS, (1,)))
+    unsigned = all(code in (1, 4) for code in first.get(_SAMPLE_FORMAT, (1,)))
     facts = TiffFacts(
         geographic=not _GEOGRAPHIC.isdisjoint(first),
-        beyond=masked or odd or max(first.get(_BITS, (1,))) > 8,
+        beyond=unsigned and (bits == 16 or (bits == 8 and odd)),
+        masked=any(_is_part(page) == "mask" for page in pages),
     )
-    if facts.geographic or facts.beyond:
+    if facts.geographic or facts.beyond or facts.masked:
         _check_pages(pages)
     return facts
 
