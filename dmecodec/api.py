@@ -16,15 +16,20 @@ import numpy as np
 import torch
 
 from . import registry, weights
+from .bands import Layout, layout_of
+from .bands.samples import sample_type
 from .container import MAX_TILE, TILE_UNIT, Header, Kind, Reader
-from .decoder import BANDS, Decoder
+from .decoder import Decoder
 from .device import pick_device
 from .encoder import Encoder
 from .errors import FormatError, ModelError, OptionError
-from .images import Metadata, Sink, check_output, open_source, output_format
+from .files import path_for
+from .geo.backend import need_rasterio
+from .geo.record import Bounds, GeoRecord, parse_record
+from .images import Metadata, Sink, check_output, open_source, output_format, picture_mode
 from .network.config import MAX_QUALITY, QUALITY_STEPS
 from .target import search_bpp, search_psnr
-from .tiling import window_box
+from .tiling import Box, window_box
 from .weights import Model
 
 DEFAULT_QUALITY, DEFAULT_TILE = 4.0, 1024
@@ -59,17 +64,29 @@ def encode(
     model: ModelName = None,
     device: Device = "auto",
     tile: int = DEFAULT_TILE,
+    nodata: int | None = None,
+    scale: tuple[int, int] | None = None,
+    alpha: bool | None = None,
+    geo: bool = True,
 ) -> bytes:
     """Compresses an image.
 
     Args:
-        image: a path, a binary file, a Pillow image, or a uint8 array (h, w) or (h, w, 1..4).
+        image: a path, a binary file, a Pillow image, or an array (h, w) or (h, w, bands) of uint8 or
+            uint16, with at most 64 bands and alpha.
         quality: 0 (smallest) to 7 (best), in steps of 1/32.
         bpp: bits per pixel of the whole file to aim at, instead of a quality (within 2 %).
         psnr: dB over all colour samples to aim at, instead of a quality (within 0.1 dB).
         model: name or path of a model; None is the default one.
         device: "auto", "cpu", "cuda", "cuda:N", "mps" or a torch.device.
         tile: side of a tile in pixels, a multiple of 64 up to 4096.
+        nodata: of an array, the value of samples that are not valid; they come back exactly. A
+            GeoTIFF has its own.
+        scale: of samples of 16 bits, the two that stand for black and white to the network; None
+            takes each band's own range. What lies beyond is cut off.
+        alpha: of an array, whether its last band is alpha, which is kept without loss; None says so
+            of 2 or 4 bands of uint8.
+        geo: whether a TIFF is read with georeference, nodata and tags; False takes its pixels alone.
 
     Returns:
         The bytes of a `.dmen` file.
@@ -78,6 +95,7 @@ def encode(
         ImageError: the image cannot be read or would lose something silently.
         OptionError: an option is out of its range, or the target is.
         ModelError: no such model.
+        DependencyError: a GeoTIFF needs rasterio, which is not installed.
     """
     if bpp is not None and psnr is not None:
         raise OptionError("give bpp or psnr, not both")
@@ -85,13 +103,34 @@ def encode(
     psnr = None if psnr is None else _number(psnr, "psnr")
     tile = _tile_side(tile)
     loaded = prepare(quality, model=model, device=device, tile=tile)
-    source = open_source(image)
-    encoder = Encoder(source, loaded, tile, keep=bpp is not None or psnr is not None)
-    if bpp is not None:
-        return search_bpp(encoder, bpp)
-    if psnr is not None:
-        return search_psnr(encoder, psnr)
-    return encoder.encode(quality_steps(quality))
+    source = open_source(image, nodata=_sample(nodata), scale=_scale(scale), alpha=alpha, geo=geo)
+    try:
+        encoder = Encoder(source, loaded, tile, keep=bpp is not None or psnr is not None)
+        if bpp is not None:
+            return search_bpp(encoder, bpp)
+        if psnr is not None:
+            return search_psnr(encoder, psnr)
+        return encoder.encode(quality_steps(quality))
+    finally:
+        if hasattr(source, "close"):
+            source.close()
+
+
+def _sample(nodata: object) -> int | None:
+    try:
+        return None if nodata is None else operator.index(nodata)  # type: ignore[arg-type]
+    except TypeError:
+        raise OptionError(f"nodata {nodata!r}: must be an integer") from None
+
+
+def _scale(scale: object) -> tuple[int, int] | None:
+    try:
+        if scale is None:
+            return None
+        low, high = map(operator.index, scale)  # type: ignore[call-overload]
+        return low, high
+    except (TypeError, ValueError):
+        raise OptionError(f"scale {scale!r}: must be two integers") from None
 
 
 def quality_steps(quality: float) -> int:
@@ -145,7 +184,8 @@ def decode(
         model: path of the model where it is not in a known folder.
 
     Returns:
-        uint8 (height, width, bands), or (height, width) for a grey image without alpha.
+        uint8, or uint16 where the image was, (height, width, bands), or (height, width) for a
+        single band. Samples that are not valid have the image's nodata value.
 
     Raises:
         FormatError: the data is damaged, truncated, or of a newer version.
@@ -163,7 +203,8 @@ def latents(
 
     Returns:
         y-hat, int32 (M, ceil(height / 16), ceil(width / 16)), in counts of 1/16 of a step, and
-        z-hat, int32 (N, ceil(height / 64), ceil(width / 64)).
+        z-hat, int32 (N, ceil(height / 64), ceil(width / 64)); of an image of several band groups,
+        the channels of group after group.
 
     Raises:
         FormatError, ModelError: as :func:`decode`.
@@ -226,6 +267,27 @@ class File:
         found = self._readable().metadata()
         return Metadata(found.get(Kind.ICC), found.get(Kind.EXIF), found.get(Kind.XMP))
 
+    @property
+    def layout(self) -> Layout:
+        """Depth, bands, nodata values and alpha."""
+        return layout_of(self._readable())
+
+    @property
+    def geo(self) -> GeoRecord | None:
+        """Georeference and tags of a file that was a GeoTIFF."""
+        if Kind.GEO not in self.header.kinds:
+            return None
+        return parse_record(self._readable().file_stream(Kind.GEO))
+
+    def bounds_window(self, bounds: Bounds) -> Window:
+        """The window (col, row, width, height) under west, south, east, north in the file's CRS.
+
+        Raises:
+            OptionError: the file has no transform, or the bounds lie outside the image.
+        """
+        record = self.geo or GeoRecord()
+        return record.window(bounds, self.header.width, self.header.height)
+
     def load_model(self) -> Model:
         """Loads the model that the header names; decoding does it where nobody has."""
         if self._model is None:
@@ -253,11 +315,11 @@ class File:
     def read(self, window: Window | None = None) -> np.ndarray:
         """Pixels of the whole image or a window; as :func:`decode`."""
         box = window_box(window, self.header.width, self.header.height)
-        bands = BANDS[self.header.mode]
         decoder = self._decoder()
+        layout = decoder.layout
         try:
             decoder.begin(box)
-            pixels = np.empty((box.height, box.width, bands), np.uint8)
+            pixels = np.empty((box.height, box.width, layout.planes), sample_type(layout))
         except MemoryError as error:
             raise OptionError(
                 f"an image of {box.width} x {box.height} pixels does not fit the memory; decode a window"
@@ -267,7 +329,8 @@ class File:
             pixels[row : row + block.shape[0], col : col + block.shape[1]] = block
 
         decoder.blocks(box, write)
-        return pixels[:, :, 0] if self.header.mode == "L" else pixels
+        pixels = pixels[:, :, : layout.image_bands]
+        return pixels[:, :, 0] if layout.image_bands == 1 else pixels
 
     def blocks(
         self, write: Callable[[int, int, np.ndarray], None], window: Window | None = None
@@ -286,16 +349,24 @@ class File:
         *,
         format: str | None = None,
         window: Window | None = None,
+        profile: str | None = None,
+        geo: bool = True,
     ) -> None:
         """Decodes into an image file, with the metadata, never holding the pixels twice.
+
+        What was a GeoTIFF, or has bands that only a TIFF can hold, becomes a Cloud Optimized GeoTIFF.
 
         Args:
             target: a path, or a binary file with `format` named.
             format: "PNG", "TIFF", "JPEG" or "WEBP"; by the suffix of a path.
             window: as for :func:`decode`.
+            profile: how a GeoTIFF is compressed: deflate (the default), zstd, lzw, lzma, webp, raw,
+                all without loss, or jpeg.
+            geo: whether to write a GeoTIFF; False writes the pixels alone, where they allow it.
 
         Raises:
             OutputError: the format cannot hold the image, or the file cannot be written.
+            DependencyError: a GeoTIFF needs rasterio, which is not installed.
         """
         if not isinstance(target, (str, os.PathLike)):
             _checked(target, "write")
@@ -304,12 +375,36 @@ class File:
         elif format is None:
             format = output_format(target)
         box = window_box(window, self.header.width, self.header.height)
-        check_output(format, box.width, box.height, self.header.mode)
+        if format == "TIFF" and geo and self.needs_geotiff:
+            self._save_geotiff(target, box, profile)
+            return
+        if profile is not None:
+            raise OptionError("a profile is for GeoTIFF; this output is none")
+        mode = picture_mode(self.layout)
+        check_output(format, box.width, box.height, mode)
         decoder = self._decoder()
         decoder.begin(box)
-        sink = Sink(box.width, box.height, self.header.mode, self.metadata)
+        sink = Sink(box.width, box.height, mode, self.metadata)
         decoder.blocks(box, sink.write)
         sink.save(target, format)
+
+    @property
+    def needs_geotiff(self) -> bool:
+        """Whether only a GeoTIFF can hold all that is in the file."""
+        return self.header.mode == "BANDS" or Kind.GEO in self.header.kinds
+
+    def _save_geotiff(
+        self, target: BinaryIO | str | os.PathLike[str], box: Box, profile: str | None
+    ) -> None:
+        need_rasterio("writing this file as a GeoTIFF needs")
+        from .geo.writer import check_profile, write_geotiff
+
+        layout, record, metadata = self.layout, self.geo or GeoRecord(), self.metadata
+        profile = check_profile(profile, layout)
+        decoder = self._decoder()
+        decoder.begin(box)
+        with path_for(target) as path:
+            write_geotiff(decoder, box, record, metadata, path, profile)
 
     def latents(self) -> tuple[np.ndarray, np.ndarray]:
         """As :func:`dmecodec.latents`."""

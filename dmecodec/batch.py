@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from .errors import DmecodecError, FormatError, ImageError, OptionError, OutputError
-from .files import replace_file
+from .files import replace_file, replace_path
 
 if TYPE_CHECKING:
-    from .container import Header
+    from .container import Header, Reader
+    from .geo.record import Bounds
 
 STREAM = "-"
 """Stands for standard input or output."""
@@ -84,12 +85,16 @@ class Result:
 
 
 def plan(
-    inputs: Sequence[str], output: str | None, suffixes: Set[str], new_suffix: str
+    inputs: Sequence[str],
+    output: str | None,
+    suffixes: Set[str],
+    new_suffix: str | Callable[[Path], str],
 ) -> list[Job]:
     """Pairs each input file with its output.
 
     One input file may name its output file. Several, or a folder, go to a folder, which keeps the
-    tree below each input folder. Without `output` each stands beside its input.
+    tree below each input folder. Without `output` each stands beside its input. The new suffix may
+    depend on the input.
 
     Raises:
         OptionError: where two inputs would have the same output, a file is named for several, or
@@ -109,8 +114,20 @@ def plan(
     for name in inputs:
         for file, relative in _files(Path(name), suffixes):
             place = file if output is None else Path(output) / relative
-            jobs.append(Job(str(file), str(place.with_suffix(new_suffix))))
+            suffix = new_suffix if isinstance(new_suffix, str) else new_suffix(file)
+            jobs.append(Job(str(file), str(place.with_suffix(suffix))))
     return _without_collisions(jobs)
+
+
+def image_suffix(path: Path) -> str:
+    """How the name of a decoded file ends where nobody says it: .tif for what was a GeoTIFF."""
+    from .container import Kind, Reader
+
+    with suppress(OSError, ValueError, FormatError), path.open("rb") as file:
+        header = Reader(file).header
+        if header.mode == "BANDS" or Kind.GEO in header.kinds:
+            return ".tif"
+    return ".png"
 
 
 def is_single(inputs: Sequence[str]) -> bool:
@@ -264,6 +281,13 @@ def _output(target: str, overwrite: bool) -> Iterator[BinaryIO]:
 
 
 @contextmanager
+def _output_path(target: str, overwrite: bool) -> Iterator[Path]:
+    """A name for a file that appears when it is complete, its folder as well."""
+    with _folder(target), replace_path(target, overwrite=overwrite) as path:
+        yield path
+
+
+@contextmanager
 def _folder(target: str) -> Iterator[None]:
     """Makes the folder of an output; what was made goes again when the block fails."""
     folder = Path(target).parent
@@ -316,6 +340,15 @@ def _named(source: str, error: DmecodecError) -> DmecodecError:
     return error if begun else type(error)(f"{name}: {error}")
 
 
+@contextmanager
+def _naming(source: str) -> Iterator[None]:
+    """Errors within get the name of the file."""
+    try:
+        yield
+    except DmecodecError as error:
+        raise _named(source, error) from error
+
+
 def encode_job(
     job: Job, *, overwrite: bool, skip_done: bool = False, restarted: bool = False, **options: Any
 ) -> Result:
@@ -342,12 +375,10 @@ def encode_job(
     api.prepare(**{key: options[key] for key in _PREPARED if options.get(key) is not None})
     began = time.perf_counter()  # reading the weights is not encoding
     with _output(job.target, overwrite or skip_done) as file:
-        try:
+        with _naming(job.source):
             data = api.encode(_source(job.source), **options)
-        except DmecodecError as error:
-            raise _named(job.source, error) from error
         file.write(data)
-    result = _result(job, Reader(data).header, len(data))
+    result = _read_result(job, Reader(data), len(data))
     return replace(result, seconds=time.perf_counter() - began)
 
 
@@ -360,19 +391,32 @@ def _encoded(job: Job) -> Result:
 
     with Path(job.target).open("rb") as file:
         reader = Reader(file)
-        return _result(job, reader.header, reader.size)
+        return _read_result(job, reader, reader.size)
+
+
+def _read_result(
+    job: Job, reader: Reader, bytes_out: int, window: tuple[int, int, int, int] | None = None
+) -> Result:
+    from .bands import layout_of
+
+    return _result(job, reader.header, layout_of(reader).raw_bytes, bytes_out, window)
 
 
 def _result(
-    job: Job, header: Header, bytes_out: int, window: tuple[int, int, int, int] | None = None
+    job: Job,
+    header: Header,
+    pixel: int,
+    bytes_out: int,
+    window: tuple[int, int, int, int] | None,
 ) -> Result:
+    """A result of files; `pixel` is the bytes of one without any compression."""
     width, height = window[2:] if window else (header.width, header.height)
     return Result(
         job,
         width=width,
         height=height,
         bytes_out=bytes_out,
-        raw=width * height * len(header.mode),
+        raw=width * height * pixel,
         quality=header.quality / 32,
     )
 
@@ -388,6 +432,9 @@ def decode_job(
     skip_done: bool = False,
     restarted: bool = False,
     window: tuple[int, int, int, int] | None = None,
+    bounds: Bounds | None = None,
+    profile: str | None = None,
+    geo: bool = True,
     device: str = "auto",
     model: str | None = None,
 ) -> Result:
@@ -398,7 +445,9 @@ def decode_job(
         overwrite, restarted: as for :func:`encode_job`.
         skip_done: leaves an output as it is that :func:`dmecodec.done.is_decoded`. Another one is
             refused without `overwrite`: it may be the original.
-        window, device, model: as for :func:`dmecodec.decode`.
+        window, profile, geo: as for :meth:`dmecodec.File.save`.
+        bounds: west, south, east, north in the file's CRS, instead of a window.
+        device, model: as for :func:`dmecodec.decode`.
 
     Raises:
         DmecodecError: whatever is wrong, the input's name in its message.
@@ -406,22 +455,26 @@ def decode_job(
     from . import api, done
     from .images import output_format
 
-    if skip_done and done.is_decoded(job, window=window):
+    told = {"window": window, "bounds": bounds, "profile": profile, "geo": geo}
+    if skip_done and done.is_decoded(job, **told):
         return replace(_decoded(job, window), skipped=True)
     if restarted and not overwrite and _exists(job.target):
         return _decoded(job, window)
     format = "PNG" if job.target == STREAM else output_format(job.target)
-    with _output(job.target, overwrite) as out:
-        try:
-            with api.File(_source(job.source), device=device, model=model) as file:
+    with _naming(job.source):
+        file = api.File(_source(job.source), device=device, model=model)
+    with file:
+        by_name = geo and format == "TIFF" and file.needs_geotiff  # as GDAL wants it
+        place = _output_path if by_name else _output
+        with place(job.target, overwrite) as out:
+            with _naming(job.source):
                 file.load_model()
                 began = time.perf_counter()  # reading the weights is not decoding
-                file.save(out, format=format, window=window)
-                header = file.header
-        except DmecodecError as error:
-            raise _named(job.source, error) from error
-        written = out.tell()
-    return replace(_result(job, header, written, window), seconds=time.perf_counter() - began)
+                window = file.bounds_window(bounds) if bounds else window
+                file.save(out, format=format, window=window, profile=profile, geo=geo)
+            written = out.stat().st_size if isinstance(out, Path) else out.tell()
+        result = _result(job, file.header, file.layout.raw_bytes, written, window)
+    return replace(result, seconds=time.perf_counter() - began)
 
 
 def _decoded(job: Job, window: tuple[int, int, int, int] | None) -> Result:
@@ -429,8 +482,7 @@ def _decoded(job: Job, window: tuple[int, int, int, int] | None) -> Result:
     from .container import Reader
 
     with Path(job.source).open("rb") as file:
-        header = Reader(file).header
-    return _result(job, header, Path(job.target).stat().st_size, window)
+        return _read_result(job, Reader(file), Path(job.target).stat().st_size, window)
 
 
 def _source(name: str) -> BinaryIO | str:

@@ -111,17 +111,27 @@ _dask = click.option(
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-class _Window(click.ParamType):
-    name = "window"
+class _Numbers(click.ParamType):
+    """Numbers of one type with commas between."""
 
-    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int, int, int, int]:
-        """Four integers."""
+    def __init__(self, metavar: str, kind: type[int] | type[float]) -> None:
+        self.name, self._kind, self._count = metavar, kind, metavar.count(",") + 1
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[Any, ...]:
+        """As many numbers as the metavar has."""
         parts = value.split(",") if isinstance(value, str) else list(value)
         try:
-            col, row, width, height = (int(part) for part in parts)
+            numbers = tuple(self._kind(part) for part in parts)
         except ValueError:
-            self.fail(f"{value!r} is not COL,ROW,WIDTH,HEIGHT", param, ctx)
-        return col, row, width, height
+            numbers = ()
+        if len(numbers) != self._count:
+            self.fail(f"{value!r} is not {self.name}", param, ctx)
+        return numbers
+
+
+_no_geo = click.option(
+    "--no-geo", is_flag=True, help="The pixels alone: no georeference, nodata or tags of a GeoTIFF."
+)
 
 
 # ---- encode and decode -----------------------------------------------------------------------------------------------
@@ -136,6 +146,9 @@ class _Window(click.ParamType):
 @click.option("-o", "--output", metavar="OUT", help="File, folder, or - for standard output.")
 @click.option("--tile", type=int, default=1024, show_default=True,
               help="Side of a tile in pixels, a multiple of 64.")  # fmt: skip
+@click.option("--scale", type=_Numbers("MIN,MAX", int), metavar="MIN,MAX",
+              help="Of 16 bits: the samples to code between.  [default: each band's range]")  # fmt: skip
+@_no_geo
 @_model
 @_device
 @_jobs
@@ -155,6 +168,8 @@ def encode(
     psnr: float | None,
     output: str | None,
     tile: int,
+    scale: tuple[int, int] | None,
+    no_geo: bool,
     model: str | None,
     device: str,
     processes: int,
@@ -175,7 +190,7 @@ def encode(
     api.prepare(quality, model=model, device=here, tile=tile)
     options = {
         "quality": quality, "bpp": bpp, "psnr": psnr, "tile": tile, "model": model, "device": device,
-        "overwrite": overwrite, "skip_done": skip_done,
+        "scale": scale, "geo": not no_geo, "overwrite": overwrite, "skip_done": skip_done,
     }  # fmt: skip
     if skip_done:
         done.check_encoding(options)
@@ -203,8 +218,13 @@ def _check_target(ctx: click.Context, bpp: float | None, psnr: float | None) -> 
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
 @click.option("-o", "--output", metavar="OUT",
               help="File (.png, .tif, .jpg, .webp), folder, or - for PNG on standard output.")  # fmt: skip
-@click.option("--window", type=_Window(), metavar="COL,ROW,WIDTH,HEIGHT",
-              help="Decode this part only, in pixels.")  # fmt: skip
+@click.option("--window", type=_Numbers("COL,ROW,WIDTH,HEIGHT", int),
+              metavar="COL,ROW,WIDTH,HEIGHT", help="Decode this part only, in pixels.")  # fmt: skip
+@click.option("--bounds", type=_Numbers("WEST,SOUTH,EAST,NORTH", float),
+              metavar="WEST,SOUTH,EAST,NORTH", help="Decode this part only, in the file's CRS.")  # fmt: skip
+@click.option("--profile", metavar="NAME",
+              help="Compression of a GeoTIFF: deflate (the default), zstd, lzw, lzma, webp, jpeg, raw.")  # fmt: skip
+@_no_geo
 @_model_of_file
 @_device
 @_jobs
@@ -219,6 +239,9 @@ def decode(
     inputs: tuple[str, ...],
     output: str | None,
     window: tuple[int, int, int, int] | None,
+    bounds: tuple[float, float, float, float] | None,
+    profile: str | None,
+    no_geo: bool,
     model: str | None,
     device: str,
     processes: int,
@@ -231,11 +254,13 @@ def decode(
     """Decompress .dmen files to images."""
     from . import batch, done
 
+    if window and bounds:
+        raise OptionError("give --window or --bounds, not both")
     batch.check_processes(processes, scheduler)
-    jobs = batch.plan(inputs, output, batch.DMEN_SUFFIXES, ".png")
-    options = {
-        "window": window, "device": device, "model": model,
-        "overwrite": overwrite, "skip_done": skip_done,
+    jobs = batch.plan(inputs, output, batch.DMEN_SUFFIXES, batch.image_suffix)
+    options: dict[str, Any] = {
+        "window": window, "bounds": bounds, "profile": profile, "geo": not no_geo,
+        "device": device, "model": model, "overwrite": overwrite, "skip_done": skip_done,
     }  # fmt: skip
     if skip_done:
         done.check_decoding(options)

@@ -9,7 +9,10 @@ import torch
 from torch import Tensor
 
 from .alpha import decode_alpha
-from .codec import TileLatents, decode_tile
+from .bands import Alpha, layout_of
+from .bands.mask import decode_mask
+from .bands.samples import from_network, from_three, nowhere_valid, sample_type, to_samples
+from .codec import TileLatents, decode_tile, hyper_side
 from .container import Kind, Reader
 from .device import autocast
 from .errors import FormatError
@@ -19,7 +22,64 @@ from .network.transforms import HALO
 from .tiling import Box
 from .weights import Model
 
-BANDS = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4}
+
+class _Tile:
+    """One tile and group, each of its streams decoded when it is first asked for.
+
+    Attributes:
+        box: its pixels.
+        empty: whether it has no latents, which says that nothing near it is valid.
+    """
+
+    def __init__(self, decoder: Decoder, index: int, group: int) -> None:
+        self.box = Box(*decoder.header.tile_box(index))
+        self._decoder, self._group = decoder, group
+        self._streams = decoder.reader.tile(index, group)
+        masked = decoder.layout.has_alpha or decoder.layout.has_nodata
+        self.empty = masked and not self._streams[Kind.Z] and not self._streams[Kind.Y]
+        if group and self._streams.get(Kind.ALPHA):
+            raise FormatError("a second alpha stream of a tile")
+        self._y: np.ndarray | None = None
+        self._alpha: np.ndarray | None = None
+        self._mask: np.ndarray | None = None
+
+    @property
+    def y(self) -> np.ndarray:
+        """y-hat, int32 (M, h, w)."""
+        if self._y is None:
+            self._y = self.latents().y
+        return self._y
+
+    def latents(self) -> TileLatents:
+        """Both latents, decoded anew; those of an empty tile are 0."""
+        cells = self.box.scaled_down(STRIDE)
+        model = self._decoder.model
+        config = model.net.config
+        if self.empty:
+            side = hyper_side(cells.height), hyper_side(cells.width)
+            return TileLatents(
+                np.zeros((config.latents, cells.height, cells.width), np.int32),
+                np.zeros((config.hyper, *side), np.int32),
+            )
+        z, y, quality = self._streams[Kind.Z], self._streams[Kind.Y], self._decoder.header.quality
+        with torch.inference_mode():
+            return decode_tile(model, z, y, quality, cells.height, cells.width)
+
+    @property
+    def alpha(self) -> np.ndarray:
+        """Alpha or the mask, uint8 (h, w)."""
+        if self._alpha is None:
+            stream = self._streams[Kind.ALPHA]
+            self._alpha = decode_alpha(stream, self.box.height, self.box.width)
+        return self._alpha
+
+    @property
+    def mask(self) -> np.ndarray:
+        """Which samples are not nodata, bool (h, w, c)."""
+        if self._mask is None:
+            stream, bands = self._streams[Kind.MASK], len(self._decoder.layout.groups[self._group])
+            self._mask = decode_mask(stream, self.box.height, self.box.width, bands)
+        return self._mask
 
 
 class Decoder:
@@ -28,14 +88,20 @@ class Decoder:
     Args:
         reader: an open container.
         model: the model that its header names.
+
+    Attributes:
+        layout: what its bands are.
+
+    Raises:
+        FormatError: where what the file says of its bands is damaged.
     """
 
     def __init__(self, reader: Reader, model: Model) -> None:
         self.reader, self.header, self.model = reader, reader.header, model
+        self.layout = layout_of(reader)
         self.image = Box(0, 0, self.header.width, self.header.height)
         self.side = self.header.tile // STRIDE
-        self._tiles: dict[int, tuple[np.ndarray, bytes]] = {}  # y-hat, the alpha stream
-        self._alphas: dict[int, np.ndarray] = {}
+        self._tiles: dict[tuple[int, int], _Tile] = {}
 
     def begin(self, window: Box) -> None:
         """Decodes the tiles of a window's first block, which :meth:`blocks` then finds decoded.
@@ -45,52 +111,53 @@ class Decoder:
         Raises:
             FormatError: where the file is damaged.
         """
-        self._gather(self._cells(next(window.blocks())))
+        block = next(window.blocks())
+        for group in range(self.header.groups):
+            if not self._is_blank(block, group, self._valid(block, group)):
+                self._gather(self._cells(block), group)
 
     def blocks(self, window: Box, write: Callable[[int, int, np.ndarray], None]) -> None:
         """Decodes a window, calling `write(col, row, pixels)` for each block of it.
 
-        Pixels are uint8 (height, width, bands); col and row count from the window's corner. Reads
-        only the tiles under the window and within the synthesis transform's reach of it.
+        Pixels are uint8 or uint16 (height, width, planes), as the layout says; col and row count
+        from the window's corner. Reads only the tiles under the window and within the synthesis
+        transform's reach of it; runs no network where nothing is valid.
 
         Raises:
             FormatError: where the file is damaged.
         """
         for block in window.blocks():
-            pixels = self._synthesise(block)
-            if self.header.mode in ("LA", "RGBA"):
-                pixels = np.concatenate([pixels, self._alpha(block)[:, :, None]], 2)
-            write(block.col - window.col, block.row - window.row, pixels)
+            write(block.col - window.col, block.row - window.row, self._planes(block))
             if block.right == window.right:
                 self._forget(block.bottom)
         self._tiles.clear()
-        self._alphas.clear()
 
     def latents(self) -> tuple[np.ndarray, np.ndarray]:
-        """y-hat (M, h, w) in 1/16 step and z-hat (N, h / 4, w / 4) of the whole image, int32."""
+        """y-hat in 1/16 step and z-hat of the whole image, int32, the channels of group after group."""
         config = self.model.net.config
         cells = self.image.scaled_down(STRIDE)
         hyper = self.image.scaled_down(STRIDE * HYPER_STRIDE)
-        y = np.empty((config.latents, cells.height, cells.width), np.int32)
-        z = np.empty((config.hyper, hyper.height, hyper.width), np.int32)
+        groups = self.header.groups
+        y = np.empty((groups * config.latents, cells.height, cells.width), np.int32)
+        z = np.empty((groups * config.hyper, hyper.height, hyper.width), np.int32)
         for index in range(self.header.tile_count):
-            box, (tile, _) = Box(*self.header.tile_box(index)), self._decode(index)
-            rows, cols = box.scaled_down(STRIDE).slices(cells)
-            y[:, rows, cols] = tile.y
-            rows, cols = box.scaled_down(STRIDE * HYPER_STRIDE).slices(hyper)
-            z[:, rows, cols] = tile.z
+            for group in range(groups):
+                box, tile = Box(*self.header.tile_box(index)), self._decode(index, group).latents()
+                rows, cols = box.scaled_down(STRIDE).slices(cells)
+                y[group * config.latents :][: config.latents, rows, cols] = tile.y
+                rows, cols = box.scaled_down(STRIDE * HYPER_STRIDE).slices(hyper)
+                z[group * config.hyper :][: config.hyper, rows, cols] = tile.z
         return y, z
 
-    def _decode(self, index: int) -> tuple[TileLatents, bytes]:
-        """A tile's latents, and its alpha stream as it is."""
-        streams = self.reader.tile(index)
-        cells = Box(*self.header.tile_box(index)).scaled_down(STRIDE)
-        quality = self.header.quality
-        with torch.inference_mode():
-            latents = decode_tile(
-                self.model, streams[Kind.Z], streams[Kind.Y], quality, cells.height, cells.width
-            )
-        return latents, streams.get(Kind.ALPHA, b"")
+    def _decode(self, index: int, group: int) -> _Tile:
+        """A tile of a group, its chunk read."""
+        return _Tile(self, index, group)
+
+    def _tile(self, index: int, group: int) -> _Tile:
+        """The same, kept while the blocks near it are decoded."""
+        if (index, group) not in self._tiles:
+            self._tiles[index, group] = self._decode(index, group)
+        return self._tiles[index, group]
 
     def _cells(self, block: Box) -> Box:
         """The latents that a block of pixels is made of."""
@@ -98,54 +165,103 @@ class Decoder:
 
     def _forget(self, row: int) -> None:
         """Drops the tiles that no block from this row of pixels on can see."""
-        for index in list(self._tiles):
-            if Box(*self.header.tile_box(index)).bottom <= row - HALO * STRIDE:
-                del self._tiles[index]
-                self._alphas.pop(index, None)
+        for key, tile in list(self._tiles.items()):
+            if tile.box.bottom <= row - HALO * STRIDE:
+                del self._tiles[key]
 
-    def _gather(self, cells: Box) -> np.ndarray:
+    def _gather(self, cells: Box, group: int) -> np.ndarray:
         """y-hat of a box of latents, from the tiles that it touches: int32 (M, h, w)."""
         y = np.empty((self.model.net.config.latents, cells.height, cells.width), np.int32)
         for part in cells.blocks(self.side):
-            index = self._tile_index(part)
-            if index not in self._tiles:
-                latents, alpha = self._decode(index)
-                self._tiles[index] = latents.y, alpha
-            tile = Box(*self.header.tile_box(index)).scaled_down(STRIDE)
+            tile = self._tile(self._tile_index(part), group)
             target_rows, target_cols = part.slices(cells)
-            rows, cols = part.slices(tile)
-            y[:, target_rows, target_cols] = self._tiles[index][0][:, rows, cols]
+            rows, cols = part.slices(tile.box.scaled_down(STRIDE))
+            y[:, target_rows, target_cols] = tile.y[:, rows, cols]
         return y
 
     def _tile_index(self, cells: Box) -> int:
         return cells.row // self.side * self.header.tile_columns + cells.col // self.side
 
+    def _planes(self, block: Box) -> np.ndarray:
+        """All planes of a block: uint8 or uint16 (h, w, planes)."""
+        layout = self.layout
+        shape = (block.height, block.width, layout.planes)
+        planes = np.empty(shape, sample_type(layout))
+        for group, members in enumerate(layout.groups):
+            planes[..., [layout.plane_of(band) for band in members]] = self._samples(block, group)
+        if layout.has_alpha:
+            wide = layout.depth == 16 and layout.alpha is Alpha.BAND
+            alpha = self._assemble(block, 0, lambda tile: tile.alpha)
+            planes[..., layout.alpha_plane] = alpha * sample_type(layout)(257 if wide else 1)
+        return planes
+
+    def _samples(self, block: Box, group: int) -> np.ndarray:
+        """The bands of a group in a block: uint8 or uint16 (h, w, c)."""
+        valid = self._valid(block, group)
+        if self._is_blank(block, group, valid):
+            return nowhere_valid(block.height, block.width, self.layout, group)
+        samples = to_samples(
+            self._synthesise(block, group),
+            valid if self.header.mode == "BANDS" else None,
+            self.layout,
+            group,
+        )
+        for tile, part in self._tiles_under(block, group):
+            if tile.empty:
+                rows, cols = part.slices(block)
+                samples[rows, cols] = nowhere_valid(part.height, part.width, self.layout, group)
+        return samples
+
+    def _is_blank(self, block: Box, group: int, valid: np.ndarray | None) -> bool:
+        """Whether the samples of a block follow from its masks alone."""
+        if self.header.mode == "BANDS":
+            return valid is not None and not valid.any()
+        return all(tile.empty for tile, _ in self._tiles_under(block, group))
+
     @torch.inference_mode()
-    def _synthesise(self, block: Box) -> np.ndarray:
-        """Pixels of a block, alpha left out: uint8 (h, w, 1 or 3)."""
+    def _synthesise(self, block: Box, group: int) -> np.ndarray:
+        """What the network makes of a group in a block, scaled, not rounded: float32 (h, w, c)."""
         outer = self._cells(block)
-        y_hat = torch.from_numpy(self._gather(outer))[None].to(self.model.device)
+        y_hat = torch.from_numpy(self._gather(outer, group))[None].to(self.model.device)
         x = synthesise(self.model, y_hat, self.header.quality)
         rows, cols = block.slices(outer.scaled_up(STRIDE))
-        x = x[0, :, rows, cols]
-        if BANDS[self.header.mode] < 3:
-            x = x.mean(0, keepdim=True)
-        x = (x * 255).round().clamp(0, 255).to(torch.uint8)
+        x = from_three(x[0, :, rows, cols], len(self.layout.groups[group]))
+        x = from_network(x, self.layout, group)
         return x.permute(1, 2, 0).contiguous().cpu().numpy()
 
-    def _alpha(self, block: Box) -> np.ndarray:
-        """Alpha of a block whose tiles are decoded: uint8 (h, w)."""
-        alpha = np.empty((block.height, block.width), np.uint8)
-        for part in block.blocks(self.header.tile):
-            index = self._tile_index(part.scaled_down(STRIDE))
-            tile = Box(*self.header.tile_box(index))
-            if index not in self._alphas:
-                stream = self._tiles[index][1]
-                self._alphas[index] = decode_alpha(stream, tile.height, tile.width)
-            target_rows, target_cols = part.slices(block)
-            rows, cols = part.slices(tile)
-            alpha[target_rows, target_cols] = self._alphas[index][rows, cols]
-        return alpha
+    def _valid(self, block: Box, group: int) -> np.ndarray | None:
+        """Which samples of a block are valid: bool (h, w, c), or None where all are."""
+        layout = self.layout
+        if not (layout.has_alpha or layout.has_nodata):
+            return None
+        shape = (block.height, block.width, len(layout.groups[group]))
+        valid = np.ones(shape, bool)
+        if layout.has_nodata:
+            valid &= self._assemble(block, group, lambda tile: tile.mask)
+        if layout.has_alpha:
+            valid &= self._assemble(block, 0, lambda tile: tile.alpha)[..., None] > 0
+        for tile, part in self._tiles_under(block, group):
+            if tile.empty and valid[part.slices(block)].any():
+                raise FormatError("damaged: a tile with valid pixels has no latents")
+        return valid
+
+    def _assemble(
+        self, block: Box, group: int, part_of: Callable[[_Tile], np.ndarray]
+    ) -> np.ndarray:
+        """A lossless plane of a block, from the tiles under it."""
+        found: np.ndarray | None = None
+        for tile, part in self._tiles_under(block, group):
+            plane = part_of(tile)
+            if found is None:
+                found = np.empty((block.height, block.width, *plane.shape[2:]), plane.dtype)
+            found[part.slices(block)] = plane[part.slices(tile.box)]
+        assert found is not None
+        return found
+
+    def _tiles_under(self, block: Box, group: int) -> list[tuple[_Tile, Box]]:
+        """The tiles that a block touches, and which part of it lies in each."""
+        parts = block.blocks(self.header.tile)
+        return [(self._tile(self._tile_index(p.scaled_down(STRIDE)), group), p) for p in parts]
 
 
 def synthesise(model: Model, y_hat: Tensor, quality: int) -> Tensor:

@@ -9,6 +9,10 @@ from torch import Tensor
 
 from . import container
 from .alpha import encode_alpha
+from .bands.fill import fill
+from .bands.mask import encode_mask
+from .bands.samples import to_network, to_three
+from .bands.source import Planes
 from .codec import encode_tile
 from .container import Header, Kind
 from .device import autocast
@@ -34,15 +38,19 @@ class Encoder:
 
     def __init__(self, source: Source, model: Model, tile: int, *, keep: bool = False) -> None:
         self.source, self.model, self.tile = source, model, tile
+        self.planes = Planes(source)
         self.image = Box(0, 0, source.width, source.height)
-        self.keep = keep and source.width * source.height <= _KEEP_PIXELS
-        self._kept: dict[int, Tensor] = {}
-        self._kept_alpha: dict[int, bytes] = {}
+        pixels = source.width * source.height * len(self.planes.layout.groups)
+        self.keep = keep and pixels <= _KEEP_PIXELS
+        self._kept: dict[tuple[int, int], Tensor] = {}
+        self._kept_masks: dict[tuple[int, int], tuple[dict[int, bytes], bool]] = {}
 
     def encode(self, quality: int) -> bytes:
         """The whole file at a quality in 1/32 steps."""
         metadata = self._metadata()
-        kinds = [Kind.Z, Kind.Y, *([Kind.ALPHA] if self.source.mode in ("LA", "RGBA") else [])]
+        layout = self.planes.layout
+        kinds = [Kind.Z, Kind.Y, *([Kind.ALPHA] if layout.has_alpha else [])]
+        kinds += [Kind.MASK] if layout.has_nodata else []
         header = Header(
             model=self.model.id,
             width=self.source.width,
@@ -50,52 +58,82 @@ class Encoder:
             mode=self.source.mode,
             quality=quality,
             tile=self.tile,
+            groups=len(layout.groups),
             kinds=tuple(sorted([*kinds, *metadata])),
         )
-        tiles = [self._tile(header, index) for index in range(header.tile_count)]
+        tiles = [
+            self._tile(header, index, group)
+            for index in range(header.tile_count)
+            for group in range(header.groups)
+        ]
         return container.write(header, tiles, metadata)
 
     def _metadata(self) -> dict[int, bytes]:
         kept = self.source.metadata
         found = {Kind.ICC: kept.icc, Kind.EXIF: kept.exif, Kind.XMP: kept.xmp}
+        found[Kind.GEO] = self.planes.geo
+        if self.source.mode == "BANDS":
+            found[Kind.BANDS] = self.planes.layout.to_bytes()
         return {int(kind): data for kind, data in found.items() if data}
 
     @torch.inference_mode()
-    def _tile(self, header: Header, index: int) -> dict[int, bytes]:
+    def _tile(self, header: Header, index: int, group: int) -> dict[int, bytes]:
         box = Box(*header.tile_box(index))
+        masks, empty = self._masks(index, group, box)
+        if empty:
+            return {Kind.Z: b"", Kind.Y: b"", **masks}
         gain = self.model.net.gain(_knots(header.quality, self.model.device))
-        z, y = encode_tile(self.model, self._latents(index, box) * gain, header.quality)
-        streams = {int(Kind.Z): z, int(Kind.Y): y}
-        if Kind.ALPHA in header.kinds:
-            streams[int(Kind.ALPHA)] = self._alpha(index, box)
-        return streams
+        y = self._latents(index, group, box) * gain
+        z, y_stream = encode_tile(self.model, y, header.quality)
+        return {Kind.Z: z, Kind.Y: y_stream, **masks}
 
-    def _alpha(self, index: int, box: Box) -> bytes:
-        """The alpha stream of a tile, the same at every quality."""
-        if index not in self._kept_alpha:
-            pixels = self.source.read(box.col, box.row, box.width, box.height)
-            stream = encode_alpha(np.ascontiguousarray(pixels[..., -1]))
+    def _masks(self, index: int, group: int, box: Box) -> tuple[dict[int, bytes], bool]:
+        """ALPHA and MASK streams of a tile, and whether it is empty: the same at every quality."""
+        if (index, group) not in self._kept_masks:
+            found = encode_masks(self.planes, box, group)
             if not self.keep:
-                return stream
-            self._kept_alpha[index] = stream
-        return self._kept_alpha[index]
+                return found
+            self._kept_masks[index, group] = found
+        return self._kept_masks[index, group]
 
-    def _latents(self, index: int, box: Box) -> Tensor:
+    def _latents(self, index: int, group: int, box: Box) -> Tensor:
         """Latents of a tile before any gain: (1, M, h, w) float32."""
-        if index not in self._kept:
-            y = analyse(self.model, self.source, box)
+        if (index, group) not in self._kept:
+            y = analyse(self.model, self.source, box, group)
             if not self.keep:
                 return y
-            self._kept[index] = y
-        return self._kept[index]
+            self._kept[index, group] = y
+        return self._kept[index, group]
+
+
+def encode_masks(planes: Planes, box: Box, group: int) -> tuple[dict[int, bytes], bool]:
+    """What is coded without loss of a tile and group, and whether the rest may be left out.
+
+    It may where nothing is valid, neither in the tile nor in what its latents reach around it.
+    """
+    layout = planes.layout
+    if not (layout.has_alpha or layout.has_nodata):
+        return {}, False
+    near = box.grown(HALO * STRIDE, Box(0, 0, planes.source.width, planes.source.height))
+    samples = planes.samples(near, group)
+    valid = planes.valid(near, samples, group)
+    streams: dict[int, bytes] = {}
+    if layout.has_alpha:
+        alpha = planes.alpha(box) if group == 0 else None
+        streams[Kind.ALPHA] = b"" if alpha is None else encode_alpha(np.ascontiguousarray(alpha))
+    if layout.has_nodata:
+        rows, cols = box.slices(near)
+        streams[Kind.MASK] = encode_mask(planes.with_nodata(samples[rows, cols], group))
+    return streams, valid is not None and not valid.any()
 
 
 def _knots(quality: int, device: torch.device) -> Tensor:
     return torch.tensor([quality / QUALITY_STEPS], dtype=torch.float32, device=device)
 
 
-def analyse(model: Model, source: Source, box: Box) -> Tensor:
+def analyse(model: Model, source: Source, box: Box, group: int = 0) -> Tensor:
     """Latents of a box of pixels that begins on the grid of latents: (1, M, h, w) float32."""
+    planes = Planes(source)
     image = Box(0, 0, source.width, source.height)
     tile = box.scaled_down(STRIDE)
     shape = (1, model.net.config.latents, tile.height, tile.width)
@@ -103,7 +141,7 @@ def analyse(model: Model, source: Source, box: Box) -> Tensor:
     for block in box.blocks():
         inner = block.scaled_down(STRIDE)
         outer = inner.grown(HALO, image.scaled_down(STRIDE))
-        pixels = _pixels(source, outer.scaled_up(STRIDE).clipped(image), model.device)
+        pixels = _pixels(planes, outer.scaled_up(STRIDE).clipped(image), group, model.device)
         with autocast(model.device):
             latents = model.net.analysis(pixels)
         rows, cols = inner.slices(outer)
@@ -112,12 +150,17 @@ def analyse(model: Model, source: Source, box: Box) -> Tensor:
     return y
 
 
-def _pixels(source: Source, box: Box, device: torch.device) -> Tensor:
-    """Colours of a box in 0..1, grey three times, the image's last row and column repeated to a
-    multiple of 16: float32 (1, 3, h, w), channels last."""
-    pixels = source.read(box.col, box.row, box.width, box.height)
-    colours = pixels[..., :3] if pixels.shape[2] >= 3 else pixels[..., :1]
-    x = torch.from_numpy(np.ascontiguousarray(colours)).to(device)
-    x = x.permute(2, 0, 1)[None].float() / 255
+def _pixels(planes: Planes, box: Box, group: int, device: torch.device) -> Tensor:
+    """Bands of a group in a box as three of 0..1, filled where they are not valid, the image's last
+    row and column repeated to a multiple of 16: float32 (1, 3, h, w), channels last."""
+    samples = planes.samples(box, group)
+    valid = planes.valid(box, samples, group)
+    x = _channels_first(to_network(samples, planes.layout, group), device)
+    if valid is not None:
+        x = fill(x, _channels_first(valid, device))
     x = F.pad(x, (0, -box.width % STRIDE, 0, -box.height % STRIDE), mode="replicate")
-    return x.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
+    return to_three(x).contiguous(memory_format=torch.channels_last)
+
+
+def _channels_first(array: np.ndarray, device: torch.device) -> Tensor:
+    return torch.from_numpy(array).to(device).permute(2, 0, 1)[None]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,19 +18,19 @@ PROCESS = secrets.token_hex(8)
 
 
 @contextmanager
-def replace_file(path: str | os.PathLike[str], *, overwrite: bool) -> Iterator[BinaryIO]:
-    """Opens a new file that takes the name `path` only once it is complete.
+def replace_path(path: str | os.PathLike[str], *, overwrite: bool) -> Iterator[Path]:
+    """Hands out a hidden name for a file that takes the name `path` only once it is complete.
 
-    The bytes go to a hidden file in the same folder, which is synced to disk and renamed when the
-    block ends, and removed when the block ends with any exception, Ctrl-C included. What stood
-    under `path` before is untouched until then.
+    The file stands in the same folder; it is synced to disk and renamed when the block ends, and
+    removed when the block ends with any exception, Ctrl-C included. What stood under `path` before
+    is untouched until then.
 
     Args:
         path: where the file shall stand; a symbolic link is followed.
         overwrite: whether a file that is already there may be replaced; its permissions stay.
 
     Yields:
-        The hidden file, open for reading and writing bytes.
+        The hidden name, under which the block makes the file.
 
     Raises:
         OutputError: the file exists and `overwrite` is false (checked at the start and again, free
@@ -41,16 +43,7 @@ def replace_file(path: str | os.PathLike[str], *, overwrite: bool) -> Iterator[B
     _check_target(target, overwrite)
     hidden = target.parent / f".dmecodec-{PROCESS}-{secrets.token_hex(4)}.part"
     try:
-        # Mode 0o666 less the umask: the permissions that any new file gets.
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-        try:
-            file = cast(BinaryIO, os.fdopen(os.open(hidden, flags, 0o666), "w+b"))
-        except PermissionError:
-            raise OutputError(f"{target.parent}: no permission to write in this folder") from None
-        with file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
+        yield hidden
         if overwrite:
             with suppress(OSError):  # there is no old file; a file system without permissions
                 hidden.chmod(target.stat().st_mode & 0o777)
@@ -74,6 +67,38 @@ def remove_leftovers(path: str | os.PathLike[str], process: str) -> None:
     with suppress(OSError, ValueError):
         for hidden in Path(os.path.realpath(path)).parent.glob(f".dmecodec-{process}-*.part"):
             hidden.unlink()
+
+
+@contextmanager
+def replace_file(path: str | os.PathLike[str], *, overwrite: bool) -> Iterator[BinaryIO]:
+    """As :func:`replace_path`, but hands out the hidden file, open for reading and writing bytes."""
+    with replace_path(path, overwrite=overwrite) as hidden:
+        # Mode 0o666 less the umask: the permissions that any new file gets.
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+        try:
+            file = cast(BinaryIO, os.fdopen(os.open(hidden, flags, 0o666), "w+b"))
+        except PermissionError:
+            raise OutputError(f"{hidden.parent}: no permission to write in this folder") from None
+        with file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+
+
+@contextmanager
+def path_for(target: BinaryIO | str | os.PathLike[str]) -> Iterator[Path]:
+    """A name for those who can write under a name alone; an open file gets the bytes afterwards."""
+    if isinstance(target, (str, os.PathLike)):
+        with replace_path(target, overwrite=True) as hidden:
+            yield hidden
+            with hidden.open("rb+") as file:
+                os.fsync(file.fileno())
+        return
+    with tempfile.TemporaryDirectory(prefix="dmecodec-") as folder:
+        path = Path(folder) / "file"
+        yield path
+        with path.open("rb") as file:
+            shutil.copyfileobj(file, target, 1 << 20)
 
 
 def _check_target(target: Path, overwrite: bool) -> None:

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from . import registry
+from .bands import layout_of
 from .batch import STREAM
-from .container import Header, Reader, kind_name
+from .container import Header, Kind, Reader, kind_name
 from .errors import FormatError, ModelError
+from .geo.record import parse_record
 
 
 def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -25,12 +27,17 @@ def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
         with _open(path) as file:
             reader = Reader(file)
             streams = {kind_name(k): size for k, size in reader.stream_sizes.items()}
-            return _header(reader.header) | {
-                "bytes": reader.size,
-                "bpp": 8 * reader.size / (reader.header.width * reader.header.height),
-                "streams": streams,
-                "overhead": reader.size - sum(streams.values()),
-            }
+            return (
+                _header(reader.header)
+                | _bands(reader)
+                | _geo(reader)
+                | {
+                    "bytes": reader.size,
+                    "bpp": 8 * reader.size / (reader.header.width * reader.header.height),
+                    "streams": streams,
+                    "overhead": reader.size - sum(streams.values()),
+                }
+            )
     except FormatError as error:
         raise FormatError(f"{name}: {error}") from error
     except (OSError, ValueError) as error:
@@ -53,6 +60,36 @@ def _header(header: Header) -> dict[str, Any]:
         "model": header.model.hex(),
         "model_name": _model_name(header.model),
         "metadata": [kind_name(k) for k in header.file_kinds],
+    }
+
+
+def _bands(reader: Reader) -> dict[str, Any]:
+    """Depth, bands, nodata and alpha of a file that needs more than a mode to say them."""
+    if reader.header.mode != "BANDS":
+        return {}
+    layout = layout_of(reader)
+    return {
+        "bands": layout.image_bands,
+        "bits": layout.depth,
+        "nodata": [band.nodata for band in layout.bands],
+        "scale": [[band.low, band.high] for band in layout.bands],
+        "alpha": layout.alpha.name.lower(),
+        "groups": [list(group) for group in layout.groups],
+    }
+
+
+def _geo(reader: Reader) -> dict[str, Any]:
+    """CRS, transform and bounds of a file that was a GeoTIFF."""
+    if Kind.GEO not in reader.header.kinds:
+        return {}
+    record = parse_record(reader.file_stream(Kind.GEO))
+    return {
+        "crs": record.crs_name,
+        "epsg": record.epsg,
+        "transform": record.transform,
+        "bounds": record.bounds(reader.header.width, reader.header.height),
+        "gcps": len(record.gcps),
+        "rpcs": "RPC" in record.tags,
     }
 
 

@@ -83,7 +83,7 @@ def info_lines(name: str, facts: dict[str, Any]) -> str:
     """The facts of `dmecodec info` as aligned lines."""
     model = facts["model_name"] or "not here"
     rows = {
-        "image": f"{facts['width']} x {facts['height']} {facts['mode']}",
+        "image": f"{facts['width']} x {facts['height']} {_bands(facts)}",
         "quality": f"{facts['quality']:g}",
         "size": f"{facts['bytes']} bytes, {facts['bpp']:.4f} bpp",
         "model": f"{facts['model']} ({model})",
@@ -92,7 +92,30 @@ def info_lines(name: str, facts: dict[str, Any]) -> str:
         "overhead": f"{facts['overhead']} bytes",
         "metadata": ", ".join(facts["metadata"]) or "none",
     }
+    if "bounds" in facts:
+        rows |= _geo_rows(facts)
     return "\n".join([name, *(f"  {key:9} {value}" for key, value in rows.items())])
+
+
+def _bands(facts: dict[str, Any]) -> str:
+    """The mode, or what there is of bands."""
+    if facts["mode"] != "BANDS":
+        return str(facts["mode"])
+    nodata = sorted({value for value in facts["nodata"] if value is not None})
+    parts = [f"{facts['bands']} x uint{facts['bits']}"]
+    parts += [f"nodata {', '.join(map(str, nodata))}"] if nodata else []
+    parts += {"band": ["alpha"], "mask": ["a mask"]}.get(facts["alpha"], [])
+    return ", ".join(parts)
+
+
+def _geo_rows(facts: dict[str, Any]) -> dict[str, str]:
+    code = f" (EPSG:{facts['epsg']})" if facts["epsg"] else ""
+    rows = {"crs": f"{facts['crs']}{code}" if facts["crs"] else "none"}
+    if facts["bounds"]:
+        rows["bounds"] = ", ".join(f"{side:.10g}" for side in facts["bounds"])
+    if facts["gcps"]:
+        rows["gcps"] = f"{facts['gcps']} points"
+    return rows
 
 
 def models_table(found: Sequence[dict[str, Any]]) -> None:

@@ -8,10 +8,10 @@ from collections.abc import Callable
 import numpy as np
 
 from . import container
-from .decoder import BANDS, Decoder
+from .bands.samples import to_network
+from .decoder import Decoder
 from .encoder import Encoder
 from .errors import OptionError
-from .images import Source
 from .network.config import MAX_QUALITY
 from .tiling import Box
 
@@ -85,19 +85,26 @@ def _search(
 
 
 def file_psnr(encoder: Encoder, data: bytes) -> float:
-    """PSNR of a file against the image that it was made from, over colour samples: dB."""
-    source: Source = encoder.source
-    colours = 3 if BANDS[source.mode] >= 3 else 1
-    total = 0.0
+    """PSNR of a file against the image that it was made from, over the valid samples: dB.
+
+    The peak is the range of each band's scale, 255 for samples of 8 bits.
+    """
+    planes, image = encoder.planes, encoder.image
+    layout = planes.layout
+    total, count = 0.0, 0
 
     def compare(col: int, row: int, pixels: np.ndarray) -> None:
-        nonlocal total
-        height, width = pixels.shape[:2]
-        original = source.read(col, row, width, height)
-        difference = original[..., :colours].astype(np.int32) - pixels[..., :colours]
-        total += float(np.square(difference).sum(dtype=np.float64))
+        nonlocal total, count
+        box = Box(col, row, pixels.shape[1], pixels.shape[0])
+        for group, members in enumerate(layout.groups):
+            samples = planes.samples(box, group)
+            valid = planes.valid(box, samples, group)
+            decoded = pixels[..., [layout.plane_of(band) for band in members]]
+            error = to_network(samples, layout, group) - to_network(decoded, layout, group)
+            if valid is not None:
+                error = error[valid]
+            total += float(np.square(error, dtype=np.float64).sum())
+            count += error.size
 
-    decoder = Decoder(container.Reader(data), encoder.model)
-    decoder.blocks(Box(0, 0, source.width, source.height), compare)
-    mean = total / (source.width * source.height * colours)
-    return 10 * math.log10(255**2 / mean) if mean else math.inf
+    Decoder(container.Reader(data), encoder.model).blocks(image, compare)
+    return 10 * math.log10(count / total) if total else math.inf

@@ -192,7 +192,7 @@ def test_windows_outside(data: bytes, window: tuple[int, int, int, int]) -> None
 @pytest.mark.parametrize(
     "wrong",
     [
-        np.zeros((4, 4, 3), np.uint16),
+        np.zeros((4, 4, 3), np.int16),
         np.zeros((4, 4, 3), np.float32),
         np.zeros((4, 4, 5), np.uint8),
         np.zeros((4,), np.uint8),
@@ -412,9 +412,9 @@ def test_a_chunk_is_read_once(image: np.ndarray, monkeypatch: pytest.MonkeyPatch
     data = dmecodec.encode(in_mode(image, "RGBA"), 4, tile=64)
     read: list[int] = []
 
-    def counted(self: Reader, index: int) -> dict[int, bytes]:
+    def counted(self: Reader, index: int, group: int = 0) -> dict[int, bytes]:
         read.append(index)
-        return tile(self, index)
+        return tile(self, index, group)
 
     tile = Reader.tile
     monkeypatch.setattr(Reader, "tile", counted)

@@ -165,8 +165,9 @@ def files(draw: st.DrawFn) -> tuple[Header, list[dict[int, bytes]], dict[int, by
     tile = 64 * draw(st.integers(1, 64))
     width = draw(st.integers(1, 3 * tile))
     height = draw(st.integers(1, 3 * tile))
-    kinds = {1, 2} | ({3} if mode.endswith("A") else set())
-    kinds |= draw(st.sets(st.sampled_from([0x80, 0x93, 0xC1, 0xC2, 0xC3, 0xFF])))
+    groups = draw(st.integers(1, 3)) if mode == "BANDS" else 1
+    kinds = {1, 2} | {"LA": {3}, "RGBA": {3}, "BANDS": {4, 0x41}}.get(mode, set())
+    kinds |= draw(st.sets(st.sampled_from([0x80, 0x93, 0xC1, 0xC2, 0xC3, 0xC4, 0xFF])))
     header = Header(
         draw(st.binary(min_size=8, max_size=8)),
         width,
@@ -174,11 +175,12 @@ def files(draw: st.DrawFn) -> tuple[Header, list[dict[int, bytes]], dict[int, by
         mode,
         draw(st.integers(0, 224)),
         tile,
-        1,
+        groups,
         tuple(sorted(kinds)),
     )
     streams = st.binary(max_size=200)
-    tiles = [{kind: draw(streams) for kind in header.tile_kinds} for _ in range(header.tile_count)]
+    chunks = range(header.tile_count * groups)
+    tiles = [{kind: draw(streams) for kind in header.tile_kinds} for _ in chunks]
     return header, tiles, {kind: draw(streams) for kind in header.file_kinds}
 
 
@@ -194,9 +196,9 @@ def test_round_trip(
     assert reader.header == header
     assert reader.size == len(data)
     for index, streams in enumerate(tiles):
-        known = {kind: stream for kind, stream in streams.items() if kind in (1, 2, 3)}
-        assert reader.tile(index) == known
-    known = {kind: stream for kind, stream in metadata.items() if kind in (0xC1, 0xC2, 0xC3)}
+        known = {kind: stream for kind, stream in streams.items() if kind in (1, 2, 3, 4)}
+        assert reader.tile(*divmod(index, header.groups)) == known
+    known = {kind: stream for kind, stream in metadata.items() if kind in container.KNOWN_KINDS}
     assert reader.metadata() == known
     assert set(reader.metadata_kinds) == set(known)
     sizes = {kind: sum(len(streams[kind]) for streams in tiles) for kind in header.tile_kinds}
@@ -298,7 +300,7 @@ def test_newer_version_is_named_whatever_follows() -> None:
 
 
 def test_unknown_critical_kinds_are_refused() -> None:
-    for kind in (0x04, 0x05, 0x3F, 0x40, 0x7F):
+    for kind in (0x06, 0x3E, 0x3F, 0x40, 0x7F):
         with pytest.raises(FormatError, match=f"unknown critical.*0x{kind:02x}.*upgrade"):
             Reader(build(kinds={1: b"z", 2: b"y", kind: b"?"}))
 
@@ -329,7 +331,11 @@ BIG = varint(2**24 - 1)
         ({"width": varint(2**18), "height": varint(2**18), "tile": varint(1)}, "1048576; larger"),
         ({"width": varint(2**18), "height": varint(2**18), "tile": varint(16)}, "no room"),
         ({"width": varint(65 * 1024), "tile": varint(16)}, "no room"),
-        ({"mode": b"\x04"}, "mode 4"),
+        ({"mode": b"\x05"}, "mode 5"),
+        ({"mode": b"\x04"}, "mode BANDS must have a stream of kind BANDS"),
+        ({"mode": b"\x04", "groups": varint(65)}, "65 band groups"),
+        ({"kinds": {1: b"z", 2: b"y", 4: b"m"}}, "mode RGB cannot have.*MASK"),
+        ({"kinds": {1: b"z", 2: b"y", 0x41: b"b"}}, "mode RGB cannot have.*BANDS"),
         ({"mode": b"\x03"}, "mode RGBA must have a stream of kind ALPHA"),
         ({"kinds": {1: b"z", 2: b"y", 3: b"a"}}, "mode RGB cannot have.*ALPHA"),
         ({"kinds": {2: b"y"}}, "must have a stream of kind Z"),

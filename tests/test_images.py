@@ -37,15 +37,15 @@ def saved(image: Image.Image, format: str, **options: Any) -> io.BytesIO:
     return file
 
 
-def whole(image: object) -> np.ndarray:
-    source = open_source(image)
+def whole(image: object, **options: Any) -> np.ndarray:
+    source = open_source(image, **options)
     return source.read(0, 0, source.width, source.height)
 
 
-def refusal(image: object) -> str:
+def refusal(image: object, **options: Any) -> str:
     """The message with which an image is refused: one line."""
     with pytest.raises(ImageError) as caught:
-        open_source(image)
+        open_source(image, **options)
     message = str(caught.value)
     assert message and "\n" not in message
     return message
@@ -331,7 +331,7 @@ TIFF_REFUSALS: dict[str, tuple[dict[int, Any], int, str]] = {
 @pytest.mark.parametrize("name", TIFF_REFUSALS)
 def test_tiffs_that_would_lose_something_are_refused(name: str, order: str) -> None:
     page, size, reason = TIFF_REFUSALS[name]
-    message = refusal(tiff(page, data=bytes(size), order=order))
+    message = refusal(tiff(page, data=bytes(size), order=order), geo=False)
     assert reason in message
     assert name == "unknown compression" or "for example" in message or "convert it" in message
 
@@ -410,7 +410,8 @@ def test_a_stereo_pair_is_refused_and_a_photo_with_a_preview_is_read() -> None:
 def test_overviews_and_masks_of_a_tiff_are_passed_over(extra: dict[int, Any]) -> None:
     page = {258: [8] * 3, 262: [2], 277: [3]}
     pixels = noise(2, 2, 3)
-    assert np.array_equal(whole(tiff(page, page | extra, data=pixels.tobytes())), pixels)
+    file = tiff(page, page | extra, data=pixels.tobytes())
+    assert np.array_equal(whole(file, geo=False), pixels)
     assert "2 pages" in refusal(tiff(page, page, data=pixels.tobytes()))
 
 
@@ -563,7 +564,7 @@ def test_arrays_need_not_be_contiguous() -> None:
     assert np.array_equal(whole(array), array)
 
 
-@pytest.mark.parametrize("dtype", ["uint16", "float32", "bool", "int64", "int8"])
+@pytest.mark.parametrize("dtype", ["uint32", "float32", "bool", "int64", "int8"])
 def test_arrays_of_other_types_are_refused_by_name(dtype: str) -> None:
     assert f"array of {dtype}" in refusal(np.zeros((4, 4, 3), dtype))
 

@@ -121,7 +121,7 @@ def test_the_end_of_the_command_ends_every_process(tmp_path: Path, kill: signal.
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
-    assert wait_for(lambda: folder.is_dir() and len(list(folder.iterdir())) == 2)
+    assert wait_for(lambda: len(list(folder.rglob("*.part"))) == 2)
     if kill == signal.SIGINT:
         os.killpg(process.pid, kill)  # to all, as a terminal does
     else:

@@ -244,10 +244,10 @@ def test_tiles_are_forgotten_on_the_way_down(
     held, decoded = [], []
     original = decoder.Decoder._decode
 
-    def watched(self: decoder.Decoder, index: int) -> object:
+    def watched(self: decoder.Decoder, index: int, group: int) -> object:
         held.append(len(self._tiles))
         decoded.append(index)
-        return original(self, index)
+        return original(self, index, group)
 
     monkeypatch.setattr(decoder.Decoder, "_decode", watched)
     dmecodec.decode(big_tiled)

@@ -18,6 +18,7 @@ from .kinds import (
 )
 from .limits import (
     MAGIC,
+    MAX_GROUPS,
     MAX_HEADER_LENGTH,
     MAX_INTEGER,
     MAX_PIXELS,
@@ -28,6 +29,7 @@ from .limits import (
     MAX_TILES,
     MODEL_BYTES,
     MODES,
+    PLAIN_MODES,
     TILE_UNIT,
     VERSION,
 )
@@ -40,6 +42,7 @@ __all__ = [
     "FILE_SCOPED",
     "KNOWN_KINDS",
     "MAGIC",
+    "MAX_GROUPS",
     "MAX_HEADER_LENGTH",
     "MAX_INTEGER",
     "MAX_PIXELS",
@@ -50,6 +53,7 @@ __all__ = [
     "MAX_TILES",
     "MODEL_BYTES",
     "MODES",
+    "PLAIN_MODES",
     "TILE_UNIT",
     "VERSION",
     "Header",

@@ -17,9 +17,10 @@ def varint(value: int) -> bytes:
 
 
 class Fields:
-    """The header's fields, taken one after the other."""
+    """The fields of the header, or of another part named `part`, taken one after the other."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, part: str = "header") -> None:
+        self._part = part
         self._data = data
         self._position = 0
 
@@ -31,7 +32,7 @@ class Fields:
     def take(self, count: int, name: str) -> bytes:
         """The next `count` bytes; `name` says in messages what they are."""
         if count > self.left:
-            raise FormatError(f"the header ends within the {name}")
+            raise FormatError(f"the {self._part} ends within the {name}")
         self._position += count
         return self._data[self._position - count : self._position]
 

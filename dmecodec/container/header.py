@@ -8,6 +8,7 @@ from itertools import pairwise
 from ..errors import FormatError
 from .kinds import KNOWN_KINDS, Kind, is_ancillary, is_file_scoped, kind_name
 from .limits import (
+    MAX_GROUPS,
     MAX_PIXELS,
     MAX_QUALITY,
     MAX_SIDE,
@@ -30,7 +31,7 @@ class Header:
         mode: One of `MODES`.
         quality: In steps of 1/32, 0 to 224.
         tile: Side of a tile in pixels, a multiple of 64.
-        groups: Band groups that the network codes one by one; 1 for every mode of version 1.
+        groups: Band groups that the network codes one by one; 1 for every mode but BANDS.
         kinds: Kind byte of every stream that the file has, ascending.
 
     Raises:
@@ -109,8 +110,13 @@ def _check_coding(header: Header) -> None:
         raise FormatError(f"unknown image mode {header.mode!r}")
     if not 0 <= header.quality <= MAX_QUALITY:
         raise FormatError(f"quality {header.quality}/32 is outside 0 to 7")
-    if header.groups != 1:
-        raise FormatError(f"{header.groups} band groups; this version of dmecodec knows only 1")
+    most = MAX_GROUPS if header.mode == "BANDS" else 1
+    if not 1 <= header.groups <= most:
+        raise FormatError(f"{header.groups} band groups; mode {header.mode} has 1 to {most}")
+
+
+_NEEDED = {"LA": (Kind.ALPHA,), "RGBA": (Kind.ALPHA,), "BANDS": (Kind.BANDS,)}
+_BAND_KINDS = frozenset({Kind.ALPHA, Kind.MASK, Kind.BANDS})
 
 
 def _check_kinds(header: Header) -> None:
@@ -125,8 +131,11 @@ def _check_kinds(header: Header) -> None:
                 f"unknown critical kind of stream {kind_name(kind)}: "
                 "the file needs a newer dmecodec; please upgrade"
             )
-    needed = {Kind.Z, Kind.Y, Kind.ALPHA} if header.mode.endswith("A") else {Kind.Z, Kind.Y}
+    needed = {Kind.Z, Kind.Y, *_NEEDED.get(header.mode, ())}
     for kind in sorted(needed - set(kinds)):
         raise FormatError(f"a file of mode {header.mode} must have a stream of kind {kind.name}")
-    if Kind.ALPHA in kinds and Kind.ALPHA not in needed:
-        raise FormatError(f"a file of mode {header.mode} cannot have a stream of kind ALPHA")
+    # In a file of mode BANDS, the stream of that kind says which of the others there are.
+    for kind in () if header.mode == "BANDS" else sorted(_BAND_KINDS & set(kinds) - needed):
+        raise FormatError(
+            f"a file of mode {header.mode} cannot have a stream of kind {kind_name(kind)}"
+        )

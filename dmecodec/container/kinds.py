@@ -14,9 +14,12 @@ class Kind(IntEnum):
     Z = 0x01
     Y = 0x02
     ALPHA = 0x03
+    MASK = 0x04
+    BANDS = 0x41
     ICC = 0xC1
     EXIF = 0xC2
     XMP = 0xC3
+    GEO = 0xC4
 
 
 KNOWN_KINDS = frozenset(int(kind) for kind in Kind)

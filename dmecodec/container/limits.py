@@ -2,7 +2,10 @@
 
 MAGIC = b"\x89DME"
 VERSION = 1
-MODES = ("L", "LA", "RGB", "RGBA")
+PLAIN_MODES = ("L", "LA", "RGB", "RGBA")
+"""Modes that say by themselves what the bands are: 8 bits a sample, alpha last."""
+MODES = (*PLAIN_MODES, "BANDS")
+MAX_GROUPS = 64
 
 MODEL_BYTES = 8
 MAX_SIDE = 2**24 - 1

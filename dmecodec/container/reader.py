@@ -101,6 +101,15 @@ class Reader:
             if kind in KNOWN_KINDS
         }
 
+    def file_stream(self, kind: int) -> bytes:
+        """Read the one stream of a file-scoped kind that the file has.
+
+        Raises:
+            FormatError: The chunk is damaged or cut short.
+        """
+        first = self.header.tile_count * self.header.groups
+        return self._chunk(first + self.header.file_kinds.index(kind))
+
     def verify(self) -> None:
         """Read every chunk and compare its checksum, unknown kinds included.
 

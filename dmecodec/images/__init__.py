@@ -9,11 +9,12 @@ windows out of it and :meth:`Sink.write` pastes them in. Its mode and size are w
 can hold: one of `MODES`, alpha as the last band, up to `MAX_SIDE` and `MAX_PIXELS`.
 """
 
-from ..container import MAX_PIXELS, MAX_SIDE, MODES
+from ..container import MAX_PIXELS, MAX_SIDE
+from ..container import PLAIN_MODES as MODES
 from .headers import IMAGE_SUFFIXES
 from .metadata import Metadata
 from .opening import image_size, open_source
-from .output import check_output, output_format
+from .output import check_output, output_format, picture_mode
 from .sink import Sink
 from .source import Source
 
@@ -29,4 +30,5 @@ __all__ = [
     "image_size",
     "open_source",
     "output_format",
+    "picture_mode",
 ]

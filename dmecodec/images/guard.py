@@ -9,7 +9,7 @@ from typing import Any
 
 from PIL import Image
 
-from ..errors import DmecodecError, ImageError
+from ..errors import DependencyError, DmecodecError, ImageError
 
 
 @contextmanager
@@ -17,8 +17,8 @@ def named(name: str) -> Iterator[None]:
     """Puts the name of the image in front of what is wrong with it, as one line."""
     try:
         yield
-    except ImageError as error:
-        raise ImageError(" ".join(f"{name}: {error}".split())) from error.__cause__
+    except (ImageError, DependencyError) as error:
+        raise type(error)(" ".join(f"{name}: {error}".split())) from error.__cause__
     except MemoryError:
         raise ImageError(f"{name}: not enough memory to hold this image") from None
 

@@ -70,6 +70,14 @@ def check_header(file: BinaryIO) -> str:
         raise ImageError(f"cannot be read ({error.strerror or error})") from None
 
 
+def is_tiff(file: BinaryIO) -> bool:
+    """Whether a file begins as a TIFF does; it is left at its start."""
+    file.seek(0)
+    head = file.read(8)
+    file.seek(0)
+    return _format_of(head) == "TIFF"
+
+
 def _format_of(head: bytes) -> str | None:
     for kind, pattern in _FIRST_BYTES.items():
         if re.match(pattern, head, re.DOTALL):

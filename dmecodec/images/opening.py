@@ -4,46 +4,71 @@ from __future__ import annotations
 
 import io
 import os
+import struct
 from pathlib import Path
 from typing import BinaryIO, cast
 
 import numpy as np
 from PIL import Image
 
-from ..errors import ImageError
+from ..errors import ImageError, OptionError
+from ..geo.backend import is_installed, need_rasterio
 from .guard import named
+from .headers import is_tiff
 from .pillow import from_file, from_pillow, size_of_file
 from .source import ArraySource, Source
+from .tiff import tiff_facts
 
 
-def open_source(image: object) -> Source:
+def open_source(
+    image: object,
+    *,
+    nodata: int | None = None,
+    scale: tuple[int, int] | None = None,
+    alpha: bool | None = None,
+    geo: bool = True,
+) -> Source:
     """Opens an image for the encoder.
 
     Args:
         image: a path, a binary file object (left open; read from its start where it can seek), a
-            `PIL.Image.Image`, or a uint8 array (height, width) or (height, width, 1 to 4 bands) of
-            grey, grey and alpha, RGB, or RGBA.
+            `PIL.Image.Image`, or an array (height, width) or (height, width, bands) of uint8 or uint16.
+        nodata: of an array, the value of samples that are not valid.
+        scale: of samples of 16 bits, those that the network's 0 and 1 stand for.
+        alpha: of an array, whether its last band is alpha; None says so of 2 or 4 bands of uint8.
+        geo: whether a TIFF is read with all that it says of the ground; False takes its pixels alone.
 
     Raises:
         ImageError: there is no such file, it is no image, it is damaged, or it is of a kind that
-            would lose something: over 8 bits a sample, more bands than colour and alpha, another
-            colour model, several frames.
+            would lose something: floating point, another colour model, several frames.
+        OptionError: an option does not go with the image.
+        DependencyError: a TIFF says where it lies on the ground, and rasterio is not installed.
     """
+    if isinstance(image, np.ma.MaskedArray):
+        image = _filled(image, nodata)
     if isinstance(image, np.ndarray):
-        return ArraySource(image)
+        return _from_array(image, nodata, scale, alpha)
+    if nodata is not None or alpha is not None:
+        raise OptionError("nodata and alpha are for arrays; a file says by itself what it has")
     if isinstance(image, Image.Image):
         with named("image"):
-            return from_pillow(image)
+            return _without_scale(from_pillow(image), scale)
     if isinstance(image, (str, os.PathLike)):
         path = Path(image)
         with named(str(path)), _open_path(path) as file:
-            return from_file(file)
+            if geo and _is_for_rasterio(file, path):
+                return _from_geotiff(str(path.absolute()), scale)
+            return _without_scale(from_file(file), scale)
     if hasattr(image, "read"):
         with named(str(getattr(image, "name", "image"))):
-            return from_file(_seekable(cast(BinaryIO, image)))
+            file = _seekable(cast(BinaryIO, image))
+            if geo and _is_for_rasterio(file, None):
+                file.seek(0)
+                return _from_geotiff(file.read(), scale)
+            return _without_scale(from_file(file), scale)
     raise ImageError(
         f"cannot read an image from {type(image).__name__}: "
-        "give a path, a binary file object, a Pillow image or a uint8 array"
+        "give a path, a binary file object, a Pillow image or an array"
     )
 
 
@@ -55,6 +80,83 @@ def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     """
     with named(str(path)), _open_path(Path(path)) as file:
         return size_of_file(file)
+
+
+def _filled(image: np.ma.MaskedArray, nodata: int | None) -> np.ndarray:
+    """A masked array with nodata where it is masked."""
+    if nodata is None and np.ma.is_masked(image):
+        raise ImageError("a masked array: give nodata, a value that no valid sample has")
+    return image.data if nodata is None else image.filled(nodata)
+
+
+def _from_array(
+    array: np.ndarray, nodata: int | None, scale: tuple[int, int] | None, alpha: bool | None
+) -> Source:
+    bands = array.shape[2] if array.ndim == 3 else 1
+    if alpha is None:
+        alpha = array.dtype == np.uint8 and bands in (2, 4)
+    if array.dtype not in (np.uint8, np.uint16):
+        raise ImageError(
+            f"array of {array.dtype}: only uint8 and uint16 are supported; scale the values to 0..255 "
+            "and use .astype('uint8')"
+        )
+    if array.dtype == np.uint8 and nodata is None and bands <= 4 and alpha == (bands in (2, 4)):
+        return _without_scale(ArraySource(array), scale)
+    from ..bands.array import BandArray
+
+    return BandArray(array, nodata=nodata, scale=scale, alpha=alpha)
+
+
+def _without_scale(source: Source, scale: tuple[int, int] | None) -> Source:
+    if scale is not None:
+        raise OptionError("a scale is for samples of 16 bits; these have 8")
+    return source
+
+
+_SIDECARS = (
+    ".tfw",
+    ".tifw",
+    ".tiffw",
+    ".wld",
+    ".tif.aux.xml",
+    ".tiff.aux.xml",
+    ".tif.msk",
+    ".tiff.msk",
+    "_RPC.TXT",
+)
+"""How files end that say of a TIFF beside them what its own tags do not."""
+
+
+def _is_for_rasterio(file: BinaryIO, path: Path | None) -> bool:
+    """Whether a file says something that Pillow would lose. Leaves the file at its start.
+
+    Raises:
+        DependencyError: it does, and rasterio is not installed. (A mask alone is passed over then.)
+    """
+    try:
+        if not is_tiff(file):
+            return False
+        facts = tiff_facts(file)
+    except (struct.error, IndexError, OSError):
+        return False  # for Pillow to complain about
+    finally:
+        file.seek(0)
+    beside = path is not None and any(
+        path.with_name(path.stem + end).is_file() for end in _SIDECARS
+    )
+    if facts.geographic or beside:
+        need_rasterio("this TIFF is georeferenced or has nodata, which needs")
+    elif facts.beyond:
+        need_rasterio("this TIFF has 16 bits a sample or further bands, which needs")
+    else:
+        return facts.masked and is_installed()
+    return True
+
+
+def _from_geotiff(file: str | bytes, scale: tuple[int, int] | None) -> Source:
+    from ..geo.source import GeoSource
+
+    return GeoSource(file, scale)
 
 
 def _open_path(path: Path) -> BinaryIO:

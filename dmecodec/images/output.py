@@ -7,6 +7,7 @@ from pathlib import Path
 
 from PIL import features
 
+from ..bands.layout import Layout
 from ..errors import OptionError, OutputError
 
 _SUFFIXES = {
@@ -33,6 +34,20 @@ def output_format(path: str | os.PathLike[str]) -> str:
             f"{path}: cannot tell an image format from {found}; use one of {', '.join(_SUFFIXES)}"
         )
     return _SUFFIXES[suffix.lower()]
+
+
+def picture_mode(layout: Layout) -> str:
+    """The mode of an ordinary image that holds these bands; a mask becomes its alpha.
+
+    Raises:
+        OutputError: there is none.
+    """
+    if layout.picture_mode is None:
+        raise OutputError(
+            f"only a GeoTIFF can hold {layout.image_bands} bands of {layout.depth} bits; "
+            "give a name that ends in .tif"
+        )
+    return layout.picture_mode
 
 
 def check_output(format: str, width: int, height: int, mode: str) -> None:

@@ -6,7 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
-from ..container import MAX_PIXELS, MAX_SIDE, MODES
+from ..container import MAX_PIXELS, MAX_SIDE, PLAIN_MODES
 from ..errors import ImageError, OptionError
 from .guard import named
 from .metadata import Metadata
@@ -25,7 +25,7 @@ class Source(Protocol):
 
     @property
     def mode(self) -> str:
-        """One of `dmecodec.images.MODES`."""
+        """One of `dmecodec.images.MODES`, or BANDS for a source that has a layout as well."""
 
     @property
     def metadata(self) -> Metadata:
@@ -72,7 +72,7 @@ class ArraySource:
                 "(height, width, bands) with 1 to 4 bands (L, LA, RGB, RGBA), bands last"
             )
         self.height, self.width, bands = pixels.shape
-        self.mode = MODES[bands - 1]
+        self.mode = PLAIN_MODES[bands - 1]
         self.metadata = Metadata()
         self._pixels = pixels
         with named("array"):

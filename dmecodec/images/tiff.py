@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from PIL import Image, TiffImagePlugin
@@ -18,10 +19,50 @@ _COMPRESSION, _YCBCR, _JPEG = 259, 6, (6, 7)
 _WANTED = (
     _SUBFILE, _OLD_SUBFILE, _BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLES, _EXTRA, _SAMPLE_FORMAT
 )  # fmt: skip
+# ModelPixelScale, ModelTiepoint, ModelTransformation, GeoKeyDirectory, GDAL_METADATA, GDAL_NODATA, RPCCoefficient
+_GEOGRAPHIC = frozenset({33550, 33922, 34264, 34735, 42112, 42113, 50844})
 _VALUES = {1: "B", 3: "H", 4: "I", 16: "Q"}
 _MAX_PAGES = 4096
 _COLOUR_BANDS = {0: 1, 1: 1, 2: 3, 3: 1, 6: 3}
 _COLOUR_MODELS = {4: "mask", 5: "CMYK", 8: "CIELab", 9: "ICCLab", 10: "ITULab", 32803: "raw sensor"}
+
+
+@dataclass(frozen=True)
+class TiffFacts:
+    """What decides who reads a TIFF.
+
+    Attributes:
+        geographic: whether it says where it lies on the ground, or has GDAL's tags or a nodata value.
+        beyond: whether it has 16 bits a sample, or more bands than colour and alpha.
+        masked: whether it has a mask.
+    """
+
+    geographic: bool
+    beyond: bool
+    masked: bool
+
+
+def tiff_facts(file: BinaryIO) -> TiffFacts:
+    """Looks at the tags of a TIFF, which must hold one image, its overviews and mask aside.
+
+    Raises:
+        ImageError: it holds several.
+    """
+    pages = _pages(file)
+    first = pages[0]
+    photometric = first.get(_PHOTOMETRIC, (1,))[0]
+    beside = first.get(_SAMPLES, (1,))[0] - _COLOUR_BANDS.get(photometric, 99)
+    odd = beside > 1 or (beside == 1 and first.get(_EXTRA, (0,))[0] not in (1, 2))
+    bits = max(first.get(_BITS, (1,)))
+    unsigned = all(code in (1, 4) for code in first.get(_SAMPLE_FORMAT, (1,)))
+    facts = TiffFacts(
+        geographic=not _GEOGRAPHIC.isdisjoint(first),
+        beyond=unsigned and (bits == 16 or (bits == 8 and odd)),
+        masked=any(_is_part(page) == "mask" for page in pages),
+    )
+    if facts.geographic or facts.beyond or facts.masked:
+        _check_pages(pages)
+    return facts
 
 
 def check_tiff(file: BinaryIO) -> None:
@@ -53,6 +94,10 @@ def check_tiff(file: BinaryIO) -> None:
         )
     if _is_part(first) == "reduced":
         raise ImageError("its first page is but a preview of another; convert it to plain TIFF")
+    _check_pages(pages)
+
+
+def _check_pages(pages: list[dict[int, tuple[int, ...]]]) -> None:
     full = sum(not _is_part(page) for page in pages[1:])
     if full:
         raise ImageError(f"holds {full + 1} pages, of which one image can keep one; {EXTRACT}")
@@ -89,9 +134,11 @@ def _pages(file: BinaryIO) -> list[dict[int, tuple[int, ...]]]:
             raise IndexError
         table = file.read(count * entry_size)
         offset = number(offset_code, file.read(inline))
-        page = {}
+        page: dict[int, tuple[int, ...]] = {}
         for position in range(0, len(table), entry_size):
             tag, kind, length = struct.unpack_from(entry_layout, table, position)
+            if tag in _GEOGRAPHIC:
+                page[tag] = ()
             if tag in _WANTED and kind in _VALUES and 0 < length <= 65535:
                 layout = f"{order}{length}{_VALUES[kind]}"
                 data = table[position + entry_size - inline : position + entry_size]

@@ -1,0 +1,66 @@
+"""Arrays of more than the four plain modes as a source for the encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..errors import ImageError
+from ..images.guard import named
+from ..images.metadata import Metadata
+from ..images.source import check_size, check_window
+from ..tiling import Box
+from .grouping import regrouped
+from .layout import MAX_BANDS
+from .source import Scale, make_layout, scaled
+
+
+class BandArray:
+    """An array of uint8 or uint16 (height, width, bands), which is not copied.
+
+    Args:
+        array: the samples; (height, width) is one band.
+        nodata: value of the samples that are not valid, of every band, or None.
+        scale: the samples that the network's 0 and 1 stand for, of 16 bits; None takes each band's
+            own range of valid samples.
+        alpha: whether the last band is alpha.
+    """
+
+    def __init__(
+        self, array: np.ndarray, *, nodata: int | None, scale: Scale | None, alpha: bool
+    ) -> None:
+        pixels = array[..., None] if array.ndim == 2 else array
+        # With more bands than rows, the bands probably came first.
+        turned = pixels.ndim == 3 and pixels.shape[2] > max(4, pixels.shape[0])
+        if turned or pixels.ndim != 3 or not 1 <= pixels.shape[2] - alpha <= MAX_BANDS:
+            raise ImageError(
+                f"array of shape {array.shape}: expected (height, width) or (height, width, bands) "
+                f"with 1 to {MAX_BANDS} bands, bands last"
+            )
+        self.height, self.width, bands = pixels.shape
+        with named("array"):
+            check_size(self.width, self.height)
+        self._pixels = pixels
+        self.metadata, self.geo = Metadata(), None
+        depth = 8 * pixels.dtype.itemsize
+        values = [nodata] * (bands - alpha)
+        self.layout = make_layout(depth, values, alpha_at=bands - 1 if alpha else None)
+        self.layout = scaled(self, scale)
+        # Of three or four bands the first three are most likely colours.
+        self.layout = regrouped(self, (0, 1, 2) if len(values) in (3, 4) else ())
+
+    @property
+    def mode(self) -> str:
+        """As :attr:`Source.mode`."""
+        return self.layout.mode
+
+    def read(self, col: int, row: int, width: int, height: int) -> np.ndarray:
+        """As :meth:`Source.read`."""
+        check_window(self, col, row, width, height)
+        return self._pixels[row : row + height, col : col + width].copy()
+
+    def read_planes(self, box: Box, planes: Sequence[int]) -> np.ndarray:
+        """As :meth:`BandSource.read_planes`."""
+        rows, cols = box.slices(Box(0, 0, self.width, self.height))
+        return self._pixels[rows, cols][..., list(planes)]

@@ -1,0 +1,29 @@
+"""The MASK stream of a tile and group: which samples are valid, without loss."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..alpha import decode_alpha, encode_alpha
+from ..errors import FormatError
+
+
+def encode_mask(valid: np.ndarray) -> bytes:
+    """Codes bool (height, width, 1 to 3 bands) of one tile."""
+    bits = np.array([1, 2, 4], np.uint8)[: valid.shape[2]]
+    return encode_alpha((valid * bits).sum(2, dtype=np.uint8))
+
+
+def decode_mask(stream: bytes, height: int, width: int, bands: int) -> np.ndarray:
+    """The inverse of :func:`encode_mask`.
+
+    Raises:
+        FormatError: where the stream is damaged, or speaks of bands that there are not.
+    """
+    try:
+        bits = decode_alpha(stream, height, width)
+    except FormatError as error:
+        raise FormatError(str(error).replace("an alpha stream", "a mask stream")) from error
+    if (bits >> bands).any():
+        raise FormatError(f"a mask stream speaks of more than {bands} bands")
+    return (bits[..., None] >> np.arange(bands, dtype=np.uint8) & 1).astype(bool)

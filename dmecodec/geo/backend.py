@@ -1,0 +1,58 @@
+"""rasterio, imported when it is needed, and GDAL as we want it."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from types import ModuleType
+
+from ..errors import DependencyError
+
+INSTALL = 'pip install "dmecodec[geo]"'
+CACHE_BYTES = 128 << 20
+"""Blocks that GDAL may keep: enough for a row of tiles of a wide striped file. Its own default is 5 % of the memory."""
+
+
+def is_installed() -> bool:
+    """Whether rasterio can be imported, without doing so."""
+    return find_spec("rasterio") is not None
+
+
+def need_rasterio(what: str) -> ModuleType:
+    """rasterio, or one line that says how to get it.
+
+    Raises:
+        DependencyError: it is not installed; `what` says what needs it.
+    """
+    try:
+        import rasterio
+    except ImportError as error:
+        raise DependencyError(
+            f"{what} rasterio: {INSTALL}, or add --no-geo for the pixels alone"
+        ) from error
+    return rasterio
+
+
+@contextmanager
+def gdal(**options: object) -> Iterator[None]:
+    """GDAL with a small cache of blocks, no files of its own beside ours, and nothing on standard error."""
+    import rasterio
+    from rasterio._env import get_gdal_config, set_gdal_config
+
+    before = get_gdal_config("GDAL_CACHEMAX")
+    small = "GDAL_CACHEMAX" not in os.environ and isinstance(before, int) and before > CACHE_BYTES
+    quiet = logging.getLogger("rasterio")
+    level = quiet.level
+    quiet.setLevel(logging.CRITICAL)
+    try:
+        if small:
+            set_gdal_config("GDAL_CACHEMAX", CACHE_BYTES)
+        with rasterio.Env(**options):
+            yield
+    finally:
+        quiet.setLevel(level)
+        if small:
+            set_gdal_config("GDAL_CACHEMAX", before)

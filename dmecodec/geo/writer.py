@@ -1,0 +1,271 @@
+"""Decoded pixels into a GeoTIFF, block by block, and from there into a Cloud Optimized one."""
+
+from __future__ import annotations
+
+import base64
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..bands.layout import Alpha, Layout
+from ..bands.samples import sample_type
+from ..decoder import Decoder
+from ..errors import FormatError, OptionError, OutputError
+from ..images.metadata import Metadata
+from ..tiling import Box
+from .backend import gdal
+from .record import GeoRecord, Tags
+
+DEFAULT_PROFILE = "deflate"
+PROFILES: dict[str, dict[str, str]] = {
+    "deflate": {"COMPRESS": "DEFLATE", "PREDICTOR": "YES"},
+    "zstd": {"COMPRESS": "ZSTD", "PREDICTOR": "YES"},
+    "lzw": {"COMPRESS": "LZW", "PREDICTOR": "YES"},
+    "lzma": {"COMPRESS": "LZMA"},
+    "webp": {"COMPRESS": "WEBP", "QUALITY": "100"},  # 100 is lossless
+    "jpeg": {"COMPRESS": "JPEG", "QUALITY": "90"},
+    "raw": {"COMPRESS": "NONE"},
+}
+"""How the pixels of a GeoTIFF are compressed: options of GDAL's COG driver. All but jpeg are lossless."""
+BLOCK = 512
+
+
+def check_profile(profile: str | None, layout: Layout) -> str:
+    """The profile, the default one for None.
+
+    Raises:
+        OptionError: there is no such profile.
+        OutputError: it cannot hold these bands.
+    """
+    profile = profile or DEFAULT_PROFILE
+    if profile not in PROFILES:
+        raise OptionError(f"profile {profile!r}: must be one of {', '.join(PROFILES)}")
+    bands = layout.image_bands
+    possible = {"jpeg": (1, 3, 4) if layout.alpha is Alpha.BAND else (1, 3), "webp": (3, 4)}
+    if profile in possible and (layout.depth != 8 or bands not in possible[profile]):
+        raise OutputError(
+            f"profile {profile} cannot hold {bands} bands of {layout.depth} bits; use deflate"
+        )
+    return profile
+
+
+def write_geotiff(
+    decoder: Decoder,
+    window: Box,
+    record: GeoRecord,
+    metadata: Metadata,
+    target: Path,
+    profile: str,
+) -> None:
+    """Decodes a window into a Cloud Optimized GeoTIFF, which takes the place of `target` when it is complete.
+
+    Args:
+        decoder: of the file.
+        window: the part to decode, in pixels.
+        record: what the file as a whole says of the ground.
+        metadata: ICC profile and XMP.
+        target: a name in a folder that has room for the raw pixels as well.
+        profile: one of `PROFILES`.
+
+    Raises:
+        OutputError: GDAL cannot write it.
+        FormatError: the `.dmen` file is damaged.
+    """
+    record = record.cut(window.col, window.row)
+    with (
+        _scratch(target.parent) as folder,
+        gdal(GDAL_PAM_ENABLED="NO", GDAL_TIFF_INTERNAL_MASK="YES"),
+    ):
+        plain, cloud = folder / "plain.tif", folder / "cloud.tif"
+        with _told():
+            _write_plain(decoder, window, record, metadata, plain)
+            _copy_cloud(plain, cloud, profile, record)
+        cloud.replace(target)
+
+
+@contextmanager
+def _scratch(parent: Path) -> Iterator[Path]:
+    """A hidden folder for files on the way."""
+    try:
+        folder = Path(tempfile.mkdtemp(prefix=".dmecodec-", dir=parent))
+    except OSError as error:
+        raise OutputError(f"{parent}: cannot write in this folder ({error.strerror})") from error
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """What GDAL complains of, as one line."""
+    from rasterio.errors import RasterioError
+
+    try:
+        yield
+    except RasterioError as error:
+        reason = " ".join(str(error.__cause__ or error).split())
+        raise OutputError(f"cannot write the GeoTIFF: {reason}") from error
+
+
+def _write_plain(
+    decoder: Decoder, window: Box, record: GeoRecord, metadata: Metadata, path: Path
+) -> None:
+    """The pixels, uncompressed, and all that is said of them."""
+    import rasterio
+    from rasterio.windows import Window
+
+    layout = decoder.layout
+    bands = [
+        n for n in range(layout.planes) if layout.alpha is not Alpha.MASK or n != layout.alpha_plane
+    ]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that it has no transform
+        file = rasterio.open(path, "w", **_creation(layout, window, record, metadata))
+    with file:
+        _write_record(file, layout, record, metadata)
+
+        def write(col: int, row: int, planes: np.ndarray) -> None:
+            place = Window(col, row, planes.shape[1], planes.shape[0])
+            file.write(planes[..., bands].transpose(2, 0, 1), window=place)
+            if layout.alpha is Alpha.MASK:
+                file.write_mask(planes[..., layout.alpha_plane] > 0, window=place)
+
+        decoder.blocks(window, write)
+    if record.gcps:
+        _settle_gcps(path, record)
+
+
+def _creation(layout: Layout, window: Box, record: GeoRecord, metadata: Metadata) -> dict[str, Any]:
+    """Options of a new GeoTIFF, those of the format and those that GDAL must know from the start."""
+    options: dict[str, Any] = {
+        "driver": "GTiff",
+        "width": window.width,
+        "height": window.height,
+        "count": layout.image_bands,
+        "dtype": np.dtype(sample_type(layout)).name,
+        "tiled": True,
+        "blockxsize": BLOCK,
+        "blockysize": BLOCK,
+        "interleave": "pixel",
+        "bigtiff": "IF_SAFER",
+        "photometric": "RGB"
+        if _colours(layout, record)[:3] == ["red", "green", "blue"]
+        else "MINISBLACK",
+    }
+    values = {band.nodata for band in layout.bands}
+    if len(values) > 1:
+        raise OutputError("its bands have different nodata values, of which a GeoTIFF holds one")
+    (nodata,) = values
+    if nodata is not None:
+        options["nodata"] = nodata
+    if layout.alpha is Alpha.BAND:
+        options["alpha"] = "yes"
+    if metadata.icc:
+        options["source_icc_profile"] = base64.b64encode(metadata.icc).decode()
+    return options
+
+
+def _colours(layout: Layout, record: GeoRecord) -> list[str]:
+    """Colour interpretation of each band: as it was, else what the mode says."""
+    kept = [band.color or "undefined" for band in record.bands]
+    if len(kept) == layout.image_bands:
+        return kept
+    usual = {1: ["gray"], 3: ["red", "green", "blue"]}.get(len(layout.bands))
+    colours = usual or ["gray", *["undefined"] * (len(layout.bands) - 1)]
+    if layout.alpha is Alpha.BAND:
+        colours.insert(layout.alpha_at, "alpha")
+    return colours
+
+
+def _write_record(file: Any, layout: Layout, record: GeoRecord, metadata: Metadata) -> None:
+    from affine import Affine
+    from rasterio.enums import ColorInterp
+
+    try:
+        _write_tags(file, record.tags)  # first: AREA_OR_POINT says what a transform means
+        crs = _crs(record.crs)
+        if crs is not None:
+            file.crs = crs
+        if record.transform is not None:
+            file.transform = Affine(*record.transform)
+        if record.gcps:
+            file.gcps = _points(record), _crs(record.gcp_crs)
+        file.colorinterp = [ColorInterp[name] for name in _colours(layout, record)]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise FormatError("damaged: the georeference makes no sense") from error
+    if metadata.xmp:
+        # rasterio writes "key=value", GDAL takes all of it for the packet.
+        key, _, value = metadata.xmp.decode("utf-8", "replace").partition("=")
+        file.update_tags(ns="xml:XMP", **{key: value})
+    if len(record.bands) != layout.image_bands:
+        return
+    for n, band in enumerate(record.bands, 1):
+        if band.description:
+            file.set_band_description(n, band.description)
+        _write_tags(file, band.tags, n)
+    file.units = [band.unit for band in record.bands]
+    if any((band.scale, band.offset) != (1, 0) for band in record.bands):
+        file.scales = [band.scale for band in record.bands]
+        file.offsets = [band.offset for band in record.bands]
+
+
+def _write_tags(file: Any, tags: Tags, band: int = 0) -> None:
+    for name, values in tags.items():
+        file.update_tags(band, ns=name or None, **values)
+
+
+def _crs(wkt: str | None) -> Any:
+    from rasterio.crs import CRS
+    from rasterio.errors import CRSError
+
+    try:
+        return CRS.from_wkt(wkt) if wkt else None
+    except CRSError as error:
+        raise FormatError("damaged: the coordinate reference system makes no sense") from error
+
+
+def _points(record: GeoRecord, shift: tuple[float, float] = (0.0, 0.0)) -> list[Any]:
+    from rasterio.control import GroundControlPoint
+
+    down, right = shift
+    return [
+        GroundControlPoint(row - down, col - right, x, y, z) for row, col, x, y, z in record.gcps
+    ]
+
+
+def _settle_gcps(path: Path, record: GeoRecord) -> None:
+    """Moves control points back where GDAL has moved them: with AREA_OR_POINT=Point it does, by a pixel."""
+    import rasterio
+
+    with rasterio.open(path, "r+") as file:
+        found = file.gcps[0][0]
+        row, col, *_ = record.gcps[0]
+        shift = round(2 * (found.row - row)) / 2, round(2 * (found.col - col)) / 2
+        if any(shift):
+            file.gcps = _points(record, shift), _crs(record.gcp_crs)
+
+
+def _copy_cloud(plain: Path, cloud: Path, profile: str, record: GeoRecord) -> None:
+    import rasterio.shutil
+
+    # GDAL copies the namespaces that it does not know, or the tags of the bands, but not both.
+    unknown = set(record.tags) - {"", "RPC"}
+    every = "YES" if unknown and not any(band.tags for band in record.bands) else "AUTO"
+
+    rasterio.shutil.copy(
+        str(plain),
+        str(cloud),
+        driver="COG",
+        BLOCKSIZE=str(BLOCK),
+        OVERVIEW_RESAMPLING="AVERAGE",
+        BIGTIFF="IF_SAFER",
+        COPY_SRC_MDD=every,
+        **PROFILES[profile],
+    )

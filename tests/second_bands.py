@@ -1,0 +1,120 @@
+"""The second decoder for files of mode BANDS, written from docs/format.md: BANDS, MASK, ALPHA, empty tiles.
+
+It takes the container from the package, and shares no other code with it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+
+import numpy as np
+import second_decoder
+
+from dmecodec.container import Reader
+
+Z, Y, ALPHA, MASK, BANDS = 1, 2, 3, 4, 0x41
+
+
+def digest(latents: np.ndarray) -> str:
+    return hashlib.sha256(latents.astype("<i4").tobytes()).hexdigest()
+
+
+def varint(data: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = data[at]
+        value, shift, at = value + (byte % 128 << shift), shift + 7, at + 1
+        if byte < 128:
+            return value, at
+
+
+class Layout:
+    """The fields of a BANDS stream."""
+
+    def __init__(self, data: bytes, groups: int) -> None:
+        self.depth = data[0]
+        self.count, at = varint(data, 1)
+        self.alpha, at = data[at], at + 1
+        self.place = self.count
+        if self.alpha == 1:
+            self.place, at = varint(data, at)
+        self.groups = []
+        for _ in range(groups):
+            size = data[at]
+            self.groups.append(list(data[at + 1 : at + 1 + size]))
+            at += 1 + size
+        self.nodata: list[int | None] = []
+        self.scale = []
+        for _ in range(self.count):
+            value, at, flag = None, at + 1, data[at]
+            if flag:
+                value, at = varint(data, at)
+            self.nodata.append(value)
+            low, high = 0, 255
+            if self.depth == 16:
+                low, at = varint(data, at)
+                high, at = varint(data, at)
+            self.scale.append((low, high))
+        members = [band for group in self.groups for band in group]
+        assert at == len(data) and sorted(members) == list(range(self.count))
+
+
+def plane(stream: bytes, height: int, width: int) -> np.ndarray:
+    """Bytes of an ALPHA or MASK stream."""
+    if len(stream) == 1:
+        return np.full((height, width), stream[0], np.uint8)
+    values = np.frombuffer(zlib.decompress(stream[1:], -15), np.uint8).reshape(height, width)
+    if stream[0] & 2:
+        values = np.cumsum(values, 0, dtype=np.uint8)
+    if stream[0] & 1:
+        values = np.cumsum(values, 1, dtype=np.uint8)
+    return values
+
+
+def decode(model: second_decoder.Model, reader: Reader) -> np.ndarray:
+    """All bands of the image, alpha among them: (height, width, bands)."""
+    header = reader.header
+    layout = Layout(reader.metadata()[BANDS], header.groups)
+    height, width = header.height, header.width
+    bands = np.zeros((height, width, layout.count), np.int64)
+    alpha = np.full((height, width), 255, np.uint8)
+    for group, members in enumerate(layout.groups):
+        y_hat = np.zeros((sum(model.config["slices"]), -(-height // 16), -(-width // 16)), int)
+        valid = np.ones((height, width, len(members)), bool)
+        for index in range(header.tile_count):
+            col, row, w, h = header.tile_box(index)
+            streams = reader.tile(index, group)
+            place = np.s_[row : row + h, col : col + w]
+            if layout.alpha and group == 0:
+                alpha[place] = plane(streams[ALPHA], h, w)
+            if MASK in streams:
+                bits = plane(streams[MASK], h, w)
+                valid[place] = np.stack([bits >> n & 1 for n in range(len(members))], 2) == 1
+            rows, cols = -(-h // 16), -(-w // 16)
+            if (streams[Z] or streams[Y]) or not (layout.alpha or MASK in streams):
+                y, _ = second_decoder.decode_tile(
+                    model, streams[Z], streams[Y], header.quality, rows, cols
+                )
+                y_hat[:, row // 16 : row // 16 + rows, col // 16 : col // 16 + cols] = y
+            else:
+                assert not (valid[place] & (alpha[place] > 0)[..., None]).any()
+        x = second_decoder.synthesise(model, y_hat, header.quality)[:, :height, :width]
+        channels = {1: [x.mean(0)], 2: [x[0], (x[1] + x[2]) / 2], 3: list(x)}[len(members)]
+        for n, band in enumerate(members):
+            good = valid[..., n] & (alpha > 0)
+            bands[..., band] = samples(channels[n], good, layout, band)
+    if layout.alpha != 1:
+        return bands
+    return np.insert(bands, layout.place, alpha * (257 if layout.depth == 16 else 1), 2)
+
+
+def samples(x: np.ndarray, valid: np.ndarray, layout: Layout, band: int) -> np.ndarray:
+    low, high = layout.scale[band]
+    nodata = layout.nodata[band]
+    scaled = (low + (high - low) * x).clip(low, high)
+    result = np.round(scaled).astype(np.int64)
+    if nodata is not None:
+        up = (scaled >= nodata) & (nodata < 2**layout.depth - 1) | (nodata == 0)
+        result = np.where(result == nodata, np.where(up, nodata + 1, nodata - 1), result)
+    return np.where(valid, result, nodata or 0)

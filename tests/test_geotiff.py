@@ -1,0 +1,655 @@
+"""GeoTIFF in and out: what a file says of the ground stays, masks are exact, and nothing is half-written."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import shutil
+import signal
+import sys
+import time
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from command import refused, start, works
+from conftest import DATA, aerial, in_mode, psnr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import dmecodec
+from dmecodec.bands import Alpha
+from dmecodec.container import Kind, Reader
+from dmecodec.errors import DependencyError, FormatError, ImageError, OptionError
+from dmecodec.geo.record import MAX_JSON, BandRecord, GeoRecord, parse_record
+
+rasterio = pytest.importorskip("rasterio")
+
+from affine import Affine  # noqa: E402
+from rasterio.control import GroundControlPoint  # noqa: E402
+from rasterio.crs import CRS  # noqa: E402
+from rasterio.enums import ColorInterp  # noqa: E402
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning"),
+    pytest.mark.filterwarnings("ignore::PendingDeprecationWarning"),  # of affine 3
+]
+SHARED = DATA.parents[2] / "shared" / "data" / "geotiff"
+UTM, PLACE = CRS.from_epsg(32629), Affine(10, 0, 500000, 0, -10, 4000000)
+RPC = {
+    **{f"{axis}_{part}": "7" for axis in ("LINE", "SAMP", "LAT", "LONG", "HEIGHT") for part in ("OFF", "SCALE")},
+    **{f"{axis}_{part}_COEFF": " ".join(["1"] * 20) for axis in ("LINE", "SAMP") for part in ("NUM", "DEN")},
+    "ERR_BIAS": "-1",
+    "ERR_RAND": "-1",
+}  # fmt: skip
+
+
+def write(path: Path, pixels: np.ndarray, **options: Any) -> Path:
+    """A GeoTIFF of (height, width, bands); options of rasterio, and `tags`, `mask`, `gcps`, `colors`."""
+    tags, mask = options.pop("tags", {}), options.pop("mask", None)
+    gcps, colors = options.pop("gcps", None), options.pop("colors", None)
+    height, width, count = pixels.shape
+    settings = {"crs": UTM, "transform": PLACE} | options
+    with (
+        rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
+        rasterio.open(
+            path, "w", driver="GTiff", width=width, height=height, count=count, dtype=pixels.dtype, **settings
+        ) as file,
+    ):  # fmt: skip
+        if colors:
+            file.colorinterp = [ColorInterp[name] for name in colors]
+        file.write(pixels.transpose(2, 0, 1))
+        for name, values in tags.items():
+            file.update_tags(ns=name or None, **values)
+        if gcps:
+            file.gcps = gcps, CRS.from_epsg(4326)
+        if mask is not None:
+            file.write_mask(mask)
+    return path
+
+
+def round_trip(path: Path, folder: Path, *options: object) -> Path:
+    """The file encoded and decoded by the command line, as a GeoTIFF again."""
+    target = folder / f"{path.stem}-decoded.tif"
+    works("encode", path, "-o", folder / "a.dmen", "-q", 5, "--overwrite")
+    works("decode", folder / "a.dmen", "-o", target, "--overwrite", *options)
+    assert not list(folder.glob(".dmecodec-*"))
+    return target
+
+
+def same_but_for_pixels(before: Path, after: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Compares everything that is said of the pixels; returns them, bands first."""
+    with rasterio.open(before) as a, rasterio.open(after) as b:
+        for name in (
+            "width", "height", "count", "dtypes", "crs", "transform", "nodatavals", "colorinterp",
+            "descriptions", "units", "scales", "offsets", "mask_flag_enums",
+        ):  # fmt: skip
+            assert getattr(a, name) == getattr(b, name), name
+        assert a.tags() == b.tags()
+        assert [a.tags(n) for n in a.indexes] == [b.tags(n) for n in b.indexes]
+        own = {"IMAGE_STRUCTURE", "DERIVED_SUBDATASETS"}
+        for name in set(a.tag_namespaces()) - own:
+            assert a.tags(ns=name) == b.tags(ns=name), name
+        points = [[(p.row, p.col, p.x, p.y, p.z) for p in file.gcps[0]] for file in (a, b)]
+        assert points[0] == points[1] and a.gcps[1] == b.gcps[1]
+        assert b.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
+        assert b.profile["tiled"] and bool(b.overviews(1)) == (max(b.width, b.height) > 512)
+        np.testing.assert_array_equal(a.dataset_mask(), b.dataset_mask())
+        return a.read(), b.read()
+
+
+# ---- round trips -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", sorted(SHARED.glob("*.tif")), ids=lambda path: path.stem)
+def test_files_of_the_world(tmp_path: Path, path: Path) -> None:
+    """A part of each, for time; the model is the tiny one."""
+    copy = tmp_path / path.name
+    with rasterio.open(path) as file:
+        window = rasterio.windows.Window(0, 0, min(file.width, 200), min(file.height, 130))
+        profile = file.profile | {"width": window.width, "height": window.height}
+        profile |= {"blockxsize": 256, "blockysize": 256, "tiled": True}
+        with rasterio.open(copy, "w", **profile) as part:
+            part.write(file.read(window=window))
+            part.colorinterp = file.colorinterp
+            part.update_tags(**file.tags())
+    before, after = same_but_for_pixels(copy, round_trip(copy, tmp_path))
+    with rasterio.open(copy) as file:
+        if file.nodata is not None:
+            np.testing.assert_array_equal(before == file.nodata, after == file.nodata)
+        if "alpha" in {color.name for color in file.colorinterp}:
+            np.testing.assert_array_equal(before[3], after[3])
+    scale = 255 / np.ptp(before[:3]) if before.dtype == np.uint16 else 1
+    assert psnr(after[:3] * scale, before[:3] * scale) > 18
+
+
+def test_everything_that_is_said(tmp_path: Path) -> None:
+    tags = {
+        "": {"AREA_OR_POINT": "Point", "TIFFTAG_SOFTWARE": "me", "key": "Stra\u00dfe = 7"},
+        "RPC": RPC,
+    }
+    path = write(
+        tmp_path / "a.tif",
+        aerial(1, 90, 120),
+        tags=tags,
+        photometric="RGB",
+        crs=None,
+        transform=None,
+    )
+    with rasterio.open(path, "r+") as file:
+        file.set_band_description(2, "vert")
+        file.units, file.scales, file.offsets = ("m", None, None), (0.5, 1, 1), (3, 0, 0)
+        file.update_tags(3, wavelength="480")
+    same_but_for_pixels(path, round_trip(path, tmp_path))
+    path = write(
+        tmp_path / "b.tif", aerial(1, 90, 120), tags={"own": {"a": "b"}}, photometric="RGB"
+    )
+    same_but_for_pixels(path, round_trip(path, tmp_path))
+
+
+@pytest.mark.parametrize("point", ["Area", "Point"])
+def test_control_points_and_what_a_pixel_is(tmp_path: Path, point: str) -> None:
+    corners = [(0, 0), (0, 120), (90, 0), (90, 120), (45.5, 60.25)]
+    gcps = [GroundControlPoint(row, col, 10 + col / 100, 50 - row / 100, 5) for row, col in corners]
+    tags = {"": {"AREA_OR_POINT": point}}
+    path = write(
+        tmp_path / "a.tif", aerial(2, 90, 120), tags=tags, gcps=gcps, crs=None, transform=None
+    )
+    same_but_for_pixels(path, round_trip(path, tmp_path))
+    path = write(tmp_path / "b.tif", aerial(2, 90, 120), tags=tags)
+    same_but_for_pixels(path, round_trip(path, tmp_path))
+    turned = PLACE * Affine.rotation(30)
+    path = write(tmp_path / "c.tif", aerial(2, 90, 120), tags=tags, transform=turned)
+    with rasterio.open(round_trip(path, tmp_path)) as file:
+        assert file.transform.almost_equals(turned, 1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "bands", "dtype", "options", "mode"),
+    [
+        ("grey", 1, "uint8", {}, "L"),
+        ("rgb", 3, "uint8", {"photometric": "RGB"}, "RGB"),
+        ("rgb nodata", 3, "uint8", {"photometric": "RGB", "nodata": 255}, "BANDS"),
+        ("grey nodata", 1, "uint8", {"nodata": 7}, "BANDS"),
+        ("rgba", 4, "uint8", {"photometric": "RGB", "colors": ["red", "green", "blue", "alpha"]}, "RGBA"),
+        ("rgbn", 4, "uint8", {"photometric": "RGB", "colors": ["red", "green", "blue", "undefined"]}, "BANDS"),
+        ("bgrn", 4, "uint16", {"colors": ["blue", "green", "red", "gray"]}, "BANDS"),
+        ("16 bit", 1, "uint16", {"nodata": 0}, "BANDS"),
+        ("six", 6, "uint16", {"nodata": 65535}, "BANDS"),
+        ("masked", 3, "uint8", {"mask": True}, "BANDS"),
+        ("masked nodata", 3, "uint16", {"mask": True, "nodata": 9}, "BANDS"),
+        ("alpha first", 4, "uint8", {"colors": ["alpha", "red", "green", "blue"]}, "BANDS"),
+        ("alpha 16", 4, "uint16", {"photometric": "RGB", "colors": ["red", "green", "blue", "alpha"]}, "BANDS"),
+        ("nodata of no sample", 3, "uint8", {"photometric": "RGB"}, "RGB"),
+    ],
+)  # fmt: skip
+def test_kinds_of_files(
+    tmp_path: Path, name: str, bands: int, dtype: str, options: dict[str, Any], mode: str
+) -> None:
+    height, width = 100, 130
+    pixels = np.concatenate([aerial(3, height, width)] * 2, 2)[..., :bands].astype(dtype)
+    if dtype == "uint16":
+        pixels *= 201
+    gone = np.add.outer(np.arange(height), np.arange(width)) > 120
+    colors = options.get("colors", [])
+    if "nodata" in options:
+        pixels[gone] = options["nodata"]
+    if "alpha" in colors:
+        pixels[..., colors.index("alpha")] = np.where(gone, 0, np.iinfo(dtype).max)
+        if dtype == "uint8":
+            pixels[..., colors.index("alpha")] = in_mode(aerial(3, height, width), "LA")[..., 1]
+    if options.get("mask"):
+        options = options | {"mask": np.where(gone, 0, 255).astype(np.uint8)}
+    path = write(tmp_path / "a.tif", pixels, **options)
+    before, after = same_but_for_pixels(path, round_trip(path, tmp_path))
+    assert Reader((tmp_path / "a.dmen").read_bytes()).header.mode == mode
+    for n, color in enumerate(colors):
+        if color == "alpha":
+            np.testing.assert_array_equal(before[n], after[n])
+    if "nodata" in options:
+        np.testing.assert_array_equal(before == options["nodata"], after == options["nodata"])
+    valid = before != options.get("nodata", -1)
+    scale = 201 if dtype == "uint16" else 1
+    assert psnr(after[valid] / scale, before[valid] / scale) > 17 or "masked" in name or colors
+
+
+def test_red_green_and_blue_are_coded_together_wherever_they_are(tmp_path: Path) -> None:
+    pixels = np.concatenate([aerial(4, 80, 90)[..., ::-1], aerial(5, 80, 90)], 2)
+    colors = ["blue", "green", "red", "gray", "undefined", "undefined"]
+    data = dmecodec.encode(write(tmp_path / "a.tif", pixels, colors=colors))
+    with dmecodec.File(io.BytesIO(data)) as file:
+        assert file.layout.groups[0] == (2, 1, 0)
+
+
+def test_a_palette_becomes_colours(tmp_path: Path) -> None:
+    index = (aerial(6, 60, 70)[..., :1] // 64).astype(np.uint8)
+    path = write(tmp_path / "a.tif", index, photometric="PALETTE")
+    colours = {
+        0: (10, 20, 30, 255),
+        1: (90, 80, 70, 255),
+        2: (200, 10, 10, 255),
+        3: (0, 255, 0, 255),
+    }
+    with rasterio.open(path, "r+") as file:
+        file.write_colormap(1, colours)
+    decoded = round_trip(path, tmp_path)
+    with rasterio.open(decoded) as file:
+        assert file.count == 3 and file.crs == UTM and file.transform == PLACE
+        assert [color.name for color in file.colorinterp] == ["red", "green", "blue"]
+    with rasterio.open(path, "r+") as file:
+        file.nodata = 0
+    assert "palette and nodata" in refused("encode", path, "-o", tmp_path / "b.dmen")
+
+
+# ---- windows ---------------------------------------------------------------------------------------
+
+
+def test_windows_and_bounds(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.tif", aerial(7, 100, 150), photometric="RGB", tags={"RPC": RPC})
+    works("encode", path, "-q", 5)
+    whole = dmecodec.decode((tmp_path / "a.dmen").read_bytes())
+    bounds = "500200,3999300,500700,3999800"
+    for name, option in (("w.tif", ["--window", "20,20,50,50"]), ("b.tif", ["--bounds", bounds])):
+        works("decode", tmp_path / "a.dmen", "-o", tmp_path / name, *option)
+        with rasterio.open(tmp_path / name) as file:
+            assert (file.width, file.height) == (50, 50)
+            assert file.transform == PLACE * Affine.translation(20, 20)
+            assert tuple(file.bounds) == (500200, 3999300, 500700, 3999800)
+            assert file.tags(ns="RPC")["LINE_OFF"] == file.tags(ns="RPC")["SAMP_OFF"] == "-13"
+            part = file.read().transpose(1, 2, 0).astype(int)
+        assert abs(part - whole[20:70, 20:70]).max() <= 1
+    for wrong in ("0,0,1,1", "5,5,4,4", "nan,0,1,1", "1,2,3", "a,b,c,d"):
+        option = ["decode", tmp_path / "a.dmen", "-o", tmp_path / "c.tif", "--bounds", wrong]
+        message = refused(*option)
+        assert "bounds" in message or "WEST" in message
+    assert "not both" in refused(
+        "decode", tmp_path / "a.dmen", "--window", "0,0,1,1", "--bounds", bounds
+    )
+    plain = tmp_path / "plain.dmen"
+    plain.write_bytes((DATA / "rgb_q4.dmen").read_bytes())
+    assert "no transform" in refused("decode", plain, "--bounds", bounds)
+
+
+@given(
+    st.tuples(*[st.floats(-1e6, 1e6)] * 2, st.floats(0.01, 100), st.floats(-3, 3)),
+    st.tuples(*[st.integers(0, 60)] * 2, *[st.integers(1, 40)] * 2),
+)
+@settings(max_examples=60, deadline=None)
+def test_bounds_of_a_window_give_the_window(
+    place: tuple[float, float, float, float], window: tuple[int, int, int, int]
+) -> None:
+    x, y, size, angle = place
+    col, row, width, height = window
+    record = GeoRecord(transform=(size, 0, x, 0, -size, y))
+    bounds = record.cut(col, row).bounds(width, height)
+    assert bounds is not None
+    assert record.window(bounds, 100, 100) == window
+    turned = Affine.translation(x, y) * Affine.rotation(57.3 * angle) * Affine.scale(size, -size)
+    record = GeoRecord(transform=tuple(turned)[:6])
+    bounds = record.cut(col, row).bounds(width, height)
+    assert bounds is not None
+    left, top, wide, high = record.window(bounds, 100, 100)
+    assert left <= col and top <= row and left + wide >= col + width and top + high >= row + height
+
+
+# ---- the GEO stream --------------------------------------------------------------------------------
+
+texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)
+numbers = st.floats(-1e9, 1e9)
+tags = st.dictionaries(texts, st.dictionaries(texts, texts, min_size=1, max_size=3), max_size=3)
+records = st.builds(
+    GeoRecord,
+    crs=st.none() | texts,
+    epsg=st.none() | st.integers(0, 99999),
+    transform=st.none() | st.tuples(*[numbers] * 6),
+    gcp_crs=st.none() | texts,
+    gcps=st.lists(st.tuples(*[numbers] * 5), max_size=3).map(tuple),
+    tags=tags,
+    bands=st.lists(
+        st.builds(
+            BandRecord,
+            description=st.none() | texts,
+            color=st.none() | texts,
+            unit=st.none() | texts,
+            scale=numbers,
+            offset=numbers,
+            tags=tags,
+        ),
+        max_size=3,
+    ).map(tuple),
+)
+
+
+@given(records)
+@settings(max_examples=60, deadline=None)
+def test_record_round_trip(record: GeoRecord) -> None:
+    assert parse_record(record.to_bytes()) == record
+
+
+@given(st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=6) | st.dictionaries(
+        st.sampled_from(["crs", "epsg", "transform", "gcps", "tags", "bands", "scale", "RPC", "x"]),
+        inner, max_size=5,
+    ), max_leaves=20,
+))  # fmt: skip
+@settings(max_examples=80, deadline=None)
+def test_any_json_is_a_record_or_refused(found: object) -> None:
+    try:
+        record = parse_record(zlib.compress(json.dumps(found).encode()))
+    except FormatError as error:
+        assert "\n" not in str(error)
+        return
+    assert isinstance(record.bounds(9, 9), tuple | None)
+    assert parse_record(record.to_bytes()) == record
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        b"",
+        b"{}",
+        zlib.compress(b"{}")[:-1],
+        zlib.compress(b"{}") + b"!",
+        zlib.compress(b"[" * 100000),
+        zlib.compress(bytes(MAX_JSON + 1)),
+        zlib.compress(b'{"transform": [1, 2, 3]}'),
+        zlib.compress(b'{"transform": [1, 2, 3, 4, 5, NaN]}'),
+        zlib.compress(b'{"transform": [1, 2, 3, 4, 5, 1e999]}'),
+        zlib.compress(b'{"crs": 7}'),
+        zlib.compress(b'{"tags": {"": {"a": 7}}}'),
+        zlib.compress(b'{"tags": []}'),
+        zlib.compress(b'{"bands": 3}'),
+        zlib.compress(b'{"gcps": [[1]]}'),
+        zlib.compress(b"\xff\xfe"),
+    ],
+)
+def test_damaged_records(stream: bytes) -> None:
+    with pytest.raises(FormatError, match="georeference"):
+        parse_record(stream)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        '{"crs": "nonsense"}',
+        '{"transform": [0, 0, 0, 0, 0, 0]}',
+        '{"bands": [{"color": "ultraviolet"}, {}, {}]}',
+        '{"gcps": [[0, 0, 0, 0, 0]], "gcp_crs": "nonsense"}',
+        '{"tags": {"IMAGE_STRUCTURE": {"NBITS": "1"}, "xml:x": {"": ""}, "": {"": "="}}}',
+    ],
+)
+def test_an_absurd_record_is_no_traceback(tmp_path: Path, text: str) -> None:
+    """The pixels can still be had."""
+    from test_bands import changed
+
+    path = write(tmp_path / "a.tif", aerial(8, 40, 50), photometric="RGB")
+    data = changed(dmecodec.encode(path), {(-1, 0, Kind.GEO): zlib.compress(text.encode())})
+    (tmp_path / "a.dmen").write_bytes(data)
+    assert dmecodec.decode(data).shape == (40, 50, 3)
+    works("decode", tmp_path / "a.dmen", "-o", tmp_path / "a.png")
+    works("decode", tmp_path / "a.dmen", "-o", tmp_path / "plain.tif", "--no-geo")
+    try:
+        with dmecodec.File(io.BytesIO(data)) as file:
+            file.save(tmp_path / "b.tif")
+    except (FormatError, dmecodec.errors.OutputError) as error:
+        assert "\n" not in str(error)
+    assert not list(tmp_path.glob(".dmecodec-*"))
+
+
+def test_info_shows_where_it_lies_without_rasterio(tmp_path: Path) -> None:
+    from test_imports import imported_by
+
+    path = write(tmp_path / "a.tif", aerial(9, 40, 50), nodata=0)
+    works("encode", path)
+    modules = imported_by(tmp_path, "info", tmp_path / "a.dmen")
+    assert not {"rasterio", "torch", "numpy"} & modules
+    text = works("info", tmp_path / "a.dmen").out
+    assert "WGS 84 / UTM zone 29N (EPSG:32629)" in text
+    assert "500000, 3999600, 500500, 4000000" in text
+    facts = json.loads(works("info", "--json", tmp_path / "a.dmen").out)
+    assert facts["epsg"] == 32629 and facts["bounds"] == [500000, 3999600, 500500, 4000000]
+
+
+# ---- what cannot be coded --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("dtype", "words"),
+    [
+        ("float32", "32-bit floating-point"),
+        ("float64", "64-bit floating-point"),
+        ("int16", "16-bit signed"),
+        ("uint32", "uint32 samples"),
+        ("complex64", "complex64"),
+    ],
+)
+def test_samples_that_are_refused(tmp_path: Path, dtype: str, words: str) -> None:
+    path = write(tmp_path / "a.tif", np.ones((9, 9, 1), dtype))
+    message = refused("encode", path)
+    assert words in message and str(path) in message
+    assert not (tmp_path / "a.dmen").exists()
+
+
+def test_other_files_that_are_refused(tmp_path: Path) -> None:
+    many = write(tmp_path / "many.tif", np.ones((9, 9, 65), np.uint8))
+    assert "65 bands" in refused("encode", many)
+    bits = write(tmp_path / "bits.tif", np.ones((9, 9, 1), np.uint8), nbits=1)
+    assert "1 bits a sample" in refused("encode", bits)
+    soft = np.full((9, 9, 4), 300, np.uint16)
+    alpha = write(
+        tmp_path / "alpha.tif", soft, colors=["red", "green", "blue", "alpha"], photometric="RGB"
+    )
+    assert "alpha band has values" in refused("encode", alpha)
+    cut = tmp_path / "cut.tif"
+    whole = write(tmp_path / "whole.tif", aerial(1, 200, 200), photometric="RGB").read_bytes()
+    cut.write_bytes(whole[: len(whole) // 2])
+    assert "cut.tif" in refused("encode", cut)
+    assert "--scale" not in refused(
+        "encode", tmp_path / "whole.tif", "--scale", "1,2", "-o", tmp_path / "x.dmen"
+    )
+    works("encode", tmp_path / "whole.tif")
+    coded = tmp_path / "whole.dmen"
+    assert "must be one of deflate" in refused(
+        "decode", coded, "--profile", "x", "-o", tmp_path / "x.tif"
+    )
+    assert "for GeoTIFF" in refused("decode", coded, "--profile", "lzw", "-o", tmp_path / "x.png")
+    deep = tmp_path / "deep.dmen"
+    deep.write_bytes(dmecodec.encode(np.ones((9, 9, 5), np.uint16)))
+    for suffix in ("png", "jpg", "webp"):
+        message = refused("decode", deep, "-o", tmp_path / f"x.{suffix}")
+        assert "only a GeoTIFF can hold 5 bands of 16 bits" in message
+    assert "profile jpeg cannot hold" in refused(
+        "decode", deep, "--profile", "jpeg", "-o", tmp_path / "x.tif"
+    )
+    assert not list(tmp_path.glob("x.*"))
+
+
+def without_rasterio(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "rasterio", None)
+    monkeypatch.setattr("dmecodec.images.opening.is_installed", lambda: False)
+
+
+def test_without_rasterio_one_line_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path / "a.tif", aerial(1, 40, 50), photometric="RGB")
+    nodata = write(tmp_path / "n.tif", aerial(1, 40, 50), nodata=0, crs=None, transform=None)
+    deep = write(tmp_path / "d.tif", np.ones((9, 9, 1), np.uint16), crs=None, transform=None)
+    works("encode", path)
+    without_rasterio(monkeypatch)
+    for file in (path, nodata, deep):
+        message = refused("encode", file, "-o", tmp_path / "b.dmen")
+        assert 'pip install "dmecodec[geo]"' in message and "--no-geo" in message
+        with pytest.raises(DependencyError):
+            dmecodec.encode(file)
+    assert 'pip install "dmecodec[geo]"' in refused(
+        "decode", tmp_path / "a.dmen", "-o", tmp_path / "x.tif"
+    )
+    works("decode", tmp_path / "a.dmen", "-o", tmp_path / "x.tif", "--no-geo")
+    works("encode", path, "--no-geo", "-o", tmp_path / "b.dmen")
+    assert Kind.GEO not in Reader((tmp_path / "b.dmen").read_bytes()).header.kinds
+    works("decode", tmp_path / "b.dmen", "-o", tmp_path / "y.tif")
+    works("info", tmp_path / "a.dmen")
+
+
+def test_without_georeference_nothing_changes(tmp_path: Path) -> None:
+    """A plain TIFF goes through Pillow, whether rasterio is there or not."""
+    from PIL import Image
+
+    Image.fromarray(aerial(1, 40, 50)).save(tmp_path / "a.tif")
+    data = dmecodec.encode(tmp_path / "a.tif")
+    assert Kind.GEO not in Reader(data).header.kinds
+    assert data == dmecodec.encode(aerial(1, 40, 50))
+    (tmp_path / "a.tfw").write_text("10\n0\n0\n-10\n500005\n3999995\n")  # a world file beside it
+    with dmecodec.File(io.BytesIO(dmecodec.encode(tmp_path / "a.tif"))) as file:
+        assert file.geo is not None and file.geo.transform == tuple(PLACE)[:6]
+
+
+def test_metadata_of_pictures_stays(tmp_path: Path) -> None:
+    from PIL import Image, ImageCms
+
+    icc = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><a b="c"/></x:xmpmeta>'
+    Image.fromarray(aerial(1, 40, 50)).save(
+        tmp_path / "p.tif", icc_profile=icc, tiffinfo={700: xmp}
+    )
+    with rasterio.open(tmp_path / "p.tif", "r+") as file:
+        file.crs, file.transform = UTM, PLACE
+    with Image.open(round_trip(tmp_path / "p.tif", tmp_path)) as picture:
+        assert picture.info["icc_profile"] == icc and picture.tag_v2[700] == xmp
+
+
+def test_streams_and_names(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.tif", aerial(1, 40, 50), photometric="RGB")
+    coded = works("encode", "-", "-o", "-", data=path.read_bytes()).data
+    assert coded == dmecodec.encode(path)
+    (tmp_path / "a.dmen").write_bytes(coded)
+    shutil.move(path, tmp_path / "original.tif")
+    works("decode", tmp_path / "a.dmen")  # a GeoTIFF beside it
+    with rasterio.open(tmp_path / "a.tif") as file:
+        assert file.crs == UTM
+    target = io.BytesIO()
+    with dmecodec.open(tmp_path / "a.dmen") as file:
+        file.save(target, format="TIFF")
+    assert target.getvalue() == (tmp_path / "a.tif").read_bytes()
+    assert "exists already" in refused("decode", tmp_path / "a.dmen")
+
+
+@pytest.mark.parametrize("profile", ["deflate", "zstd", "lzw", "webp", "raw", "jpeg"])
+def test_profiles(tmp_path: Path, profile: str) -> None:
+    path = write(tmp_path / "a.tif", aerial(1, 40, 50), photometric="RGB")
+    decoded = round_trip(path, tmp_path, "--profile", profile)
+    with rasterio.open(decoded) as file:
+        found = file.tags(ns="IMAGE_STRUCTURE").get("COMPRESSION", "raw")
+        assert profile.upper() in found.upper()
+        pixels = file.read().transpose(1, 2, 0)
+    if profile != "jpeg":
+        expected = dmecodec.decode((tmp_path / "a.dmen").read_bytes())
+        np.testing.assert_array_equal(pixels, expected)
+
+
+def test_it_is_a_cloud_optimized_geotiff(tmp_path: Path) -> None:
+    validate = pytest.importorskip("rio_cogeo.cogeo").cog_validate
+    path = write(tmp_path / "a.tif", np.maximum(aerial(1, 64, 700), 1), nodata=0)
+    assert validate(round_trip(path, tmp_path))[0]
+
+
+# ---- interrupted -----------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+def test_a_kill_leaves_nothing_under_the_name(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.tif", np.maximum(aerial(1, 128, 1100), 1), nodata=0)
+    works("encode", path, "--tile", 64)
+    shutil.move(tmp_path / "a.dmen", tmp_path / "b.dmen")
+    for arguments, target in (
+        (["encode", path, "--tile", 64], tmp_path / "a.dmen"),
+        (["decode", tmp_path / "b.dmen"], tmp_path / "b.tif"),
+    ):
+        process = start(*arguments)
+        deadline = time.monotonic() + 60
+        while not list(tmp_path.glob(".dmecodec-*")) and time.monotonic() < deadline:
+            time.sleep(0.005)
+        time.sleep(0.1)
+        process.kill()
+        process.communicate()
+        assert not target.exists()
+        for left in tmp_path.glob(".dmecodec-*"):
+            shutil.rmtree(left, ignore_errors=True)
+            left.unlink(missing_ok=True)
+        works(*arguments)
+
+
+def test_a_failure_on_the_way_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dmecodec.geo import writer
+
+    path = write(tmp_path / "a.tif", aerial(1, 40, 50), photometric="RGB")
+    works("encode", path)
+    coded = (tmp_path / "a.dmen").read_bytes()
+    before = sorted(tmp_path.iterdir())
+
+    def fails(*_: object) -> None:
+        raise rasterio.errors.RasterioIOError("No space left on device")
+
+    monkeypatch.setattr(writer, "_copy_cloud", fails)
+    message = refused("decode", tmp_path / "a.dmen", "-o", tmp_path / "b.tif")
+    assert "No space left" in message
+    damaged = bytearray(coded)
+    damaged[len(coded) // 2] ^= 1
+    (tmp_path / "a.dmen").write_bytes(damaged)
+    assert "damaged" in refused("decode", tmp_path / "a.dmen", "-o", tmp_path / "new" / "b.tif")
+    assert sorted(tmp_path.iterdir()) == before
+
+
+# ---- rio -------------------------------------------------------------------------------------------
+
+
+def test_rio_dmen(tmp_path: Path) -> None:
+    from dmecodec.geo.rio import dmen
+
+    path = write(tmp_path / "a.tif", aerial(1, 40, 50), photometric="RGB")
+    runner = CliRunner()
+    done = runner.invoke(dmen, ["encode", str(path)])
+    assert done.exit_code == 0, done.output
+    done = runner.invoke(dmen, ["decode", str(tmp_path / "a.dmen"), "-o", str(tmp_path / "b.tif")])
+    assert done.exit_code == 0, done.output
+    assert "EPSG:32629" in runner.invoke(dmen, ["info", str(tmp_path / "a.dmen")]).output
+    for wrong in (["encode", str(tmp_path / "no.tif")], ["info", str(path)]):
+        done = runner.invoke(dmen, wrong)
+        assert done.exit_code == 1 and "Traceback" not in done.output
+    project = (Path(dmecodec.__file__).parents[1] / "pyproject.toml").read_text()
+    assert (
+        '[project.entry-points."rasterio.rio_plugins"]\ndmen = "dmecodec.geo.rio:dmen"' in project
+    )
+
+
+def test_a_mask_is_no_band(tmp_path: Path) -> None:
+    mask = np.full((40, 50), 255, np.uint8)
+    mask[:, 25:] = 0
+    data = dmecodec.encode(write(tmp_path / "a.tif", aerial(1, 40, 50), mask=mask))
+    with dmecodec.File(io.BytesIO(data)) as file:
+        assert file.layout.alpha is Alpha.MASK
+        assert file.read().shape == (40, 50, 3) and not file.read()[:, 25:].any()
+        file.save(tmp_path / "a.png")  # where it becomes alpha
+    from PIL import Image
+
+    with Image.open(tmp_path / "a.png") as picture:
+        np.testing.assert_array_equal(np.asarray(picture)[..., 3], mask)
+
+
+def test_errors_name_the_image(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.tif", np.ones((9, 9, 1), np.float32))
+    with pytest.raises(ImageError, match=r"a\.tif: has 32-bit"):
+        dmecodec.encode(path)
+    with pytest.raises(OptionError):
+        dmecodec.encode(
+            write(tmp_path / "b.tif", np.ones((9, 9, 1), np.uint16)), scale=(5, math.pi)
+        )
