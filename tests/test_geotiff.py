@@ -11,6 +11,7 @@ import sys
 import time
 import zlib
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -503,6 +504,10 @@ def test_a_failure_on_the_way_leaves_nothing(
     monkeypatch.setattr(writer, "_copy_cloud", fails)
     message = refused("decode", tmp_path / "a.dmen", "-o", tmp_path / "b.tif")
     assert "No space left" in message
+    with monkeypatch.context() as context:
+        context.setattr(writer.shutil, "disk_usage", lambda _: SimpleNamespace(free=5999))
+        message = refused("decode", tmp_path / "a.dmen", "-o", tmp_path / "b.tif")
+        assert "not enough room; the pixels take 6000 bytes" in message
     damaged = bytearray(coded)
     damaged[len(coded) // 2] ^= 1
     (tmp_path / "a.dmen").write_bytes(damaged)
