@@ -185,6 +185,8 @@ class Decoder:
     def _planes(self, block: Box) -> np.ndarray:
         """All planes of a block: uint8 or uint16 (h, w, planes)."""
         layout = self.layout
+        if layout.groups == (tuple(range(layout.planes)),):  # nothing to put together
+            return self._samples(block, 0)
         shape = (block.height, block.width, layout.planes)
         planes = np.empty(shape, sample_type(layout))
         for group, members in enumerate(layout.groups):
@@ -219,15 +221,14 @@ class Decoder:
         return all(tile.empty for tile, _ in self._tiles_under(block, group))
 
     @torch.inference_mode()
-    def _synthesise(self, block: Box, group: int) -> np.ndarray:
-        """What the network makes of a group in a block, scaled, not rounded: float32 (h, w, c)."""
+    def _synthesise(self, block: Box, group: int) -> Tensor:
+        """What the network makes of a group in a block, scaled, not rounded: float32 (c, h, w)."""
         outer = self._cells(block)
         y_hat = torch.from_numpy(self._gather(outer, group))[None].to(self.model.device)
         x = synthesise(self.model, y_hat, self.header.quality)
         rows, cols = block.slices(outer.scaled_up(STRIDE))
         x = from_three(x[0, :, rows, cols], len(self.layout.groups[group]))
-        x = from_network(x, self.layout, group)
-        return x.permute(1, 2, 0).contiguous().cpu().numpy()
+        return from_network(x, self.layout, group)
 
     def _valid(self, block: Box, group: int) -> np.ndarray | None:
         """Which samples of a block are valid: bool (h, w, c), or None where all are."""

@@ -179,6 +179,7 @@ def test_a_valid_pixel_never_becomes_nodata() -> None:
     """It moves away from nodata to the side where it was, and not out of the range."""
     layout = Layout(8, (Band(0), Band(100), Band(255)), ((0, 1, 2),))
     x = np.array([[[0.4, 99.6, 254.9], [0.0, 100.0, 255.0], [1.2, 100.4, 253.6]]], np.float32)
+    x = torch.from_numpy(x).permute(2, 0, 1)
     valid = np.ones((1, 3, 3), bool)
     expected = [[[1, 99, 254], [1, 101, 254], [1, 101, 254]]]
     np.testing.assert_array_equal(to_samples(x, valid, layout, 0), expected)

@@ -11,10 +11,14 @@ from .layout import Layout
 
 def to_network(samples: np.ndarray, layout: Layout, group: int) -> np.ndarray:
     """Scales the samples (h, w, c) of a group's bands to 0..1: float32 of the same shape."""
+    x = samples.astype(np.float32)
+    if layout.depth == 8:
+        x /= 255
+        return x
     bands = [layout.bands[band] for band in layout.groups[group]]
     low = np.array([band.low for band in bands], np.float32)
     high = np.array([band.high for band in bands], np.float32)
-    return (samples.clip(low, high) - low) / (high - low)
+    return (x.clip(low, high) - low) / (high - low)
 
 
 def to_three(x: Tensor) -> Tensor:
@@ -31,35 +35,44 @@ def from_three(x: Tensor, bands: int) -> Tensor:
 
 def from_network(x: Tensor, layout: Layout, group: int) -> Tensor:
     """Scales what the network gave (c, h, w) back, not yet rounded: float32 within each band's scale."""
+    if layout.depth == 8:
+        return (x * 255).clamp(0, 255)
     bands = [layout.bands[band] for band in layout.groups[group]]
     low = x.new_tensor([band.low for band in bands])[:, None, None]
     high = x.new_tensor([band.high for band in bands])[:, None, None]
-    # Scaled and then moved, so that 8 bits are 255 x as they have always been.
     return (x * (high - low) + low).clamp(low, high)
 
 
-def to_samples(x: np.ndarray, valid: np.ndarray | None, layout: Layout, group: int) -> np.ndarray:
+def to_samples(x: Tensor, valid: np.ndarray | None, layout: Layout, group: int) -> np.ndarray:
     """Rounds scaled values to samples; a valid one never becomes nodata, any other is nodata or 0.
 
     Args:
-        x: float32 (h, w, c) from :func:`from_network`.
-        valid: bool of that shape, or None where all are.
+        x: float32 (c, h, w) from :func:`from_network`.
+        valid: bool (h, w, c), or None where all are.
         layout, group: which bands they are.
 
     Returns:
         uint8 or uint16 (h, w, c).
     """
-    samples = np.rint(x).astype(np.uint8 if layout.depth == 8 else np.uint16)
+    rounded = x.round().to(torch.uint8 if layout.depth == 8 else torch.int32)
+    samples = (
+        rounded.permute(1, 2, 0).contiguous().cpu().numpy().astype(sample_type(layout), copy=False)
+    )
     for n, band in enumerate(layout.bands[band] for band in layout.groups[group]):
         if band.nodata is not None:
-            plane = samples[..., n]
-            # One level away from nodata, to the side where the value lay before it was rounded.
-            up = (x[..., n] >= band.nodata) & (band.nodata < layout.largest) | (band.nodata == 0)
-            away = np.where(up, band.nodata + 1, band.nodata - 1).astype(samples.dtype)
-            np.copyto(plane, away, where=plane == band.nodata)
+            _leave(samples[..., n], x[n], band.nodata, layout.largest)
         if valid is not None:
             samples[..., n][~valid[..., n]] = band.nodata or 0
     return samples
+
+
+def _leave(plane: np.ndarray, x: Tensor, nodata: int, largest: int) -> None:
+    """Moves samples one level away from nodata, to the side where they lay before they were rounded."""
+    there = plane == nodata
+    if there.any():
+        before = x.cpu().numpy()[there]
+        up = (before >= nodata) & (nodata < largest) | (nodata == 0)
+        plane[there] = np.where(up, nodata + 1, nodata - 1)
 
 
 def nowhere_valid(height: int, width: int, layout: Layout, group: int) -> np.ndarray:

@@ -59,7 +59,8 @@ class Planes:
     def _read(self, box: Box, planes: list[int]) -> np.ndarray:
         if hasattr(self.source, "read_planes"):
             return self.source.read_planes(box, planes)
-        return self.source.read(box.col, box.row, box.width, box.height)[..., planes]
+        found = self.source.read(box.col, box.row, box.width, box.height)
+        return found if planes == [*range(found.shape[2])] else found[..., planes]
 
     def with_nodata(self, samples: np.ndarray, group: int) -> np.ndarray:
         """Which samples of a group have another value than their band's nodata: bool (h, w, c)."""

@@ -105,7 +105,7 @@ def load_rgb(file: Path) -> np.ndarray:
     Raises:
         ImageError: it cannot be read, or has alpha, which not every codec keeps.
     """
-    source = open_source(file)
+    source = open_source(file, geo=False)
     if source.mode not in ("L", "RGB"):
         raise ImageError(f"{file}: has alpha, which not all codecs keep; remove it to compare them")
     pixels = source.read(0, 0, source.width, source.height)

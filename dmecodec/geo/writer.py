@@ -77,6 +77,7 @@ def write_geotiff(
         OutputError: GDAL cannot write it.
         FormatError: the `.dmen` file is damaged.
     """
+    _check_room(target.parent, window.width * window.height * decoder.layout.raw_bytes)
     record = record.cut(window.col, window.row)
     with (
         _scratch(target.parent) as folder,
@@ -87,6 +88,18 @@ def write_geotiff(
             _write_plain(decoder, window, record, metadata, plain)
             _copy_cloud(plain, cloud, profile, record)
         cloud.replace(target)
+
+
+def _check_room(folder: Path, raw: int) -> None:
+    """Refuses what would fill the disk, before any work: the pixels stand there once without compression."""
+    try:
+        free = shutil.disk_usage(folder).free
+    except OSError:
+        return  # writing will tell
+    if free < raw:
+        raise OutputError(
+            f"{folder}: not enough room; the pixels take {raw} bytes on the way, {free} are free"
+        )
 
 
 @contextmanager

@@ -45,7 +45,7 @@ def picture_mode(layout: Layout) -> str:
     if layout.picture_mode is None:
         raise OutputError(
             f"only a GeoTIFF can hold {layout.image_bands} bands of {layout.depth} bits; "
-            "give a name that ends in .tif"
+            "write a .tif, without --no-geo"
         )
     return layout.picture_mode
 

@@ -48,7 +48,7 @@ def load_images(paths: Iterable[Path], least: int) -> list[np.ndarray]:
     images = []
     for name, data in _files(paths):
         try:
-            source = open_source(io.BytesIO(data))
+            source = open_source(io.BytesIO(data), geo=False)
         except ImageError as error:
             raise ImageError(f"{name}: {error}") from error
         if min(source.width, source.height) >= least:
