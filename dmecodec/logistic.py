@@ -20,6 +20,9 @@ PHASES = 8
 _REACH = 10
 """A table goes to ten s on either side; its last symbols have what lies beyond."""
 _FINE = 64
+_FLAT = SCALES * PHASES
+MAX_BITS = 10
+"""Integers of up to this many bits have a table in which all are equally frequent."""
 
 
 def table_index(scale: int, offset: int = 0) -> int:
@@ -27,9 +30,14 @@ def table_index(scale: int, offset: int = 0) -> int:
     return scale * PHASES + offset + PHASES // 2
 
 
+def flat_table(bits: int) -> int:
+    """The table of equally frequent integers from 0 to 2^bits - 1, bits from 1 to `MAX_BITS`."""
+    return _FLAT + bits - 1
+
+
 @cache
-def logistic_tables() -> Tables:
-    """All tables, by :func:`table_index`."""
+def residual_tables() -> Tables:
+    """All tables, by :func:`table_index` and :func:`flat_table`."""
     lows, lengths, frequencies = [], [], []
     for scale in range(SCALES):
         reach = _reach(scale)
@@ -39,6 +47,12 @@ def logistic_tables() -> Tables:
             lows.append(-reach)
             lengths.append(len(frequency))
             frequencies.append(frequency)
+    for bits in range(1, MAX_BITS + 1):
+        frequency = np.full((1 << bits) + 1, 1 << PRECISION - bits)
+        frequency[-2:] = frequency[0] - 1, 1  # the escape takes its one from the last integer
+        lows.append(0)
+        lengths.append(len(frequency))
+        frequencies.append(frequency)
     columns = (np.array(lows), np.array(lengths), np.concatenate(frequencies))
     return Tables(*(column.astype(np.int32) for column in columns))
 
