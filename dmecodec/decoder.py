@@ -13,12 +13,15 @@ from .codec import TileLatents, decode_tile
 from .container import Kind, Reader
 from .device import autocast
 from .errors import FormatError
+from .linear import LinearBase
 from .network.config import HYPER_STRIDE, QUALITY_STEPS, STRIDE
 from .network.parameters import MEAN_UNIT
 from .network.transforms import HALO
+from .residual import decode_residual
 from .tiling import Box
 from .weights import Model
 
+Streams = dict[int, bytes]
 BANDS = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4}
 
 
@@ -34,8 +37,11 @@ class Decoder:
         self.reader, self.header, self.model = reader, reader.header, model
         self.image = Box(0, 0, self.header.width, self.header.height)
         self.side = self.header.tile // STRIDE
-        self._tiles: dict[int, tuple[np.ndarray, bytes]] = {}  # y-hat, the alpha stream
+        self._tiles: dict[int, tuple[np.ndarray, Streams]] = {}  # y-hat, and what is not decoded yet
         self._alphas: dict[int, np.ndarray] = {}
+        self.bound = reader.bound()
+        self._base = None if self.bound is None else LinearBase(model, self.header.quality)
+        self._exact: dict[int, np.ndarray] = {}  # colours of tiles, where there is a bound
 
     def begin(self, window: Box) -> None:
         """Decodes the tiles of a window's first block, which :meth:`blocks` then finds decoded.
@@ -57,7 +63,7 @@ class Decoder:
             FormatError: where the file is damaged.
         """
         for block in window.blocks():
-            pixels = self._synthesise(block)
+            pixels = self._synthesise(block) if self.bound is None else self._exactly(block)
             if self.header.mode in ("LA", "RGBA"):
                 pixels = np.concatenate([pixels, self._alpha(block)[:, :, None]], 2)
             write(block.col - window.col, block.row - window.row, pixels)
@@ -65,6 +71,7 @@ class Decoder:
                 self._forget(block.bottom)
         self._tiles.clear()
         self._alphas.clear()
+        self._exact.clear()
 
     def latents(self) -> tuple[np.ndarray, np.ndarray]:
         """y-hat (M, h, w) in 1/16 step and z-hat (N, h / 4, w / 4) of the whole image, int32."""
@@ -81,8 +88,8 @@ class Decoder:
             z[:, rows, cols] = tile.z
         return y, z
 
-    def _decode(self, index: int) -> tuple[TileLatents, bytes]:
-        """A tile's latents, and its alpha stream as it is."""
+    def _decode(self, index: int) -> tuple[TileLatents, Streams]:
+        """A tile's latents, and its streams as they are."""
         streams = self.reader.tile(index)
         cells = Box(*self.header.tile_box(index)).scaled_down(STRIDE)
         quality = self.header.quality
@@ -90,11 +97,12 @@ class Decoder:
             latents = decode_tile(
                 self.model, streams[Kind.Z], streams[Kind.Y], quality, cells.height, cells.width
             )
-        return latents, streams.get(Kind.ALPHA, b"")
+        return latents, streams
 
     def _cells(self, block: Box) -> Box:
         """The latents that a block of pixels is made of."""
-        return block.scaled_down(STRIDE).grown(HALO, self.image.scaled_down(STRIDE))
+        halo = HALO if self.bound is None else 0
+        return block.scaled_down(STRIDE).grown(halo, self.image.scaled_down(STRIDE))
 
     def _forget(self, row: int) -> None:
         """Drops the tiles that no block from this row of pixels on can see."""
@@ -102,6 +110,7 @@ class Decoder:
             if Box(*self.header.tile_box(index)).bottom <= row - HALO * STRIDE:
                 del self._tiles[index]
                 self._alphas.pop(index, None)
+                self._exact.pop(index, None)
 
     def _gather(self, cells: Box) -> np.ndarray:
         """y-hat of a box of latents, from the tiles that it touches: int32 (M, h, w)."""
@@ -109,8 +118,8 @@ class Decoder:
         for part in cells.blocks(self.side):
             index = self._tile_index(part)
             if index not in self._tiles:
-                latents, alpha = self._decode(index)
-                self._tiles[index] = latents.y, alpha
+                latents, streams = self._decode(index)
+                self._tiles[index] = latents.y, streams
             tile = Box(*self.header.tile_box(index)).scaled_down(STRIDE)
             target_rows, target_cols = part.slices(cells)
             rows, cols = part.slices(tile)
@@ -133,6 +142,28 @@ class Decoder:
         x = (x * 255).round().clamp(0, 255).to(torch.uint8)
         return x.permute(1, 2, 0).contiguous().cpu().numpy()
 
+    def _exactly(self, block: Box) -> np.ndarray:
+        """As :meth:`_synthesise`, from the base images and residuals: the same on every device."""
+        self._gather(self._cells(block))
+        pixels = np.empty((block.height, block.width, 3 if BANDS[self.header.mode] >= 3 else 1), np.uint8)
+        for part in block.blocks(self.header.tile):
+            index = self._tile_index(part.scaled_down(STRIDE))
+            tile = Box(*self.header.tile_box(index))
+            if index not in self._exact:
+                self._exact[index] = self._exact_tile(index, tile)
+            target_rows, target_cols = part.slices(block)
+            rows, cols = part.slices(tile)
+            pixels[target_rows, target_cols] = self._exact[index][rows, cols]
+        return pixels
+
+    def _exact_tile(self, index: int, tile: Box) -> np.ndarray:
+        """Colours of a tile whose latents are decoded: uint8 (h, w, 1 or 3)."""
+        assert self.bound is not None and self._base is not None
+        y_hat, streams = self._tiles[index]
+        base = self._base.pixels(y_hat, grey=BANDS[self.header.mode] < 3)
+        base = base[: tile.height, : tile.width]
+        return decode_residual(streams[Kind.RESIDUAL], base, self.bound)
+
     def _alpha(self, block: Box) -> np.ndarray:
         """Alpha of a block whose tiles are decoded: uint8 (h, w)."""
         alpha = np.empty((block.height, block.width), np.uint8)
@@ -140,7 +171,7 @@ class Decoder:
             index = self._tile_index(part.scaled_down(STRIDE))
             tile = Box(*self.header.tile_box(index))
             if index not in self._alphas:
-                stream = self._tiles[index][1]
+                stream = self._tiles[index][1].get(Kind.ALPHA, b"")
                 self._alphas[index] = decode_alpha(stream, tile.height, tile.width)
             target_rows, target_cols = part.slices(block)
             rows, cols = part.slices(tile)

@@ -9,12 +9,14 @@ from torch import Tensor
 
 from . import container
 from .alpha import encode_alpha
-from .codec import encode_tile
+from .codec import encode_tile_and_latents
 from .container import Header, Kind
 from .device import autocast
 from .images import Source
+from .linear import LinearBase
 from .network.config import QUALITY_STEPS, STRIDE
 from .network.transforms import HALO
+from .residual_fit import encode_residual
 from .tiling import Box
 from .weights import Model
 
@@ -30,9 +32,19 @@ class Encoder:
         model: a loaded model.
         tile: side of a tile in pixels, a multiple of 64.
         keep: whether to keep the latents for another quality, where the image is not too large.
+        max_error: levels that a decoded sample may be off, or None for no bound.
     """
 
-    def __init__(self, source: Source, model: Model, tile: int, *, keep: bool = False) -> None:
+    def __init__(
+        self,
+        source: Source,
+        model: Model,
+        tile: int,
+        *,
+        keep: bool = False,
+        max_error: int | None = None,
+    ) -> None:
+        self.max_error = max_error
         self.source, self.model, self.tile = source, model, tile
         self.image = Box(0, 0, source.width, source.height)
         self.keep = keep and source.width * source.height <= _KEEP_PIXELS
@@ -42,7 +54,10 @@ class Encoder:
     def encode(self, quality: int) -> bytes:
         """The whole file at a quality in 1/32 steps."""
         metadata = self._metadata()
+        if self.max_error is not None:
+            metadata[int(Kind.BOUND)] = container.bound_stream(self.max_error)
         kinds = [Kind.Z, Kind.Y, *([Kind.ALPHA] if self.source.mode in ("LA", "RGBA") else [])]
+        kinds += [] if self.max_error is None else [Kind.RESIDUAL]
         header = Header(
             model=self.model.id,
             width=self.source.width,
@@ -64,11 +79,22 @@ class Encoder:
     def _tile(self, header: Header, index: int) -> dict[int, bytes]:
         box = Box(*header.tile_box(index))
         gain = self.model.net.gain(_knots(header.quality, self.model.device))
-        z, y = encode_tile(self.model, self._latents(index, box) * gain, header.quality)
+        latents = self._latents(index, box) * gain
+        z, y, y_hat = encode_tile_and_latents(self.model, latents, header.quality)
         streams = {int(Kind.Z): z, int(Kind.Y): y}
+        if self.max_error is not None:
+            streams[int(Kind.RESIDUAL)] = self._residual(box, y_hat, header.quality)
         if Kind.ALPHA in header.kinds:
             streams[int(Kind.ALPHA)] = self._alpha(index, box)
         return streams
+
+    def _residual(self, box: Box, y_hat: np.ndarray, quality: int) -> bytes:
+        """What brings a tile's base image to within the bound."""
+        assert self.max_error is not None
+        pixels = self.source.read(box.col, box.row, box.width, box.height)
+        colours = pixels[..., :3] if pixels.shape[2] >= 3 else pixels[..., :1]
+        base = LinearBase(self.model, quality).pixels(y_hat, grey=colours.shape[2] == 1)
+        return encode_residual(colours, base[: box.height, : box.width], self.max_error)
 
     def _alpha(self, index: int, box: Box) -> bytes:
         """The alpha stream of a tile, the same at every quality."""

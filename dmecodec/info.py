@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 from . import registry
 from .batch import STREAM
-from .container import Header, Reader, kind_name
+from .container import Header, Kind, Reader, kind_name
 from .errors import FormatError, ModelError
 
 
@@ -26,6 +26,7 @@ def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
             reader = Reader(file)
             streams = {kind_name(k): size for k, size in reader.stream_sizes.items()}
             return _header(reader.header) | {
+                "max_error": reader.bound(),
                 "bytes": reader.size,
                 "bpp": 8 * reader.size / (reader.header.width * reader.header.height),
                 "streams": streams,
@@ -52,7 +53,7 @@ def _header(header: Header) -> dict[str, Any]:
         "tiles": header.tile_count,
         "model": header.model.hex(),
         "model_name": _model_name(header.model),
-        "metadata": [kind_name(k) for k in header.file_kinds],
+        "metadata": [kind_name(k) for k in header.file_kinds if k != Kind.BOUND],
     }
 
 

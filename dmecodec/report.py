@@ -81,6 +81,7 @@ def info_lines(name: str, facts: dict[str, Any]) -> str:
     rows = {
         "image": f"{facts['width']} x {facts['height']} {facts['mode']}",
         "quality": f"{facts['quality']:g}",
+        "error": "not bounded" if facts["max_error"] is None else _bound(facts["max_error"]),
         "size": f"{facts['bytes']} bytes, {facts['bpp']:.4f} bpp",
         "model": f"{facts['model']} ({model})",
         "tiles": f"{facts['tiles']} of {facts['tile']} pixels",
@@ -89,6 +90,10 @@ def info_lines(name: str, facts: dict[str, Any]) -> str:
         "metadata": ", ".join(facts["metadata"]) or "none",
     }
     return "\n".join([name, *(f"  {key:9} {value}" for key, value in rows.items())])
+
+
+def _bound(levels: int) -> str:
+    return f"at most {levels} levels" if levels else "lossless"
 
 
 def models_table(found: Sequence[dict[str, Any]]) -> None:

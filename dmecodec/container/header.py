@@ -130,3 +130,5 @@ def _check_kinds(header: Header) -> None:
         raise FormatError(f"a file of mode {header.mode} must have a stream of kind {kind.name}")
     if Kind.ALPHA in kinds and Kind.ALPHA not in needed:
         raise FormatError(f"a file of mode {header.mode} cannot have a stream of kind ALPHA")
+    if (Kind.RESIDUAL in kinds) != (Kind.BOUND in kinds):
+        raise FormatError("the kinds of stream RESIDUAL and BOUND come together or not at all")

@@ -14,6 +14,8 @@ class Kind(IntEnum):
     Z = 0x01
     Y = 0x02
     ALPHA = 0x03
+    RESIDUAL = 0x05
+    BOUND = 0x42
     ICC = 0xC1
     EXIF = 0xC2
     XMP = 0xC3
