@@ -45,9 +45,7 @@ def largest_error(decoder: Decoder, original: Source) -> int:
         FormatError: the file is damaged.
     """
     header = decoder.header
-    ours, theirs = (
-        f"{image.width} x {image.height} {image.mode}" for image in (header, original)
-    )
+    ours, theirs = (f"{image.width} x {image.height} {image.mode}" for image in (header, original))
     if ours != theirs:
         raise ImageError(f"the original is {theirs}, but the file is {ours}")
     worst = (0, 0, 0)  # error, column, row

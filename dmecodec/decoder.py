@@ -37,7 +37,9 @@ class Decoder:
         self.reader, self.header, self.model = reader, reader.header, model
         self.image = Box(0, 0, self.header.width, self.header.height)
         self.side = self.header.tile // STRIDE
-        self._tiles: dict[int, tuple[np.ndarray, Streams]] = {}  # y-hat, and what is not decoded yet
+        self._tiles: dict[
+            int, tuple[np.ndarray, Streams]
+        ] = {}  # y-hat, and what is not decoded yet
         self._alphas: dict[int, np.ndarray] = {}
         self.bound = reader.bound()
         self._base = None if self.bound is None else LinearBase(model, self.header.quality)
@@ -145,7 +147,9 @@ class Decoder:
     def _exactly(self, block: Box) -> np.ndarray:
         """As :meth:`_synthesise`, from the base images and residuals: the same on every device."""
         self._gather(self._cells(block))
-        pixels = np.empty((block.height, block.width, 3 if BANDS[self.header.mode] >= 3 else 1), np.uint8)
+        pixels = np.empty(
+            (block.height, block.width, 3 if BANDS[self.header.mode] >= 3 else 1), np.uint8
+        )
         for part in block.blocks(self.header.tile):
             index = self._tile_index(part.scaled_down(STRIDE))
             tile = Box(*self.header.tile_box(index))

@@ -21,7 +21,7 @@ WEIGHT_LIMIT = 127
 _ERROR_SHIFT = 4
 """Errors are kept in quarters of a level: 1/64 shifted by this."""
 _EDGE = 2
-STRIP = 32
+STRIP = 64
 """Rows of a pass that are worked on at once: what they need stays in the cache."""
 
 Offset = tuple[int, int]
@@ -203,9 +203,7 @@ def _sum_abs(values: Sequence[np.ndarray] | Iterator[np.ndarray]) -> np.ndarray:
     return sum(np.abs(value) for value in values)  # type: ignore[return-value]
 
 
-def _sum_at(
-    plane: Plane, where: Pass, offsets: Sequence[Offset], rows: slice
-) -> np.ndarray:
+def _sum_at(plane: Plane, where: Pass, offsets: Sequence[Offset], rows: slice) -> np.ndarray:
     first, second, third, fourth = (plane.at(where, offset, rows) for offset in offsets)
     return first + second + third + fourth
 

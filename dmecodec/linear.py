@@ -46,7 +46,9 @@ class LinearBase:
     def __init__(self, model: Model, quality: int) -> None:
         shortcut = model.net.synthesis.shortcut
         if shortcut is None:
-            raise ModelError(f"model {model.name} has no linear path; a bound on the error needs it")
+            raise ModelError(
+                f"model {model.name} has no linear path; a bound on the error needs it"
+            )
         weight = shortcut.weight.detach().cpu().double().numpy()[:, :, 0, 0]
         assert shortcut.bias is not None
         bias = shortcut.bias.detach().cpu().double().numpy()
@@ -176,4 +178,3 @@ def _shifted(x: np.ndarray, axis: int, *, before: bool) -> np.ndarray:
     index[axis] = slice(0, n - 1) if before else slice(1, n)
     inner = x[tuple(index)]
     return np.concatenate([edge, inner] if before else [inner, edge], axis)
-

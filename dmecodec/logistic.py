@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from decimal import Decimal, localcontext
 from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -25,13 +26,13 @@ MAX_BITS = 10
 """Integers of up to this many bits have a table in which all are equally frequent."""
 
 
-def table_index(scale: int, offset: int = 0) -> int:
-    """The table of a scale below `SCALES` whose mean is offset / 8, -4 <= offset < 4."""
+def table_index(scale: Any, offset: Any = 0) -> Any:
+    """The table of a scale below `SCALES` whose mean is offset / 8, -4 <= offset < 4; integers or arrays."""
     return scale * PHASES + offset + PHASES // 2
 
 
-def flat_table(bits: int) -> int:
-    """The table of equally frequent integers from 0 to 2^bits - 1, bits from 1 to `MAX_BITS`."""
+def flat_table(bits: Any) -> Any:
+    """The table of equally frequent integers from 0 to 2^bits - 1, bits from 1 to `MAX_BITS`; or of an array."""
     return _FLAT + bits - 1
 
 

@@ -1,7 +1,7 @@
 """The residual layer of a tile: what bounds the error of every sample.
 
-The difference between original and base image is rounded to a multiple of 2 N + 1, so that base and residual together are
-at most N away from the original; N = 0 is lossless. `docs/format.md`, "Residual", is normative.
+The difference between original and base image is rounded to a multiple of 2 N + 1, so that base and residual together
+are at most N away from the original; N = 0 is lossless. `docs/format.md`, "Residual", is normative.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ MAX_BOUND = 127
 MAX_SCALE = 80
 CONTEXTS = 85
 _THRESHOLDS = np.array([4 + i << j for j in range(21) for i in range(4)], np.int64)
-_DEFAULT_LIFT = 2
+DEFAULT_LIFT = 2
 """A context's usual scale is its own number and this."""
 FLAG, LEVELS, SMALL, WIDE = flat_table(1), flat_table(2), table_index(20), table_index(34)
 """Tables of the layer's own settings."""
@@ -92,14 +92,14 @@ def default_weights(kind: int, others: int) -> Weights:
     else:
         spread[0] = 4
         spread[own_spread + 1 :: 4] = 8
-    first, scales = 0, np.arange(CONTEXTS, dtype=np.int32) + _DEFAULT_LIFT
+    first, scales = 0, np.arange(CONTEXTS, dtype=np.int32) + DEFAULT_LIFT
     return Weights(mean, spread, 32 if kind else 256, first, scales.clip(0, MAX_SCALE))
 
 
 def weights_to_integers(weights: Weights, kind: int, others: int) -> list[tuple[list[int], int]]:
     """As the stream has them: lists of integers, and the table of each list."""
     usual = default_weights(kind, others)
-    lift = np.arange(len(weights.scales)) + weights.first + _DEFAULT_LIFT
+    lift = np.arange(len(weights.scales)) + weights.first + DEFAULT_LIFT
     wide = [
         *(weights.mean - usual.mean).tolist(),
         *(weights.spread - usual.spread).tolist(),
@@ -139,7 +139,7 @@ class Settings:
         spread = _within(wide[n : n + m] + usual.spread, 0, WEIGHT_LIMIT)
         floor = int(_within(wide[n + m : n + m + 1] + usual.floor, 0, (1 << 20) - 1)[0])
         first, more = _within(wide[n + m + 1 :], 0, CONTEXTS - 1).tolist()
-        lift = np.arange(more + 1) + first + _DEFAULT_LIFT
+        lift = np.arange(more + 1) + first + DEFAULT_LIFT
         scales = _within(self.many(more + 1, SMALL) + lift, 0, MAX_SCALE)
         return Weights(mean, spread, floor, first, scales.astype(np.int32))
 
@@ -185,7 +185,7 @@ def coding(
         np.maximum(low_bits, 0, out=low_bits)
         scale = scale - 4 * low_bits
         offset = np.where(low_bits > 0, 0, offset)
-    table = table_index(scale, offset).astype(np.uint16)  # type: ignore[call-overload]
+    table = table_index(scale, offset).astype(np.uint16)
     return Coding(shift, table, low_bits)
 
 
@@ -204,7 +204,7 @@ def to_symbols(q: np.ndarray, how: Coding) -> Iterator[entropy.Pass]:
     yield high, how.table
     many = np.flatnonzero(how.low_bits)
     if len(many):
-        yield low[many], flat_table(how.low_bits[many]).astype(np.uint16)  # type: ignore[call-overload]
+        yield low[many], flat_table(how.low_bits[many]).astype(np.uint16)
 
 
 def _split(value: np.ndarray, bits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -221,7 +221,7 @@ def from_symbols(decoder: entropy.Decoder, how: Coding, limit: int) -> np.ndarra
         many = np.flatnonzero(how.low_bits)
         if len(many):
             bits = how.low_bits[many]
-            low = decoder.read(flat_table(bits).astype(np.uint16))  # type: ignore[call-overload]
+            low = decoder.read(flat_table(bits).astype(np.uint16))
             wide = (value[many].astype(np.int64) << bits) + low - ((1 << bits) >> 1)
             value[many] = wide.clip(-(1 << 30), 1 << 30)
     value += how.shift
@@ -289,7 +289,9 @@ def decode_residual(
     decoder = entropy.Decoder(stream, residual_tables())
     pixels = np.empty_like(base)
     for block in blocks(*base.shape[:2]):
-        part = BlockDecoder(decoder, base[block], bound, None if skip is None else skip[block], levels)
+        part = BlockDecoder(
+            decoder, base[block], bound, None if skip is None else skip[block], levels
+        )
         pixels[block] = part.decode()
     decoder.finish()
     return pixels
@@ -323,7 +325,9 @@ class BlockDecoder:
             band = Band.begin(base)
             levels = self._levels if values is None else len(values) - 1
             skip = None if self._skip is None else self._skip[..., index]
-            self._decode_band(band, known, slot_levels, coded_samples((height, width), skip), levels)
+            self._decode_band(
+                band, known, slot_levels, coded_samples((height, width), skip), levels
+            )
             known.append(band)
             samples = band.value.full[:height, :width]
             samples = samples if values is None else values[samples]
@@ -346,7 +350,9 @@ class BlockDecoder:
     def _decode_band(
         self, band: Band, others: Sequence[Band], slot_levels: int, mask: np.ndarray, levels: int
     ) -> None:
-        weights = {slot: self._settings.weights(slot.kind, len(others)) for slot in slots(slot_levels)}
+        weights = {
+            slot: self._settings.weights(slot.kind, len(others)) for slot in slots(slot_levels)
+        }
         for where in PASSES:
             chosen = next(w for slot, w in weights.items() if slot.serves(where, slot_levels))
             means, spreads = predict(band, others, where, chosen, levels)

@@ -139,35 +139,37 @@ class _BandFit:
         means = {}
         for slot in slots:
             for where in served[slot]:
-                means[where] = predict(
-                    self.band, self._others, where, weights[slot], self._levels
-                )[0]
+                means[where], _ = self._predict(where, weights[slot])
                 settle(self.band, where, means[where], where.of(self.band.value.full).copy())
-        codings: dict[Pass, layer.Coding] = {}
+        samples: dict[Pass, _Samples] = {}
         for slot in slots:
-            if not self._is_worth(served[slot]):
-                yield _integers([0], layer.FLAG)
-            else:
+            own = self._is_worth(served[slot])
+            yield _integers([int(own)], layer.FLAG)
+            if own:
                 weights[slot] = self._fit_spread(slot, served[slot], weights[slot], means)
-                weights[slot] = self._fit_scales(served[slot], weights[slot], means)
-                yield _integers([1], layer.FLAG)
+            for where in served[slot]:
+                _, spreads = self._predict(where, weights[slot])
+                samples[where] = self._samples(where, means[where], spreads)
+            if own:
+                found = [samples[where] for where in served[slot]]
+                weights[slot] = _fit_scales(found, weights[slot], self._bound)
                 kind, others = slot.kind, len(self._others)
                 for values, table in layer.weights_to_integers(weights[slot], kind, others):
                     yield _integers(values, table)
-            for where in served[slot]:
-                codings[where] = self._coding(where, weights[slot], means[where])
         for where in PASSES:
-            q = where.of(self._q)[where.of(self._mask)]
-            yield from layer.to_symbols(q, codings[where])
+            chosen = next(weights[slot] for slot in slots if where in served[slot])
+            yield from samples[where].symbols(chosen, self._bound)
 
     def _is_worth(self, passes: Sequence[Pass]) -> bool:
         return sum(np.count_nonzero(where.of(self._mask)) for where in passes) >= _MIN_SAMPLES
 
-    def _coding(self, where: Pass, weights: Weights, means: np.ndarray) -> layer.Coding:
-        _, spreads = predict(self.band, self._others, where, weights, self._levels)
+    def _predict(self, where: Pass, weights: Weights) -> tuple[np.ndarray, np.ndarray]:
+        return predict(self.band, self._others, where, weights, self._levels)
+
+    def _samples(self, where: Pass, means: np.ndarray, spreads: np.ndarray) -> _Samples:
         here = where.of(self._mask)
-        base = where.of(self.band.base.full)[here]
-        return layer.coding(means[here], spreads[here], base, weights, self._bound)
+        base, q = where.of(self.band.base.full), where.of(self._q)
+        return _Samples(means[here], spreads[here], base[here], q[here])
 
     # ---- gathering samples ------------------------------------------------------------------------
 
@@ -175,13 +177,14 @@ class _BandFit:
         self, passes: Sequence[Pass], columns: Callable[[Features, Pass, slice], np.ndarray]
     ) -> np.ndarray:
         """Columns of some of the samples that the passes code: float64 (samples, columns)."""
-        total = sum(where.of(self._mask).size for where in passes)
-        every = max(1, round(total / _FIT_SAMPLES))
-        rows = [(where, part) for where in passes for part in strips(len(where.of(self._mask)))]
+        masks = [(where, part, where.of(self._mask)[part])
+                 for where in passes for part in strips(len(where.of(self._mask)))]  # fmt: skip
+        masks = [entry for entry in masks if entry[2].any()]
+        every = max(1, sum(mask.size for _, _, mask in masks) // _FIT_SAMPLES)
         found = []
-        for where, part in rows[every // 2 :: every]:
+        for where, part, mask in masks[every // 2 :: every] or masks[:1]:
             all_columns = columns(features(self.band, self._others, where, part), where, part)
-            found.append(all_columns[:, where.of(self._mask)[part]])
+            found.append(all_columns[:, mask])
         return np.concatenate(found, 1).T.astype(np.float64)
 
     def _target(self, where: Pass, rows: slice) -> np.ndarray:
@@ -245,48 +248,62 @@ class _BandFit:
         floor = int(np.clip(np.rint(solution[-1] * WEIGHT_UNIT), 0, (1 << 20) - 1))
         return replace(weights, spread=_rounded(solution[:-1], 0), floor=floor)
 
-    # ---- the scales ------------------------------------------------------------------------------------
 
-    def _fit_scales(
-        self, passes: Sequence[Pass], weights: Weights, means: dict[Pass, np.ndarray]
-    ) -> Weights:
-        """The scale of each context that occurs."""
-        contexts = np.arange(layer.CONTEXTS, dtype=np.int32)
-        apart = replace(weights, first=0, scales=np.zeros(layer.CONTEXTS, np.int32))
-        context, value, eighths = [], [], []
-        for where in passes:
-            here = where.of(self._mask)
-            _, spreads = predict(self.band, self._others, where, weights, self._levels)
-            base = where.of(self.band.base.full)[here]
-            how = layer.coding(means[where][here], spreads[here], base, apart, self._bound)
-            context.append(layer.context_of(spreads[here], self._step))
-            value.append(where.of(self._q)[here] - how.shift)
-            eighths.append(how.table)
-        context, value, eighths = (np.concatenate(parts) for parts in (context, value, eighths))
-        used = np.unique(context)
-        scales = contexts[: used[-1] + 1 - used[0]] * 0
-        for number in range(used[0], used[-1] + 1):
-            where_ = np.flatnonzero(context == number)
-            guess = min(number + 2, layer.MAX_SCALE)
-            if len(where_):
-                where_ = where_[:: max(1, len(where_) // _SCALE_SAMPLES)]
-                guess = _best_scale(value[where_], eighths[where_])
-            scales[number - used[0]] = guess
-        return replace(weights, first=int(used[0]), scales=scales)
+# ---- the scales --------------------------------------------------------------------------------------------
 
 
-def _best_scale(value: np.ndarray, offset_table: np.ndarray) -> int:
+@dataclass(frozen=True)
+class _Samples:
+    """The coded samples of a pass, flat: int32, as :func:`dmecodec.residual.coding` takes them."""
+
+    means: np.ndarray
+    spreads: np.ndarray
+    base: np.ndarray
+    q: np.ndarray
+
+    def coding(self, weights: Weights, bound: int) -> layer.Coding:
+        return layer.coding(self.means, self.spreads, self.base, weights, bound)
+
+    def symbols(self, weights: Weights, bound: int) -> Iterator[Symbols]:
+        return layer.to_symbols(self.q, self.coding(weights, bound))
+
+
+def _fit_scales(passes: Sequence[_Samples], weights: Weights, bound: int) -> Weights:
+    """The scale of each context that occurs."""
+    at_zero = replace(weights, first=0, scales=np.zeros(1, np.int32))
+    codings = [found.coding(at_zero, bound) for found in passes]
+    value = np.concatenate([f.q - how.shift for f, how in zip(passes, codings, strict=True)])
+    table = np.concatenate([how.table for how in codings])
+    context = np.concatenate([layer.context_of(f.spreads, 2 * bound + 1) for f in passes])
+    counts = np.bincount(context)
+    order, stops = np.argsort(context, kind="stable"), np.cumsum(counts)
+    first = int(np.flatnonzero(counts)[0])
+    scales = []
+    for number in range(first, len(counts)):
+        where = order[stops[number] - counts[number] : stops[number]]
+        where = where[:: max(1, len(where) // _SCALE_SAMPLES)]
+        usual = min(number + layer.DEFAULT_LIFT, layer.MAX_SCALE)
+        scales.append(_best_scale(value[where], table[where]) if len(where) else usual)
+    return replace(weights, first=first, scales=np.array(scales, np.int32))
+
+
+def _best_scale(value: np.ndarray, at_zero: np.ndarray) -> int:
     """The scale with the shortest code for some integers, given their tables at scale 0."""
-    middle = (offset_table.astype(np.int32) - 4) / 8
-    magnitude = float(np.abs(value - middle).mean())
+    magnitude = float(np.abs(value - (at_zero.astype(np.int32) - 4) / 8).mean())
     guess = UNIT_SCALE + 4 * np.log2(max(magnitude, 1 / 64) / (2 * np.log(2)))
     if guess >= SCALES + 1:
         return min(round(guess), layer.MAX_SCALE)
     tables = residual_tables()
-    low, high = max(0, int(guess) - 5), min(SCALES - 1, int(guess) + 5)
-    low = min(low, high)
-    bits = [tables.bits(value, table_index(s) - 4 + offset_table) for s in range(low, high + 1)]
-    return low + int(np.argmin(bits))
+
+    def bits(scale: int) -> float:
+        return tables.bits(value, table_index(scale) - 4 + at_zero)
+
+    best = min(max(0, round(guess)), SCALES - 1)
+    least = bits(best)
+    for step in (-1, 1):  # the sum has one minimum
+        while 0 <= best + step < SCALES and (next_ := bits(best + step)) < least:
+            best, least = best + step, next_
+    return best
 
 
 def _rounded(weights: np.ndarray, low: int) -> np.ndarray:
