@@ -27,14 +27,14 @@ from .interlace import (
 )
 from .logistic import SCALES, UNIT_SCALE, residual_tables, table_index
 
-_FIT_SAMPLES = 1 << 15
+_FIT_SAMPLES = 1 << 16
 """A fit looks at about this many samples."""
 _SCALE_SAMPLES = 1 << 11
 _MIN_SAMPLES = 400
 """Where there are fewer, weights cost more than they save."""
 _LEVEL_AREAS = (1 << 15, 1 << 17)
 """Blocks of as many pixels get a second, and a third, level of slots."""
-_RIDGE = 0.02
+_RIDGE = 1e-4
 _FEW_VALUES = 0.9
 """Listing the used values pays where fewer than this share of a range occur."""
 
