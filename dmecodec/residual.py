@@ -85,7 +85,6 @@ def default_weights(kind: int, others: int) -> Weights:
     spread = np.zeros(spread_count(kind, others), np.int32)
     own_mean, own_spread = mean_count(kind, 0), spread_count(kind, 0)
     mean[own_mean :: 9 if kind else 1] = WEIGHT_UNIT // max(1, others)
-    spread[own_spread + (1 if kind else 0) :: 5 if kind else 4] = 0
     if kind:
         spread[[0, 4]] = 4, 2
         spread[own_spread + 2 :: 5] = 4

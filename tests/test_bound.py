@@ -1,4 +1,4 @@
-"""A bound on the error, end to end: every sample of a decoded file is within it, on the command line and from Python."""
+"""A bound on the error, end to end: every sample of a decoded file is within it, whoever asks for it."""
 
 from __future__ import annotations
 

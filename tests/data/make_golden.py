@@ -34,7 +34,7 @@ from dmecodec.network.config import Config  # noqa: E402
 SIDE = 64
 CONFIG = Config(channels=16, hyper=8, slices=(8, 16), hidden=(16, 16), attention=8)
 
-# name: seed, height, width, mode, quality, tile, metadata
+# name: seed, height, width, mode, quality, tile, metadata, and a bound on the error
 FILES = {
     "rgb_q4": (1, 96, 128, "RGB", 4.0, 1024, False),
     "rgb_q0": (2, 96, 128, "RGB", 0.0, 1024, False),
@@ -50,6 +50,10 @@ FILES = {
     "grey_200x1": (12, 1, 200, "L", 7.0, 64, False),
     "grey_alpha": (13, 65, 129, "LA", 3.0, 64, False),
     "extreme": (None, 48, 80, "RGB", 7.0, 1024, False),
+    "bound_0": (14, 70, 90, "RGB", 0.0, 64, False, 0),
+    "bound_2": (15, 50, 67, "RGBA", 2.0, 1024, False, 2),
+    "bound_grey": (16, 33, 70, "L", 1.0, 1024, False, 1),
+    "bound_extreme": (None, 40, 33, "RGB", 0.0, 1024, False, 0),
 }
 
 
@@ -97,20 +101,22 @@ def make_model() -> None:
 
 def make_file(name: str) -> dict[str, object]:
     """Writes NAME.dmen and NAME.png; returns what its latents must be."""
-    seed, height, width, mode, quality, tile, with_metadata = FILES[name]
+    seed, height, width, mode, quality, tile, with_metadata, *bound = FILES[name]
     colours = extreme(height, width) if seed is None else aerial(seed, height, width)
     picture = Image.fromarray(in_mode(colours, mode))
     original = io.BytesIO()
     icc, exif = icc_and_exif() if with_metadata else (None, None)
     picture.save(original, "PNG", icc_profile=icc, exif=exif)
     original.seek(0)
-    data = dmecodec.encode(original, quality, tile=tile)
+    max_error = bound[0] if bound else None
+    data = dmecodec.encode(original, quality, tile=tile, max_error=max_error)
     (HERE / f"{name}.dmen").write_bytes(data)
     # In float32 throughout, in the middle of what machines with and without bf16 give.
     dmecodec.decoder.autocast = lambda _: contextlib.nullcontext()  # type: ignore[assignment]
     Image.fromarray(dmecodec.decode(data)).save(HERE / f"{name}.png", optimize=True)
     y_hat, z_hat = dmecodec.latents(data)
-    return {
+    bounded = {} if max_error is None else {"max_error": max_error}
+    return bounded | {
         "mode": mode,
         "size": [width, height],
         "quality": quality,
