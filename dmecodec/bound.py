@@ -12,8 +12,8 @@ from .images import Source
 from .tiling import Box
 
 LARGEST = 255
-_QUALITIES = (0.0, 0.0, 0.5, 2.0, 3.0, 3.0, 3.5)
-"""The base quality with the smallest files for each bound, measured; the last for all above."""
+_QUALITIES = ((3, 0.0), (10, 4.0), (15, 3.0), (LARGEST, 2.0))
+"""The base quality with the smallest files, measured, for bounds up to each of these."""
 
 
 def check_bound(bound: object) -> int:
@@ -33,7 +33,7 @@ def check_bound(bound: object) -> int:
 
 def default_quality(bound: int) -> float:
     """The quality of the base that suits a bound."""
-    return _QUALITIES[min(bound, len(_QUALITIES) - 1)]
+    return next(quality for last, quality in _QUALITIES if bound <= last)
 
 
 def largest_error(decoder: Decoder, original: Source) -> int:
