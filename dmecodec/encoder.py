@@ -45,6 +45,7 @@ class Encoder:
         max_error: int | None = None,
     ) -> None:
         self.max_error = max_error
+        self._bases: dict[int, LinearBase] = {}
         self.source, self.model, self.tile = source, model, tile
         self.image = Box(0, 0, source.width, source.height)
         self.keep = keep and source.width * source.height <= _KEEP_PIXELS
@@ -93,7 +94,9 @@ class Encoder:
         assert self.max_error is not None
         pixels = self.source.read(box.col, box.row, box.width, box.height)
         colours = pixels[..., :3] if pixels.shape[2] >= 3 else pixels[..., :1]
-        base = LinearBase(self.model, quality).pixels(y_hat, grey=colours.shape[2] == 1)
+        if quality not in self._bases:
+            self._bases[quality] = LinearBase(self.model, quality)
+        base = self._bases[quality].pixels(y_hat, grey=colours.shape[2] == 1)
         return encode_residual(colours, base[: box.height, : box.width], self.max_error)
 
     def _alpha(self, index: int, box: Box) -> bytes:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from . import residual as layer
+from . import residual_settings as settings
 from .entropy import Pass as Symbols
 from .interlace import (
     PASSES,
@@ -23,6 +24,7 @@ from .interlace import (
     features,
     predict,
     settle,
+    spread_count,
     strips,
 )
 from .logistic import SCALES, UNIT_SCALE, residual_tables, table_index
@@ -78,7 +80,7 @@ class _Block:
         """Everything, in the order of decoding."""
         height, width, count = self.base.shape
         slot_levels = 1 + sum(height * width >= area for area in _LEVEL_AREAS)
-        yield _integers([slot_levels - 1], layer.LEVELS)
+        yield _integers([slot_levels - 1], settings.LEVELS)
         known: list[Band] = []
         for index in layer.band_order(count):
             skip = None if self.skip is None else self.skip[..., index]
@@ -109,10 +111,10 @@ class _Block:
 
 
 def _listed(values: np.ndarray | None) -> Iterator[Symbols]:
-    yield _integers([int(values is not None)], layer.FLAG)
+    yield _integers([int(values is not None)], settings.FLAG)
     if values is not None:
-        yield _integers([len(values) - 1], layer.WIDE)
-        yield _integers((np.diff(values, prepend=-1) - 1).tolist(), layer.SMALL)
+        yield _integers([len(values) - 1], settings.WIDE)
+        yield _integers((np.diff(values, prepend=-1) - 1).tolist(), settings.SMALL)
 
 
 class _BandFit:
@@ -133,7 +135,7 @@ class _BandFit:
         self.band.value.full[...] = layer.restore(base, q, bound, levels)
 
     def passes(self, slot_levels: int) -> Iterator[Symbols]:
-        slots = layer.slots(slot_levels)
+        slots = settings.slots(slot_levels)
         served = {s: [p for p in PASSES if s.serves(p, slot_levels)] for s in slots}
         weights = {slot: self._fit_mean(slot, served[slot]) for slot in slots}
         means = {}
@@ -143,18 +145,18 @@ class _BandFit:
                 settle(self.band, where, means[where], where.of(self.band.value.full).copy())
         samples: dict[Pass, _Samples] = {}
         for slot in slots:
-            own = self._is_worth(served[slot])
-            yield _integers([int(own)], layer.FLAG)
-            if own:
+            worth = self._is_worth(served[slot])
+            yield _integers([int(worth)], settings.FLAG)
+            if worth:
                 weights[slot] = self._fit_spread(slot, served[slot], weights[slot], means)
             for where in served[slot]:
                 _, spreads = self._predict(where, weights[slot])
                 samples[where] = self._samples(where, means[where], spreads)
-            if own:
+            if worth:
                 found = [samples[where] for where in served[slot]]
                 weights[slot] = _fit_scales(found, weights[slot], self._bound)
                 kind, others = slot.kind, len(self._others)
-                for values, table in layer.weights_to_integers(weights[slot], kind, others):
+                for values, table in settings.weights_to_integers(weights[slot], kind, others):
                     yield _integers(values, table)
         for where in PASSES:
             chosen = next(weights[slot] for slot in slots if where in served[slot])
@@ -193,8 +195,8 @@ class _BandFit:
 
     # ---- the prediction ------------------------------------------------------------------------------
 
-    def _fit_mean(self, slot: layer.Slot, passes: Sequence[Pass]) -> Weights:
-        usual = layer.default_weights(slot.kind, len(self._others))
+    def _fit_mean(self, slot: settings.Slot, passes: Sequence[Pass]) -> Weights:
+        usual = settings.default_weights(slot.kind, len(self._others))
         if not len(usual.mean) or not self._is_worth(passes):
             return usual
 
@@ -218,11 +220,11 @@ class _BandFit:
         mean = _least_squares(x, target, weight, _RIDGE)
         return replace(usual, mean=_rounded(mean, -WEIGHT_LIMIT))
 
-    def _activity(self, slot: layer.Slot, found: Features) -> list[np.ndarray]:
+    def _activity(self, slot: settings.Slot, found: Features) -> list[np.ndarray]:
         """The magnitudes that do not depend on how well anything was predicted."""
         own, other = ((0, 1, 2, 3), (0, 1)) if slot.kind else ((0,), (0,))
         size = 5 if slot.kind else 4
-        first = layer.spread_count(slot.kind, 0)
+        first = spread_count(slot.kind, 0)
         numbers = [*own]
         for index in range(len(self._others)):
             numbers += [first + index * size + n for n in other]
@@ -232,7 +234,7 @@ class _BandFit:
 
     def _fit_spread(
         self,
-        slot: layer.Slot,
+        slot: settings.Slot,
         passes: Sequence[Pass],
         weights: Weights,
         means: dict[Pass, np.ndarray],
@@ -282,7 +284,7 @@ def _fit_scales(passes: Sequence[_Samples], weights: Weights, bound: int) -> Wei
     for number in range(first, len(counts)):
         where = order[stops[number] - counts[number] : stops[number]]
         where = where[:: max(1, len(where) // _SCALE_SAMPLES)]
-        usual = min(number + layer.DEFAULT_LIFT, layer.MAX_SCALE)
+        usual = min(number + settings.DEFAULT_LIFT, settings.MAX_SCALE)
         scales.append(_best_scale(value[where], table[where]) if len(where) else usual)
     return replace(weights, first=first, scales=np.array(scales, np.int32))
 
@@ -292,7 +294,7 @@ def _best_scale(value: np.ndarray, at_zero: np.ndarray) -> int:
     magnitude = float(np.abs(value - (at_zero.astype(np.int32) - 4) / 8).mean())
     guess = UNIT_SCALE + 4 * np.log2(max(magnitude, 1 / 64) / (2 * np.log(2)))
     if guess >= SCALES + 1:
-        return min(round(guess), layer.MAX_SCALE)
+        return min(round(guess), settings.MAX_SCALE)
     tables = residual_tables()
 
     def bits(scale: int) -> float:

@@ -18,18 +18,17 @@ from dmecodec.interlace import PASSES, WEIGHT_LIMIT, mean_count, spread_count
 from dmecodec.linear import LinearBase
 from dmecodec.logistic import SCALES, flat_table, residual_tables, table_index
 from dmecodec.network.wavelet import unpack
-from dmecodec.residual import (
+from dmecodec.residual import decode_residual, rank_of
+from dmecodec.residual_fit import encode_residual
+from dmecodec.residual_settings import (
     CONTEXTS,
     FLAG,
     LEVELS,
     MAX_SCALE,
     WIDE,
-    decode_residual,
     default_weights,
-    rank_of,
     slots,
 )
-from dmecodec.residual_fit import encode_residual
 from dmecodec.weights import Model
 
 
