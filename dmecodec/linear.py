@@ -28,6 +28,8 @@ GREY_LIMIT = 1 << 26
 LIFT_BITS = 16
 LIFTING = (-103949, -3472, 57862, 29066)
 """alpha, beta, gamma and delta of the 9/7 wavelet, times 2^16."""
+_STRIP = 16
+"""Rows of latents at once: it bounds memory."""
 LOW_SCALE, HIGH_SCALE = 57007, 75340
 """1 / K and K, times 2^16."""
 
@@ -83,16 +85,22 @@ class LinearBase:
         return ((image + (1 << GREY_BITS - 1)) >> GREY_BITS).clip(0, 255).astype(np.uint8)
 
     def _coefficients(self, y_hat: np.ndarray) -> np.ndarray:
-        """Packed wavelet coefficients of a tile: int64 (768, h, w) in 2^-12 grey levels."""
-        channels, height, width = y_hat.shape
+        """Packed wavelet coefficients of a tile: int32 (768, h, w) in 2^-12 grey levels."""
+        packed = np.empty((PACKED, *y_hat.shape[1:]), np.int32)
+        for top in range(0, y_hat.shape[1], _STRIP):
+            rows = slice(top, top + _STRIP)
+            part = packed[:, rows]
+            part[...] = self._convolve(y_hat[:, rows]).reshape(part.shape)
+        return packed
+
+    def _convolve(self, y_hat: np.ndarray) -> np.ndarray:
         # |y_hat| < 2^29 and gains below 2^32: the products stay below 2^62.
-        y = y_hat.reshape(channels, -1).astype(np.int64) * self._gain[:, None]
+        y = y_hat.reshape(len(y_hat), -1).astype(np.int64) * self._gain[:, None]
         shift = GAIN_BITS + 4 - LATENT_BITS  # y_hat counts sixteenths
         y = (y + (1 << shift - 1) >> shift).clip(-LATENT_LIMIT, LATENT_LIMIT)
         sums = (self._weight @ y.astype(np.float64) + self._bias[:, None]).astype(np.int64)
         shift = WEIGHT_BITS + LATENT_BITS - GREY_BITS
-        grey = (255 * sums + (1 << shift - 1) >> shift).clip(-GREY_LIMIT, GREY_LIMIT)
-        return grey.reshape(PACKED, height, width)
+        return (255 * sums + (1 << shift - 1) >> shift).clip(-GREY_LIMIT, GREY_LIMIT)
 
 
 def inverse_gains(knots: np.ndarray, quality: int, name: str) -> np.ndarray:
@@ -129,8 +137,8 @@ def by_colour(packed: np.ndarray) -> np.ndarray:
 
 
 def unpack(packed: np.ndarray) -> np.ndarray:
-    """The inverse wavelet of one band: int64 (256, h, w) to int32 (16 h, 16 w)."""
-    low, end = packed[255], 255
+    """The inverse wavelet of one band: int32 (256, h, w) to int32 (16 h, 16 w)."""
+    low, end = packed[255].astype(np.int64), 255
     for fold in reversed(FOLDS):
         start = end - 3 * fold * fold
         low_high, high_low, high_high = (
@@ -142,10 +150,10 @@ def unpack(packed: np.ndarray) -> np.ndarray:
 
 
 def _unshuffle(channels: np.ndarray, fold: int) -> np.ndarray:
-    """(fold^2, h, w) to (fold h, fold w)."""
+    """int32 (fold^2, h, w) to int64 (fold h, fold w)."""
     _, height, width = channels.shape
     grid = channels.reshape(fold, fold, height, width).transpose(2, 0, 3, 1)
-    return grid.reshape(height * fold, width * fold)
+    return grid.reshape(height * fold, width * fold).astype(np.int64)
 
 
 def _merge(low: np.ndarray, high: np.ndarray, axis: int) -> np.ndarray:
