@@ -18,6 +18,7 @@ import torch
 from . import registry, weights
 from .bands import Layout, layout_of
 from .bands.samples import sample_type
+from .bound import check_bound, default_quality, largest_error
 from .container import MAX_TILE, TILE_UNIT, Header, Kind, Reader
 from .decoder import Decoder
 from .device import pick_device
@@ -57,10 +58,11 @@ def prepare(
 
 def encode(
     image: object,
-    quality: float = DEFAULT_QUALITY,
+    quality: float | None = None,
     *,
     bpp: float | None = None,
     psnr: float | None = None,
+    max_error: int | None = None,
     model: ModelName = None,
     device: Device = "auto",
     tile: int = DEFAULT_TILE,
@@ -74,9 +76,11 @@ def encode(
     Args:
         image: a path, a binary file, a Pillow image, or an array (h, w) or (h, w, bands) of uint8 or
             uint16, with at most 64 bands and alpha.
-        quality: 0 (smallest) to 7 (best), in steps of 1/32.
+        quality: 0 (smallest) to 7 (best), in steps of 1/32. None is 4, or what suits `max_error`.
         bpp: bits per pixel of the whole file to aim at, instead of a quality (within 2 %).
         psnr: dB over all colour samples to aim at, instead of a quality (within 0.1 dB).
+        max_error: levels that no decoded sample is farther off than, 0 for lossless; the file then
+            decodes to the same pixels on every device.
         model: name or path of a model; None is the default one.
         device: "auto", "cpu", "cuda", "cuda:N", "mps" or a torch.device.
         tile: side of a tile in pixels, a multiple of 64 up to 4096.
@@ -99,13 +103,19 @@ def encode(
     """
     if bpp is not None and psnr is not None:
         raise OptionError("give bpp or psnr, not both")
+    if max_error is not None:
+        if bpp is not None or psnr is not None:
+            raise OptionError("give max_error or a target, bpp or psnr, not both")
+        max_error = check_bound(max_error)
+    quality = chosen_quality(quality, max_error)
     bpp = None if bpp is None else _number(bpp, "bpp")
     psnr = None if psnr is None else _number(psnr, "psnr")
     tile = _tile_side(tile)
     loaded = prepare(quality, model=model, device=device, tile=tile)
     source = open_source(image, nodata=_sample(nodata), scale=_scale(scale), alpha=alpha, geo=geo)
+    keep = bpp is not None or psnr is not None
     try:
-        encoder = Encoder(source, loaded, tile, keep=bpp is not None or psnr is not None)
+        encoder = Encoder(source, loaded, tile, keep=keep, max_error=max_error)
         if bpp is not None:
             return search_bpp(encoder, bpp)
         if psnr is not None:
@@ -131,6 +141,13 @@ def _scale(scale: object) -> tuple[int, int] | None:
         return low, high
     except (TypeError, ValueError):
         raise OptionError(f"scale {scale!r}: must be two integers") from None
+
+
+def chosen_quality(quality: float | None, max_error: int | None) -> float:
+    """The quality of :func:`encode` where none is given: 4, or that of the base that suits a bound."""
+    if quality is not None:
+        return quality
+    return DEFAULT_QUALITY if max_error is None else default_quality(max_error)
 
 
 def quality_steps(quality: float) -> int:
@@ -413,16 +430,33 @@ class File:
         except MemoryError as error:
             raise OptionError("the latents of the whole image do not fit the memory") from error
 
-    def verify(self, *, deep: bool = False) -> None:
+    @property
+    def max_error(self) -> int | None:
+        """Levels that no sample is farther off the original than, 0 for lossless; None: no bound."""
+        return self._readable().bound()
+
+    def verify(self, *, deep: bool = False, original: object = None) -> int | None:
         """Checks every checksum; `deep` decodes everything as well, down to the pixels.
+
+        Args:
+            deep: whether to decode.
+            original: the image that the file was made of, as for :func:`encode`, to compare with.
+
+        Returns:
+            With an original, the largest difference of a sample from it, in levels.
 
         Raises:
             FormatError: what is damaged.
+            BoundError: a sample is farther from the original than the file says.
+            ImageError: the original cannot be read, or is not of this size and mode.
         """
         self._readable().verify()
+        if original is not None:
+            return largest_error(self._decoder(), open_source(original))
         if deep:
             whole = window_box(None, self.header.width, self.header.height)
             self._decoder().blocks(whole, lambda col, row, block: None)
+        return None
 
     def close(self) -> None:
         """Ends the use of the file; closes it where it was opened by its path."""

@@ -489,23 +489,33 @@ def _source(name: str) -> BinaryIO | str:
     return io.BytesIO(sys.stdin.buffer.read()) if name == STREAM else name
 
 
-def verify_file(name: str, *, deep: bool, device: str = "auto", model: str | None = None) -> None:
+def verify_file(
+    name: str,
+    *,
+    deep: bool,
+    device: str = "auto",
+    model: str | None = None,
+    original: str | None = None,
+) -> int | None:
     """Checks one file; see :meth:`dmecodec.File.verify`.
+
+    Returns:
+        With an original, the largest difference of a sample from it, in levels.
 
     Raises:
         DmecodecError: whatever is wrong, the file's name in its message.
     """
     try:
-        if deep:
+        if deep or original is not None:
             from . import api
 
             with api.File(_source(name), device=device, model=model) as file:
-                file.verify(deep=True)
-            return
+                return file.verify(deep=deep, original=original)
         from .container import Reader
 
         with Path(name).open("rb") if name != STREAM else sys.stdin.buffer as stream:
             Reader(io.BytesIO(stream.read()) if name == STREAM else stream).verify()
+        return None
     except OSError as error:
         raise FormatError(f"{name}: cannot be read ({error.strerror})") from error
     except DmecodecError as error:

@@ -140,9 +140,12 @@ _no_geo = click.option(
 @main.command()
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
 @click.option("-q", "--quality", type=float, default=4.0, show_default=True,
-              help="0 (smallest) to 7 (best), in steps of 1/32.")  # fmt: skip
+              help="0 (smallest) to 7 (best), in steps of 1/32; "
+              "with --max-error, what suits it.")  # fmt: skip
 @click.option("--bpp", type=float, help="Bits per pixel to aim at, instead of a quality.")
 @click.option("--psnr", type=float, help="PSNR in dB to aim at, instead of a quality.")
+@click.option("--max-error", type=int, metavar="LEVELS",
+              help="Bound on the error of every sample, 0 for lossless.")  # fmt: skip
 @click.option("-o", "--output", metavar="OUT", help="File, folder, or - for standard output.")
 @click.option("--tile", type=int, default=1024, show_default=True,
               help="Side of a tile in pixels, a multiple of 64.")  # fmt: skip
@@ -166,6 +169,7 @@ def encode(
     quality: float,
     bpp: float | None,
     psnr: float | None,
+    max_error: int | None,
     output: str | None,
     tile: int,
     scale: tuple[int, int] | None,
@@ -183,13 +187,15 @@ def encode(
     from . import api, batch, done
     from .images import IMAGE_SUFFIXES
 
-    _check_target(ctx, bpp, psnr)
+    _check_target(ctx, bpp, psnr, max_error)
     batch.check_processes(processes, scheduler)
     jobs = batch.plan(inputs, output, IMAGE_SUFFIXES, ".dmen")
     here = "cpu" if scheduler is not None else device  # the workers may have what is not here
     api.prepare(quality, model=model, device=here, tile=tile)
+    chosen = None if ctx.get_parameter_source("quality") is ParameterSource.DEFAULT else quality
     options = {
-        "quality": quality, "bpp": bpp, "psnr": psnr, "tile": tile, "model": model, "device": device,
+        "quality": chosen, "bpp": bpp, "psnr": psnr, "max_error": max_error,
+        "tile": tile, "model": model, "device": device,
         "scale": scale, "geo": not no_geo, "overwrite": overwrite, "skip_done": skip_done,
     }  # fmt: skip
     if skip_done:
@@ -201,13 +207,21 @@ def encode(
     return _run(jobs, results, single=single, quiet=quiet, as_json=as_json)
 
 
-def _check_target(ctx: click.Context, bpp: float | None, psnr: float | None) -> None:
+def _check_target(
+    ctx: click.Context, bpp: float | None, psnr: float | None, max_error: int | None
+) -> None:
     """Refuses targets that no image can meet, before any is read."""
     if bpp is not None and psnr is not None:
         raise OptionError("give --bpp or --psnr, not both")
     target = psnr if bpp is None else bpp
+    if max_error is not None:
+        from .bound import check_bound
+
+        check_bound(max_error)
     if target is None:
         return
+    if max_error is not None:
+        raise OptionError("give --max-error or a target, --bpp or --psnr, not both")
     if ctx.get_parameter_source("quality") is ParameterSource.COMMANDLINE:
         raise OptionError("give --quality or a target, --bpp or --psnr, not both")
     if not 0 < target < math.inf:
@@ -323,23 +337,34 @@ def info(file: str, as_json: bool) -> None:
 @main.command()
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @click.option("--deep", is_flag=True, help="Decode everything as well.")
+@click.option("--original", metavar="IMAGE", help="Compare with this image, for one file.")
 @_model_of_file
 @_device
 @click.option("--quiet", is_flag=True, help="Print errors only.")
-def verify(files: tuple[str, ...], deep: bool, model: str | None, device: str, quiet: bool) -> int:
+def verify(
+    files: tuple[str, ...],
+    deep: bool,
+    original: str | None,
+    model: str | None,
+    device: str,
+    quiet: bool,
+) -> int:
     """Check every checksum of .dmen files."""
     from .batch import verify_file
 
+    if original is not None and len(files) > 1:
+        raise OptionError("--original goes with one file")
     status = 0
     for name in files:
         try:
-            verify_file(name, deep=deep, device=device, model=model)
+            error = verify_file(name, deep=deep, device=device, model=model, original=original)
         except DmecodecError as error:
             _complain(error)
             status = 1
         else:
             if not quiet:
-                click.echo(f"{name}: ok")
+                levels = "" if error is None else f", at most {error} levels from the original"
+                click.echo(f"{name}: ok{levels}")
     return status
 
 

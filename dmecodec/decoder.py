@@ -12,10 +12,12 @@ from .alpha import decode_alpha
 from .bands import Alpha, layout_of
 from .bands.mask import decode_mask
 from .bands.samples import from_network, from_three, nowhere_valid, sample_type, to_samples
+from .bounded import base_samples, decode_bounded
 from .codec import TileLatents, decode_tile, hyper_side
 from .container import Kind, Reader
 from .device import autocast
 from .errors import FormatError
+from .linear import LinearBase
 from .network.config import HYPER_STRIDE, QUALITY_STEPS, STRIDE
 from .network.parameters import MEAN_UNIT
 from .network.transforms import HALO
@@ -37,11 +39,14 @@ class _Tile:
         self._streams = decoder.reader.tile(index, group)
         masked = decoder.layout.has_alpha or decoder.layout.has_nodata
         self.empty = masked and not self._streams[Kind.Z] and not self._streams[Kind.Y]
+        if self.empty and self._streams.get(Kind.RESIDUAL):
+            raise FormatError("damaged: a tile without latents has a residual")
         if group and self._streams.get(Kind.ALPHA):
             raise FormatError("a second alpha stream of a tile")
         self._y: np.ndarray | None = None
         self._alpha: np.ndarray | None = None
         self._mask: np.ndarray | None = None
+        self._bounded: np.ndarray | None = None
 
     @property
     def y(self) -> np.ndarray:
@@ -81,6 +86,24 @@ class _Tile:
             self._mask = decode_mask(stream, self.box.height, self.box.width, bands)
         return self._mask
 
+    @property
+    def bounded(self) -> np.ndarray:
+        """The samples of a file with a bound, the same on every device: uint8 or uint16 (h, w, c)."""
+        if self._bounded is None:
+            self._bounded = self._decode_bounded()
+        return self._bounded
+
+    def _decode_bounded(self) -> np.ndarray:
+        decoder, box = self._decoder, self.box
+        assert decoder.base is not None and decoder.bound is not None
+        layout, group = decoder.layout, self._group
+        if self.empty:
+            return nowhere_valid(box.height, box.width, layout, group)
+        base = base_samples(decoder.base, self.y, layout, group)[: box.height, : box.width]
+        valid = decoder.valid(box, group) if decoder.header.mode == "BANDS" else None
+        stream = self._streams[Kind.RESIDUAL]
+        return decode_bounded(stream, valid, base, layout, group, decoder.bound)
+
 
 class Decoder:
     """Decodes one file.
@@ -102,6 +125,8 @@ class Decoder:
         self.image = Box(0, 0, self.header.width, self.header.height)
         self.side = self.header.tile // STRIDE
         self._tiles: dict[tuple[int, int], _Tile] = {}
+        self.bound = reader.bound()
+        self.base = None if self.bound is None else LinearBase(model, self.header.quality)
 
     def begin(self, window: Box) -> None:
         """Decodes the tiles of a window's first block, which :meth:`blocks` then finds decoded.
@@ -113,7 +138,7 @@ class Decoder:
         """
         block = next(window.blocks())
         for group in range(self.header.groups):
-            if not self._is_blank(block, group, self._valid(block, group)):
+            if not self._is_blank(block, group, self.valid(block, group)):
                 self._gather(self._cells(block), group)
 
     def blocks(self, window: Box, write: Callable[[int, int, np.ndarray], None]) -> None:
@@ -161,7 +186,8 @@ class Decoder:
 
     def _cells(self, block: Box) -> Box:
         """The latents that a block of pixels is made of."""
-        return block.scaled_down(STRIDE).grown(HALO, self.image.scaled_down(STRIDE))
+        halo = HALO if self.bound is None else 0
+        return block.scaled_down(STRIDE).grown(halo, self.image.scaled_down(STRIDE))
 
     def _forget(self, row: int) -> None:
         """Drops the tiles that no block from this row of pixels on can see."""
@@ -199,9 +225,11 @@ class Decoder:
 
     def _samples(self, block: Box, group: int) -> np.ndarray:
         """The bands of a group in a block: uint8 or uint16 (h, w, c)."""
-        valid = self._valid(block, group)
+        valid = self.valid(block, group)
         if self._is_blank(block, group, valid):
             return nowhere_valid(block.height, block.width, self.layout, group)
+        if self.bound is not None:
+            return self._assemble(block, group, lambda tile: tile.bounded)
         samples = to_samples(
             self._synthesise(block, group),
             valid if self.header.mode == "BANDS" else None,
@@ -230,7 +258,7 @@ class Decoder:
         x = from_three(x[0, :, rows, cols], len(self.layout.groups[group]))
         return from_network(x, self.layout, group)
 
-    def _valid(self, block: Box, group: int) -> np.ndarray | None:
+    def valid(self, block: Box, group: int) -> np.ndarray | None:
         """Which samples of a block are valid: bool (h, w, c), or None where all are."""
         layout = self.layout
         if not (layout.has_alpha or layout.has_nodata):

@@ -18,7 +18,7 @@ from .container import Reader
 from .errors import DmecodecError, ImageError, OptionError
 
 _WITHOUT_EFFECT = frozenset({"device", "overwrite", "skip_done"})
-_COMPARED = frozenset({"quality", "model", "tile"})
+_COMPARED = frozenset({"quality", "model", "tile", "max_error"})
 
 
 def check_encoding(options: Mapping[str, Any]) -> None:
@@ -41,7 +41,7 @@ def check_decoding(options: Mapping[str, Any]) -> None:
 
 def is_encoded(job: Job, **options: Any) -> bool:
     """Whether the output of a job is what encoding with these options would make: every checksum
-    fits, model, quality and tile are those asked for, it is as large in pixels as the input and not
+    fits, model, quality, tile and bound are those asked for, it is as large in pixels as the input and not
     older. With an option that :func:`check_encoding` refuses it never is.
 
     Raises:
@@ -49,11 +49,12 @@ def is_encoded(job: Job, **options: Any) -> bool:
     """
     from . import api
 
-    quality, tile = options.get("quality"), options.get("tile")
+    bound, tile = options.get("max_error"), options.get("tile")
     wanted = (
         registry.find(options.get("model")).id,
-        api.quality_steps(api.DEFAULT_QUALITY if quality is None else quality),
+        api.quality_steps(api.chosen_quality(options.get("quality"), bound)),
         api.DEFAULT_TILE if tile is None else tile,
+        bound,
     )
     if _untold_by_files(options) or not _is_newer(job):
         return False
@@ -61,7 +62,7 @@ def is_encoded(job: Job, **options: Any) -> bool:
         with Path(job.target).open("rb") as file:
             reader = Reader(file)
             header = reader.header
-            if (header.model, header.quality, header.tile) != wanted:
+            if (header.model, header.quality, header.tile, reader.bound()) != wanted:
                 return False
             reader.verify()
     except (DmecodecError, OSError):

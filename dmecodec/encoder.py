@@ -13,10 +13,12 @@ from .bands.fill import fill
 from .bands.mask import encode_mask
 from .bands.samples import to_network, to_three
 from .bands.source import Planes
-from .codec import encode_tile
+from .bounded import base_samples, encode_bounded
+from .codec import encode_tile_and_latents
 from .container import Header, Kind
 from .device import autocast
 from .images import Source
+from .linear import LinearBase
 from .network.config import QUALITY_STEPS, STRIDE
 from .network.transforms import HALO
 from .tiling import Box
@@ -34,9 +36,20 @@ class Encoder:
         model: a loaded model.
         tile: side of a tile in pixels, a multiple of 64.
         keep: whether to keep the latents for another quality, where the image is not too large.
+        max_error: levels that a decoded sample may be off, or None for no bound.
     """
 
-    def __init__(self, source: Source, model: Model, tile: int, *, keep: bool = False) -> None:
+    def __init__(
+        self,
+        source: Source,
+        model: Model,
+        tile: int,
+        *,
+        keep: bool = False,
+        max_error: int | None = None,
+    ) -> None:
+        self.max_error = max_error
+        self._bases: dict[int, LinearBase] = {}
         self.source, self.model, self.tile = source, model, tile
         self.planes = Planes(source)
         self.image = Box(0, 0, source.width, source.height)
@@ -51,6 +64,9 @@ class Encoder:
         layout = self.planes.layout
         kinds = [Kind.Z, Kind.Y, *([Kind.ALPHA] if layout.has_alpha else [])]
         kinds += [Kind.MASK] if layout.has_nodata else []
+        if self.max_error is not None:
+            metadata[int(Kind.BOUND)] = container.bound_stream(self.max_error)
+            kinds.append(Kind.RESIDUAL)
         header = Header(
             model=self.model.id,
             width=self.source.width,
@@ -80,12 +96,28 @@ class Encoder:
     def _tile(self, header: Header, index: int, group: int) -> dict[int, bytes]:
         box = Box(*header.tile_box(index))
         masks, empty = self._masks(index, group, box)
-        if empty:
-            return {Kind.Z: b"", Kind.Y: b"", **masks}
+        # Under alpha 0 colours may be lost, but not where a bound is promised for every sample.
+        if empty and (self.max_error is None or self.source.mode == "BANDS"):
+            kinds = [k for k in (Kind.Z, Kind.Y, Kind.RESIDUAL) if k in header.kinds]
+            return masks | {int(kind): b"" for kind in kinds}
         gain = self.model.net.gain(_knots(header.quality, self.model.device))
-        y = self._latents(index, group, box) * gain
-        z, y_stream = encode_tile(self.model, y, header.quality)
-        return {Kind.Z: z, Kind.Y: y_stream, **masks}
+        latents = self._latents(index, group, box) * gain
+        z, y, y_hat = encode_tile_and_latents(self.model, latents, header.quality)
+        streams = {Kind.Z: z, Kind.Y: y, **masks}
+        if self.max_error is not None:
+            streams[Kind.RESIDUAL] = self._residual(box, group, y_hat, header.quality)
+        return streams
+
+    def _residual(self, box: Box, group: int, y_hat: np.ndarray, quality: int) -> bytes:
+        """What brings a tile's base image to within the bound."""
+        assert self.max_error is not None
+        if quality not in self._bases:
+            self._bases[quality] = LinearBase(self.model, quality)
+        layout = self.planes.layout
+        base = base_samples(self._bases[quality], y_hat, layout, group)[: box.height, : box.width]
+        samples = self.planes.samples(box, group)
+        valid = self.planes.valid(box, samples, group) if self.source.mode == "BANDS" else None
+        return encode_bounded(samples, valid, base, layout, group, self.max_error)
 
     def _masks(self, index: int, group: int, box: Box) -> tuple[dict[int, bytes], bool]:
         """ALPHA and MASK streams of a tile, and whether it is empty: the same at every quality."""

@@ -17,6 +17,10 @@ class FormatError(DmecodecError):
     """The `.dmen` data is damaged, truncated, or of a newer version."""
 
 
+class BoundError(DmecodecError):
+    """A decoded sample is farther from the original than the file promises."""
+
+
 class ModelError(DmecodecError):
     """The weights are unknown, damaged, or not those that the file was made with."""
 

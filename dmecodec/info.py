@@ -32,6 +32,7 @@ def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
                 | _bands(reader)
                 | _geo(reader)
                 | {
+                    "max_error": reader.bound(),
                     "bytes": reader.size,
                     "bpp": 8 * reader.size / (reader.header.width * reader.header.height),
                     "streams": streams,
@@ -59,7 +60,7 @@ def _header(header: Header) -> dict[str, Any]:
         "tiles": header.tile_count,
         "model": header.model.hex(),
         "model_name": _model_name(header.model),
-        "metadata": [kind_name(k) for k in header.file_kinds],
+        "metadata": [kind_name(k) for k in header.file_kinds if k != Kind.BOUND],
     }
 
 

@@ -85,6 +85,7 @@ def info_lines(name: str, facts: dict[str, Any]) -> str:
     rows = {
         "image": f"{facts['width']} x {facts['height']} {_bands(facts)}",
         "quality": f"{facts['quality']:g}",
+        "error": "not bounded" if facts["max_error"] is None else _bound(facts["max_error"]),
         "size": f"{facts['bytes']} bytes, {facts['bpp']:.4f} bpp",
         "model": f"{facts['model']} ({model})",
         "tiles": f"{facts['tiles']} of {facts['tile']} pixels",
@@ -116,6 +117,10 @@ def _geo_rows(facts: dict[str, Any]) -> dict[str, str]:
     if facts["gcps"]:
         rows["gcps"] = f"{facts['gcps']} points"
     return rows
+
+
+def _bound(levels: int) -> str:
+    return f"at most {levels} levels" if levels else "lossless"
 
 
 def models_table(found: Sequence[dict[str, Any]]) -> None:

@@ -10,6 +10,7 @@ import json
 import math
 import zlib
 from bisect import bisect_right
+from decimal import Decimal, localcontext
 from itertools import accumulate, pairwise
 from pathlib import Path
 
@@ -333,3 +334,267 @@ def merge(low: np.ndarray, high: np.ndarray, axis: int) -> np.ndarray:
         odd = odd - of_odd * (even + np.concatenate([even[1:], even[-1:]]))
     merged = np.stack([even, odd], 1).reshape(2 * len(even), *even.shape[1:])
     return np.moveaxis(merged, 0, axis)
+
+
+# ---- base image and residual ---------------------------------------------------------------------
+
+
+def base_image(model: Model, y_hat: np.ndarray, quality: int, grey: bool) -> np.ndarray:
+    """y-hat of one tile to levels (bands, 16 h, 16 w), in integers."""
+    knot = min(quality // 32, 6)
+    t = quality - 32 * knot
+    first, second = (model.tensors["log_inverse_gain"][knot + n].tolist() for n in (0, 1))
+    with localcontext() as context:
+        context.prec = 80
+        exponents = [
+            (Decimal(a) * (32 - t) + Decimal(b) * t) / 32
+            for a, b in zip(first, second, strict=True)
+        ]
+        gains = [int(e.exp() * 2**24 + Decimal("0.5")) for e in exponents]
+    y = np.stack(
+        [channel * gain for channel, gain in zip(y_hat.astype(object), gains, strict=True)]
+    )
+    y = halved(y, 15).clip(-(2**22), 2**22)
+    weight, bias = (
+        model.tensors[f"synthesis.shortcut.{part}"].astype(float) for part in ("weight", "bias")
+    )
+    weight = np.floor(weight[:, :, 0, 0] * 2**24 + 0.5).astype(np.int64)
+    sums = np.einsum("oc,chw->ohw", weight, y.astype(np.int64))
+    sums += np.floor(bias * 2**37 + 0.5).astype(np.int64)[:, None, None]
+    packed = halved(255 * sums, 25).clip(-(2**26), 2**26)
+    return halved(integer_unpack(packed, grey), 12).clip(0, 255)
+
+
+def halved(x: np.ndarray, bits: int) -> np.ndarray:
+    """x / 2^bits to the nearest integer, upwards from half-way."""
+    return (2 * x + 2**bits) // 2 ** (bits + 1)
+
+
+def integer_unpack(packed: np.ndarray, grey: bool) -> np.ndarray:
+    def colours(x: np.ndarray) -> np.ndarray:
+        return (x.sum(0, keepdims=True) + 1) // 3 if grey else x
+
+    lowest, end = colours(packed[765:]), 765
+    for factor in (1, 2, 4, 8):
+        first = end - 9 * factor * factor
+        height, width = packed.shape[1:]
+        level = packed[first:end].reshape(9, factor, factor, height, width)
+        level = level.transpose(0, 3, 1, 4, 2).reshape(9, factor * height, factor * width)
+        lh, hl, hh = (colours(level[n : n + 3]) for n in (0, 3, 6))
+        low, high = integer_merge(lowest, lh, 1), integer_merge(hl, hh, 1)
+        lowest, end = integer_merge(low, high, 2).clip(-(2**26), 2**26), first
+    return lowest
+
+
+def integer_merge(low: np.ndarray, high: np.ndarray, axis: int) -> np.ndarray:
+    low, high = np.moveaxis(low, axis, 0), np.moveaxis(high, axis, 0)
+    even, odd = halved(57007 * low, 16), halved(75340 * high, 16)
+    for of_even, of_odd in ((29066, 57862), (-3472, -103949)):
+        even = even - halved(of_even * (np.concatenate([odd[:1], odd[:-1]]) + odd), 16)
+        odd = odd - halved(of_odd * (even + np.concatenate([even[1:], even[-1:]])), 16)
+    merged = np.stack([even, odd], 1).reshape(2 * len(even), *even.shape[1:])
+    return np.moveaxis(merged, 0, axis)
+
+
+def residual_tables() -> FrequencyTables:
+    lows, lengths, frequencies = [], [], []
+    for scale in range(41):
+        with localcontext() as context:
+            context.prec = 80
+            step = Decimal(2) ** (Decimal(20 - scale) / 4)
+            e = int((-step / 8).exp() * 2**64)
+        reach = 1 + math.ceil(10 * 2.0 ** math.ceil((scale - 20) / 4))
+        c, t = [], 1 << 64
+        for _ in range(8 * reach + 17):
+            c.append((1 << 96) // ((1 << 64) + t))
+            t = t * e >> 64
+        share = 2**24 - (2 * reach + 2)
+        for d in range(-4, 4):
+            edges = [8 * v - 4 - d for v in range(-reach, reach + 2)]
+            bounds = [share * (c[n] if n >= 0 else 2**32 - c[-n]) >> 32 for n in edges]
+            bounds[0], bounds[-1] = 0, share
+            lows.append(-reach)
+            lengths.append(2 * reach + 2)
+            frequencies += [b - a + 1 for a, b in pairwise(bounds)] + [1]
+    for bits in range(1, 11):
+        lows.append(0)
+        lengths.append(2**bits + 1)
+        frequencies += [2 ** (24 - bits)] * (2**bits - 1) + [2 ** (24 - bits) - 1, 1]
+    return FrequencyTables(*(np.array(column) for column in (lows, lengths, frequencies)))
+
+
+FLAT, SMALL, WIDE = 327, 164, 276
+AXES = [(-1, 0), (1, 0), (0, -1), (0, 1)]
+DIAGONALS = [(-1, -1), (-1, 1), (1, -1), (1, 1)]
+KNIGHTS = [(-1, -2), (-1, 2), (1, -2), (1, 2), (-2, -1), (-2, 1), (2, -1), (2, 1)]
+RING = [(-1, -3), (-1, 3), (1, -3), (1, 3), (-3, -1), (-3, 1), (3, -1), (3, 1)]
+KINDS = {
+    0: ((0, 0), [], []),
+    1: ((1, 1), DIAGONALS, RING),
+    2: ((0, 1), AXES, KNIGHTS),
+    3: ((1, 0), AXES, DIAGONALS + KNIGHTS),
+}
+ORDER = [(0, 8)] + [(kind, u) for u in (8, 4, 2, 1) for kind in (1, 2, 3)]
+Plane = list[list[int]]
+
+
+class Band:
+    """Base, samples and errors of one band, all as lists of rows."""
+
+    def __init__(self, base: Plane) -> None:
+        self.b, self.x = base, [row[:] for row in base]
+        self.e = [[0] * len(row) for row in base]
+
+
+class Slot:
+    """The weights of some passes."""
+
+    def __init__(self, kind: int, before: int) -> None:
+        own = {0: (0, 1), 1: (14, 6), 2: (14, 6), 3: (18, 6)}[kind]
+        other = (9, 5) if kind else (1, 4)
+        self.mean = [0] * own[0] + ([64 // max(1, before)] + [0] * (other[0] - 1)) * before
+        own_spread = [4, 0, 0, 0, 2, 0] if kind else [4]
+        self.spread = own_spread + ([0, 0, 4, 0, 0] if kind else [0, 8, 0, 0]) * before
+        self.floor, self.first = (32 if kind else 256), 0
+        self.scales = [min(i + 2, 80) for i in range(85)]
+
+
+class Residual:
+    """Decodes the RESIDUAL stream of a tile of at most 1024 x 1024 pixels."""
+
+    tables = residual_tables()
+
+    def __init__(self, stream: bytes, bound: int) -> None:
+        self.ans, self.step = Ans(stream), 2 * bound + 1
+
+    def many(self, count: int, table: int) -> list[int]:
+        return self.tables.read_pass(self.ans, [table] * count)
+
+    def decode(self, base: np.ndarray, height: int, width: int) -> np.ndarray:
+        """base (bands, 16 h, 16 w) to samples (bands, height, width)."""
+        rows, cols = -(-height // 16) * 16, -(-width // 16) * 16
+        levels = 1 + self.many(1, FLAT + 2)[0]
+        samples, known = {}, []
+        for index in (1, 0, 2) if len(base) == 3 else (0,):
+            plane = [
+                [int(base[index][min(r, height - 1)][min(c, width - 1)]) for c in range(cols)]
+                for r in range(rows)
+            ]
+            values = self.values()
+            top = 255
+            if values:
+                top = len(values) - 1
+                plane = [[self.rank(v, values) for v in row] for row in plane]
+            band = Band(plane)
+            self.band(band, known, levels, top, height, width)
+            known.append(band)
+            found = [row[:width] for row in band.x[:height]]
+            samples[index] = [[values[v] for v in row] for row in found] if values else found
+        assert self.ans.finished()
+        return np.array([samples[index] for index in sorted(samples)])
+
+    def values(self) -> list[int]:
+        if not self.many(1, FLAT + 1)[0]:
+            return []
+        steps = self.many(1 + self.many(1, WIDE)[0], SMALL)
+        return [i + total for i, total in enumerate(accumulate(steps))]
+
+    @staticmethod
+    def rank(v: int, values: list[int]) -> int:
+        return min(range(len(values)), key=lambda i: (abs(values[i] - v), i))
+
+    def slot(self, kind: int, before: int) -> Slot:
+        slot = Slot(kind, before)
+        if self.many(1, FLAT + 1)[0]:
+            n, m = len(slot.mean), len(slot.spread)
+            w = self.many(n + m + 3, WIDE)
+            slot.mean = [a + b for a, b in zip(slot.mean, w[:n], strict=True)]
+            slot.spread = [a + b for a, b in zip(slot.spread, w[n : n + m], strict=True)]
+            slot.floor += w[n + m]
+            slot.first, more = w[n + m + 1 :]
+            lifts = self.many(more + 1, SMALL)
+            slot.scales = [slot.first + i + 2 + lift for i, lift in enumerate(lifts)]
+        return slot
+
+    def band(
+        self, band: Band, known: list[Band], levels: int, top: int, height: int, width: int
+    ) -> None:
+        names = [(0, 0)] + [(kind, level) for level in range(levels) for kind in (1, 2, 3)]
+        slots = {name: self.slot(name[0], len(known)) for name in names}
+        for kind, u in ORDER:
+            level = 0 if kind == 0 else min({1: 0, 2: 1}.get(u, 2), levels - 1)
+            slot, (a, b) = slots[kind, level], KINDS[kind][0]
+            places = [
+                (r, c)
+                for r in range(u * a, len(band.b), 2 * u)
+                for c in range(u * b, len(band.b[0]), 2 * u)
+            ]
+            found = [self.predict(band, known, kind, u, r, c, slot, top) for r, c in places]
+            coded = [f for f, (r, c) in zip(found, places, strict=True) if r < height and c < width]
+            residuals = iter(self.residuals(coded))
+            for (p, _, _, _), (r, c) in zip(found, places, strict=True):
+                q = next(residuals) if r < height and c < width else 0
+                band.x[r][c] = min(max(band.b[r][c] + q * self.step, 0), top)
+                band.e[r][c] = abs(64 * band.x[r][c] - p) // 16
+
+    def residuals(self, coded: list[tuple[int, int, int, int]]) -> list[int]:
+        low_bits = [max(0, -((40 - scale) // 4)) for _, _, _, scale in coded]
+        tables = [
+            8 * (scale - 4 * n) + 4 if n else 8 * scale + d + 4
+            for (_, _, d, scale), n in zip(coded, low_bits, strict=True)
+        ]
+        high = self.tables.read_pass(self.ans, tables)
+        low = iter(self.tables.read_pass(self.ans, [FLAT + n for n in low_bits if n]))
+        return [
+            k + (v * 2**n + next(low) - 2 ** (n - 1) if n else v)
+            for (_, k, _, _), v, n in zip(coded, high, low_bits, strict=True)
+        ]
+
+    def predict(
+        self, band: Band, known: list[Band], kind: int, u: int, r: int, c: int, slot: Slot, top: int
+    ) -> tuple[int, int, int, int]:
+        """p, k, d and scale of one sample."""
+
+        def at(plane: Plane, offset: tuple[int, int]) -> int:
+            row, col = r + u * offset[0], c + u * offset[1]
+            row, col = (
+                min(max(v, v % (2 * u)), v % (2 * u) + (size // (2 * u) - 1) * 2 * u)
+                for v, size in ((row, len(plane)), (col, len(plane[0])))
+            )
+            return plane[row][col]
+
+        def total(plane: Plane, offsets: list[tuple[int, int]]) -> int:
+            return sum(at(plane, o) for o in offsets)
+
+        _, near, far = KINDS[kind]
+        b = band.b[r][c]
+        if kind:
+            m = (total(band.x, near) + 2) // 4
+            differences = [at(band.x, o) - m for o in near + far]
+            curve = 4 * b - total(band.b, near)
+            spread = [sum(map(abs, differences[:4])), sum(map(abs, differences[4:8]))]
+            spread += [abs(curve), abs(b - m), total(band.e, near), total(band.e, far[:4])]
+            mean = [*differences, curve, b - m]
+        else:
+            m, mean, spread = b, [], [sum(abs(at(band.b, o) - b) for o in AXES)]
+        for other in known:
+            if kind:
+                m_y = (total(other.x, near) + 2) // 4
+                step = other.x[r][c] - m_y
+                ys = [at(other.x, o) - m_y for o in near]
+                corners = DIAGONALS if near is AXES else AXES
+                mean += [step, *ys, *(at(other.x, o) - m_y for o in corners)]
+                spread += [sum(abs(y - x) for y, x in zip(ys, mean[:4], strict=True))]
+            else:
+                step = other.x[r][c] - other.b[r][c]
+                mean.append(step)
+            spread += [abs(step), other.e[r][c], total(other.e, AXES), total(other.e, DIAGONALS)]
+        p = 64 * m + sum(w * v for w, v in zip(slot.mean, mean, strict=True))
+        p = min(max(p, 0), 64 * top)
+        s = slot.floor + sum(w * v for w, v in zip(slot.spread, spread, strict=True))
+        t = (p - 64 * b + 4 * self.step) // (8 * self.step)
+        k = (t + 4) // 8
+        thresholds = [(4 + i) << j for j in range(21) for i in range(4)]
+        context = bisect_right(thresholds, s // self.step)
+        place = min(max(context - slot.first, 0), len(slot.scales) - 1)
+        return p, k, t - 8 * k, slot.scales[place]

@@ -223,7 +223,6 @@ def test_impossible_devices(image: np.ndarray, data: bytes, device: str) -> None
 def test_options_of_a_wrong_type(image: np.ndarray, data: bytes) -> None:
     wrong: list[dict[str, object]] = [
         {"quality": "4"},
-        {"quality": None},
         {"quality": 10**400},
         {"bpp": "1"},
         {"psnr": [30]},

@@ -48,6 +48,10 @@ class Planes:
         """The bands of a group: uint8 or uint16 (h, w, c)."""
         return self._read(box, [self.layout.plane_of(n) for n in self.layout.groups[group]])
 
+    def everything(self, box: Box) -> np.ndarray:
+        """All planes of a box as a decoder gives them: uint8 or uint16 (h, w, planes)."""
+        return self._read(box, [*range(self.layout.planes)])
+
     def alpha(self, box: Box) -> np.ndarray | None:
         """Alpha or the mask: uint8 (h, w), or None where there is none."""
         if not self.layout.has_alpha:

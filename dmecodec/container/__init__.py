@@ -5,6 +5,7 @@ nothing of images or networks and imports the standard library alone, so that lo
 costs nothing. Everything that can be wrong with a file raises :class:`FormatError`.
 """
 
+from .bound import bound_stream
 from .checksum import CRC_BYTES
 from .header import Header
 from .kinds import (
@@ -18,6 +19,7 @@ from .kinds import (
 )
 from .limits import (
     MAGIC,
+    MAX_BOUND,
     MAX_GROUPS,
     MAX_HEADER_LENGTH,
     MAX_INTEGER,
@@ -42,6 +44,7 @@ __all__ = [
     "FILE_SCOPED",
     "KNOWN_KINDS",
     "MAGIC",
+    "MAX_BOUND",
     "MAX_GROUPS",
     "MAX_HEADER_LENGTH",
     "MAX_INTEGER",
@@ -59,6 +62,7 @@ __all__ = [
     "Header",
     "Kind",
     "Reader",
+    "bound_stream",
     "is_ancillary",
     "is_file_scoped",
     "kind_name",

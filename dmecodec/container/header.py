@@ -139,3 +139,5 @@ def _check_kinds(header: Header) -> None:
         raise FormatError(
             f"a file of mode {header.mode} cannot have a stream of kind {kind_name(kind)}"
         )
+    if (Kind.RESIDUAL in kinds) != (Kind.BOUND in kinds):
+        raise FormatError("the kinds of stream RESIDUAL and BOUND come together or not at all")

@@ -15,7 +15,9 @@ class Kind(IntEnum):
     Y = 0x02
     ALPHA = 0x03
     MASK = 0x04
+    RESIDUAL = 0x05
     BANDS = 0x41
+    BOUND = 0x42
     ICC = 0xC1
     EXIF = 0xC2
     XMP = 0xC3

@@ -6,10 +6,11 @@ from itertools import accumulate
 from typing import BinaryIO
 
 from ..errors import FormatError
+from .bound import parse_bound
 from .checksum import CRC_BYTES, without_crc
 from .fields import Fields
 from .header import Header
-from .kinds import KNOWN_KINDS, kind_name
+from .kinds import KNOWN_KINDS, Kind, kind_name
 from .layout import chunk_offsets, parse_header, parse_index
 from .limits import MAGIC, MAX_HEADER_LENGTH, VERSION
 from .source import Source, source_of
@@ -88,6 +89,18 @@ class Reader:
             if kind in KNOWN_KINDS
         }
 
+    def bound(self) -> int | None:
+        """How many levels a decoded sample may be from the original, where the file says it.
+
+        Raises:
+            FormatError: The chunk is damaged, cut short or no bound.
+        """
+        kinds = self.header.file_kinds
+        if Kind.BOUND not in kinds:
+            return None
+        first = self.header.tile_count * self.header.groups
+        return parse_bound(self._chunk(first + kinds.index(Kind.BOUND)))
+
     def metadata(self) -> dict[int, bytes]:
         """Read the file-scoped streams of the kinds that version 1 defines, by kind.
 
@@ -128,7 +141,8 @@ class Reader:
         of_tiles = self.header.tile_count * self.header.groups
         if chunk < of_tiles:
             return f"tile {chunk // self.header.groups}"
-        return f"the {kind_name(self.header.file_kinds[chunk - of_tiles])} metadata"
+        kind = self.header.file_kinds[chunk - of_tiles]
+        return "the BOUND" if kind == Kind.BOUND else f"the {kind_name(kind)} metadata"
 
 
 def _read_header(source: Source) -> tuple[bytes, int]:

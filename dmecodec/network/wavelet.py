@@ -20,7 +20,7 @@ _ALPHA, _BETA, _GAMMA, _DELTA = (
 _K = 1.149604398860241
 
 PACKED = 768
-_FOLDS = (8, 4, 2, 1)  # pixel-unshuffle factor of each level, finest first
+FOLDS = (8, 4, 2, 1)  # pixel-unshuffle factor of each level, finest first
 
 
 def _next(even: Tensor, dim: int) -> Tensor:
@@ -57,7 +57,7 @@ def _merge(low: Tensor, high: Tensor, dim: int) -> Tensor:
 def pack(x: Tensor) -> Tensor:
     """Image (b, 3, 16 h, 16 w) to packed coefficients (b, 768, h, w), finest level first."""
     bands = []
-    for fold in _FOLDS:
+    for fold in FOLDS:
         low, high = _split(x, 3)
         x, low_high = _split(low, 2)
         high_low, high_high = _split(high, 2)
@@ -67,8 +67,8 @@ def pack(x: Tensor) -> Tensor:
 
 def unpack(coefficients: Tensor) -> Tensor:
     """The inverse of :func:`pack`: (b, 768, h, w) to (b, 3, 16 h, 16 w)."""
-    *bands, x = coefficients.split([9 * fold * fold for fold in _FOLDS] + [3], 1)
-    for band, fold in zip(reversed(bands), reversed(_FOLDS), strict=True):
+    *bands, x = coefficients.split([9 * fold * fold for fold in FOLDS] + [3], 1)
+    for band, fold in zip(reversed(bands), reversed(FOLDS), strict=True):
         low_high, high_low, high_high = F.pixel_shuffle(band, fold).chunk(3, 1)
         x = _merge(_merge(x, low_high, 2), _merge(high_low, high_high, 2), 3)
     return x

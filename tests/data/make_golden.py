@@ -37,7 +37,8 @@ CONFIG = Config(
 )
 MODELS = {"tiny": CONFIG, "board": replace(CONFIG, checkered=1, refinement=8)}
 
-# name: seed, height, width, mode, quality, tile, metadata; the model is that of the name's beginning, or tiny
+# name: seed, height, width, mode, quality, tile, metadata, and a bound on the error; the model is that of
+# the name's beginning, or tiny
 FILES = {
     "rgb_q4": (1, 96, 128, "RGB", 4.0, 1024, False),
     "rgb_q0": (2, 96, 128, "RGB", 0.0, 1024, False),
@@ -56,6 +57,10 @@ FILES = {
     "board_q2": (14, 90, 150, "RGB", 2.0, 64, False),
     "board_q5": (15, 64, 96, "RGB", 5.5, 1024, False),
     "board_grey": (16, 33, 17, "L", 3.0, 1024, False),
+    "bound_0": (14, 70, 90, "RGB", 0.0, 64, False, 0),
+    "bound_2": (15, 50, 67, "RGBA", 2.0, 1024, False, 2),
+    "bound_grey": (16, 33, 70, "L", 1.0, 1024, False, 1),
+    "bound_extreme": (None, 40, 33, "RGB", 0.0, 1024, False, 0),
 }
 
 
@@ -102,7 +107,7 @@ def make_model(name: str) -> None:
 
 def make_file(name: str) -> dict[str, object]:
     """Writes NAME.dmen and NAME.png; returns what its latents must be."""
-    seed, height, width, mode, quality, tile, with_metadata = FILES[name]
+    seed, height, width, mode, quality, tile, with_metadata, *bound = FILES[name]
     colours = extreme(height, width) if seed is None else aerial(seed, height, width)
     picture = Image.fromarray(in_mode(colours, mode))
     original = io.BytesIO()
@@ -110,13 +115,18 @@ def make_file(name: str) -> dict[str, object]:
     picture.save(original, "PNG", icc_profile=icc, exif=exif)
     original.seek(0)
     model = name.partition("_")[0]
-    data = dmecodec.encode(original, quality, tile=tile, model=model if model in MODELS else "tiny")
+    options = {
+        "model": model if model in MODELS else "tiny",
+        "max_error": bound[0] if bound else None,
+    }
+    data = dmecodec.encode(original, quality, tile=tile, **options)
     (HERE / f"{name}.dmen").write_bytes(data)
     # In float32 throughout, in the middle of what machines with and without bf16 give.
     dmecodec.decoder.autocast = lambda _: contextlib.nullcontext()  # type: ignore[assignment]
     Image.fromarray(dmecodec.decode(data)).save(HERE / f"{name}.png", optimize=True)
     y_hat, z_hat = dmecodec.latents(data)
-    return {
+    bounded = {"max_error": bound[0]} if bound else {}
+    return bounded | {
         "mode": mode,
         "size": [width, height],
         "quality": quality,

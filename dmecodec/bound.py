@@ -1,0 +1,82 @@
+"""A bound on the error of every sample: what may be asked for, and whether a file keeps it."""
+
+from __future__ import annotations
+
+import operator
+
+import numpy as np
+
+from .bands import Layout
+from .bands.source import Planes
+from .container import Header
+from .decoder import Decoder
+from .errors import BoundError, ImageError, OptionError
+from .images import Source
+from .tiling import Box
+
+LARGEST = 255
+_QUALITIES = ((3, 0.0), (10, 4.0), (15, 3.0), (LARGEST, 2.0))
+"""The base quality with the smallest files, measured, for bounds up to each of these."""
+
+
+def check_bound(bound: object) -> int:
+    """A bound in grey levels that the format can hold.
+
+    Raises:
+        OptionError: it is no integer from 0 to 255.
+    """
+    try:
+        bound = operator.index(bound)  # type: ignore[arg-type]
+    except TypeError:
+        raise OptionError(f"a bound of {bound!r}: must be an integer") from None
+    if not 0 <= bound <= LARGEST:
+        raise OptionError(f"a bound of {bound}: must be between 0 and {LARGEST} levels")
+    return bound
+
+
+def default_quality(bound: int) -> float:
+    """The quality of the base that suits a bound."""
+    return next(quality for last, quality in _QUALITIES if bound <= last)
+
+
+def _shape(image: Header | Source, layout: Layout) -> str:
+    bands = f"{layout.planes} bands of {layout.depth} bits" if image.mode == "BANDS" else image.mode
+    return f"{image.width} x {image.height} {bands}"
+
+
+def largest_error(decoder: Decoder, original: Source) -> int:
+    """The largest difference of a sample from the original, in levels; alpha included.
+
+    Raises:
+        ImageError: the original is not of the file's size and mode.
+        BoundError: the difference is larger than the file's bound.
+        FormatError: the file is damaged.
+    """
+    header, layout, planes = decoder.header, decoder.layout, Planes(original)
+    ours, theirs = _shape(header, layout), _shape(original, planes.layout)
+    if ours != theirs:
+        raise ImageError(f"the original is {theirs}, but the file is {ours}")
+    worst = (0, 0, 0)  # error, column, row
+
+    def compare(col: int, row: int, block: np.ndarray) -> None:
+        nonlocal worst
+        height, width = block.shape[:2]
+        pixels = planes.everything(Box(col, row, width, height))
+        error = np.abs(pixels.astype(np.int32) - block)
+        if header.mode == "BANDS" and layout.has_alpha:  # what lies under a mask is not kept
+            masked = pixels[..., layout.alpha_plane] == 0
+            error[masked] = np.where(
+                np.arange(layout.planes) == layout.alpha_plane, error[masked], 0
+            )
+        error = error.max(2)
+        place = int(error.argmax())
+        worst = max(worst, (int(error.flat[place]), col + place % width, row + place // width))
+
+    decoder.blocks(Box(0, 0, header.width, header.height), compare)
+    error, col, row = worst
+    if decoder.bound is not None and error > decoder.bound:
+        raise BoundError(
+            f"the sample in column {col}, row {row} is {error} levels off the original; "
+            f"the file promises {decoder.bound}"
+        )
+    return error

@@ -1,0 +1,96 @@
+"""Samples of one tile and band group within a bound: the base image, scaled to samples, and the residual upon it.
+
+Under nodata or a mask there is no residual. Where a band has nodata and the bound is above 0, the layer keeps to one
+level less: the decoder may then move a valid sample that came out as nodata by one level.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .bands import Layout
+from .bands.samples import sample_type
+from .linear import GREY_BITS, LinearBase
+from .residual import decode_residual
+from .residual_fit import encode_residual
+
+_WHITE = 255 << GREY_BITS
+
+
+def encode_bounded(
+    samples: np.ndarray,
+    valid: np.ndarray | None,
+    base: np.ndarray,
+    layout: Layout,
+    group: int,
+    bound: int,
+) -> bytes:
+    """The RESIDUAL stream.
+
+    Args:
+        samples: the original's, uint8 or uint16 (h, w, c).
+        valid: bool (h, w, c), or None where all are.
+        base: from :func:`base_samples`.
+        layout, group: which bands they are.
+        bound: levels that a valid sample may be off.
+    """
+    skip = None if valid is None else ~valid
+    bound = layer_bound(layout, group, bound)
+    return encode_residual(samples, base, bound, skip=skip, levels=layout.largest)
+
+
+def decode_bounded(
+    stream: bytes,
+    valid: np.ndarray | None,
+    base: np.ndarray,
+    layout: Layout,
+    group: int,
+    bound: int,
+) -> np.ndarray:
+    """The samples of a tile, the same on every device: uint8 or uint16 (h, w, c).
+
+    Raises:
+        FormatError: the stream is damaged.
+    """
+    skip = None if valid is None else ~valid
+    inner = layer_bound(layout, group, bound)
+    samples = decode_residual(stream, base, inner, skip=skip, levels=layout.largest)
+    for n, band in enumerate(layout.bands[band] for band in layout.groups[group]):
+        plane = samples[..., n]
+        if band.nodata is not None:
+            beside = band.nodata + 1 if band.nodata < layout.largest else band.nodata - 1
+            plane[plane == band.nodata] = beside
+        if valid is not None:
+            plane[~valid[..., n]] = band.nodata or 0
+    return samples
+
+
+def layer_bound(layout: Layout, group: int, bound: int) -> int:
+    """The bound that the residual layer itself keeps to."""
+    has_nodata = any(layout.bands[band].nodata is not None for band in layout.groups[group])
+    return bound - 1 if has_nodata and bound > 0 else bound
+
+
+def base_samples(base: LinearBase, y_hat: np.ndarray, layout: Layout, group: int) -> np.ndarray:
+    """The base image of a tile as samples of a group's bands.
+
+    Args:
+        base: of the file's quality.
+        y_hat: int32 (M, h, w), counts of 1/16 step.
+        layout, group: which bands they are.
+
+    Returns:
+        uint8 or uint16 (16 h, 16 w, c).
+    """
+    members = layout.groups[group]
+    image = base.image(y_hat, grey=len(members) == 1)
+    if len(members) == 2:  # as the synthesis does: the second band was coded twice
+        image = np.stack([image[..., 0], (image[..., 1] + image[..., 2] + 1) >> 1], 2)
+    if layout.depth == 8:
+        return ((image + (1 << GREY_BITS - 1)) >> GREY_BITS).clip(0, 255).astype(np.uint8)
+    samples = np.empty(image.shape, sample_type(layout))
+    for n, band in enumerate(layout.bands[band] for band in members):
+        scaled = image[..., n].astype(np.int64) * (band.high - band.low)
+        scaled = band.low + (scaled + _WHITE // 2) // _WHITE
+        samples[..., n] = scaled.clip(band.low, band.high)
+    return samples

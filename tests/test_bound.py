@@ -1,0 +1,206 @@
+"""A bound on the error, end to end: every sample of a decoded file is within it, whoever asks for it."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command import refused, run, works
+from conftest import aerial, in_mode
+from PIL import Image
+
+import dmecodec
+from dmecodec import container, decoder
+from dmecodec.bound import default_quality
+from dmecodec.container import Kind, Reader, bound_stream
+from dmecodec.errors import BoundError, FormatError, ImageError, OptionError
+
+MODES = ("L", "LA", "RGB", "RGBA")
+
+
+def error(a: np.ndarray, b: np.ndarray) -> int:
+    return int(np.abs(a.astype(int) - b).max())
+
+
+def rebuilt(data: bytes, change: dict[tuple[int, int], bytes], bound: bytes | None = None) -> bytes:
+    """The file with other streams, and right checksums."""
+    reader = Reader(data)
+    tiles = [reader.tile(index) for index in range(reader.header.tile_count)]
+    for (index, kind), stream in change.items():
+        tiles[index][kind] = stream
+    metadata = reader.metadata()
+    if bound is not None:
+        metadata[Kind.BOUND] = bound
+    return container.write(reader.header, tiles, metadata)
+
+
+@pytest.fixture(scope="module")
+def image() -> np.ndarray:
+    return aerial(70, 150, 200)
+
+
+@pytest.fixture(scope="module")
+def data(image: np.ndarray) -> bytes:
+    return dmecodec.encode(image, max_error=2, tile=64)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("size", [(1, 1), (1, 70), (33, 2), (65, 40)])
+@pytest.mark.parametrize("bound", [0, 3])
+def test_modes_and_sizes(mode: str, size: tuple[int, int], bound: int) -> None:
+    pixels = in_mode(aerial(71, *size), mode)
+    data = dmecodec.encode(pixels, max_error=bound)
+    decoded = dmecodec.decode(data)
+    assert decoded.shape == pixels.shape and decoded.dtype == np.uint8
+    assert error(decoded, pixels) <= bound
+    if mode.endswith("A"):
+        np.testing.assert_array_equal(decoded[..., -1], pixels[..., -1])
+    with dmecodec.File(io.BytesIO(data)) as file:
+        assert file.max_error == bound
+        assert file.verify(original=pixels) == error(decoded, pixels)
+
+
+def test_latents_are_those_of_a_file_without_a_bound(image: np.ndarray) -> None:
+    for ours, plain in zip(
+        dmecodec.latents(dmecodec.encode(image, 3, max_error=1)),
+        dmecodec.latents(dmecodec.encode(image, 3)),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(ours, plain)
+
+
+@pytest.mark.parametrize(
+    "window", [(0, 0, 1, 1), (63, 63, 2, 2), (10, 70, 150, 30), (199, 149, 1, 1)]
+)
+def test_a_window_is_a_part_of_the_whole(data: bytes, window: tuple[int, int, int, int]) -> None:
+    col, row, width, height = window
+    whole = dmecodec.decode(data)
+    part = dmecodec.decode(data, window=window)
+    np.testing.assert_array_equal(part, whole[row : row + height, col : col + width])
+
+
+def test_a_window_reads_the_tiles_under_it_alone(data: bytes) -> None:
+    header = Reader(data).header
+    damaged = {(index, Kind.Y): b"" for index in range(header.tile_count) if index != 5}
+    window = (*header.tile_box(5)[:2], *header.tile_box(5)[2:])
+    part = dmecodec.decode(rebuilt(data, damaged), window=window)
+    np.testing.assert_array_equal(part, dmecodec.decode(data, window=window))
+
+
+def test_no_float_synthesis(
+    data: bytes, image: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So decoded pixels are the same on every device."""
+    monkeypatch.setattr(decoder, "synthesise", None)
+    assert error(dmecodec.decode(data), image) <= 2
+
+
+def test_quality_is_chosen_by_the_bound(image: np.ndarray) -> None:
+    for bound in (0, 8):
+        quality = Reader(dmecodec.encode(image, max_error=bound)).header.quality
+        assert quality == default_quality(bound) * 32
+    assert Reader(dmecodec.encode(image, 2.5, max_error=1)).header.quality == 80
+    assert Reader(dmecodec.encode(image)).header.quality == 128
+
+
+@pytest.mark.parametrize("bound", [-1, 256, 1.0, "2", 2**70])
+def test_no_such_bound(image: np.ndarray, bound: object) -> None:
+    with pytest.raises(OptionError, match="bound of"):
+        dmecodec.encode(image, max_error=bound)  # type: ignore[arg-type]
+
+
+def test_a_bound_or_a_target(image: np.ndarray) -> None:
+    for target in ({"bpp": 1.0}, {"psnr": 30.0}):
+        with pytest.raises(OptionError, match="not both"):
+            dmecodec.encode(image, max_error=1, **target)
+
+
+# ---- verify ---------------------------------------------------------------------------------------------
+
+
+def test_an_original_that_is_another(data: bytes, image: np.ndarray) -> None:
+    other = image.copy()
+    other[100, 130, 1] ^= 128
+    with dmecodec.File(io.BytesIO(data)) as file:
+        with pytest.raises(BoundError, match="column 130, row 100 is"):
+            file.verify(original=other)
+        with pytest.raises(ImageError, match="the original is 200 x 149 RGB"):
+            file.verify(original=image[:-1])
+        with pytest.raises(ImageError, match="150 L"):
+            file.verify(original=image[..., 0])
+
+
+def test_an_original_without_a_bound(image: np.ndarray) -> None:
+    data = dmecodec.encode(image)
+    with dmecodec.File(io.BytesIO(data)) as file:
+        assert file.max_error is None
+        assert file.verify(original=image) == error(dmecodec.decode(data), image)
+        assert file.verify() is None
+
+
+# ---- files that nobody wrote --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stream", [b"", b"\x00\x00", b"\x80\x00", b"\x80\x80\x02", b"\xff" * 9])
+def test_no_bound_in_its_stream(data: bytes, stream: bytes) -> None:
+    with pytest.raises(FormatError):
+        dmecodec.decode(rebuilt(data, {}, stream))
+
+
+def test_damaged_residuals(data: bytes, image: np.ndarray) -> None:
+    stream = Reader(data).tile(3)[Kind.RESIDUAL]
+    for other in (stream[:-4], stream[:-1], stream[4:], stream + bytes(4), stream + b"\1\0\0\0"):
+        forged = rebuilt(data, {(3, Kind.RESIDUAL): other})
+        with pytest.raises(FormatError):
+            dmecodec.decode(forged)
+        with dmecodec.File(io.BytesIO(forged)) as file, pytest.raises(FormatError):
+            file.verify(deep=True)
+    with pytest.raises(FormatError):
+        dmecodec.decode(rebuilt(data, {}, bound_stream(3)))
+
+
+def test_the_two_kinds_come_together(data: bytes) -> None:
+    header = Reader(data).header
+    for left_out in (Kind.RESIDUAL, Kind.BOUND):
+        kinds = tuple(kind for kind in header.kinds if kind != left_out)
+        with pytest.raises(FormatError, match="together"):
+            container.Header(header.model, 200, 150, "RGB", 0, 64, kinds=kinds)
+
+
+# ---- the command line ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("mode", "bound"), [("RGB", 0), ("RGB", 5), ("LA", 1)])
+def test_there_and_back(tmp_path: Path, mode: str, bound: int) -> None:
+    original, coded, decoded = (tmp_path / name for name in ("a.png", "a.dmen", "b.png"))
+    pixels = in_mode(aerial(72, 60, 80), mode)
+    Image.fromarray(pixels).save(original)
+    works("encode", original, "--max-error", bound)
+    works("decode", coded, "-o", decoded)
+    worst = error(np.asarray(Image.open(decoded)), pixels)
+    assert worst <= bound
+    said = works("verify", "--original", original, coded).out
+    assert said == f"{coded}: ok, at most {worst} levels from the original\n"
+    facts = json.loads(works("info", coded, "--json").out)
+    assert facts["max_error"] == bound and facts["metadata"] == []
+    assert {"RESIDUAL", "BOUND"} < set(facts["streams"])
+    lines = works("info", coded).out
+    assert ("lossless" if bound == 0 else f"at most {bound} levels") in lines
+
+
+def test_wrong_options(tmp_path: Path) -> None:
+    original, coded = tmp_path / "a.png", tmp_path / "a.dmen"
+    Image.fromarray(aerial(73, 20, 20)).save(original)
+    for target in ("--bpp", "--psnr"):
+        assert "not both" in refused("encode", original, "--max-error", 1, target, 1)
+    assert "between 0 and 255" in refused("encode", original, "--max-error", 256)
+    assert "a.dmen" not in {path.name for path in tmp_path.iterdir()}
+    works("encode", original, "--max-error", 1, "--quality", 6)
+    assert Reader(coded.read_bytes()).header.quality == 192
+    assert "one file" in refused("verify", "--original", original, coded, coded)
+    Image.fromarray(aerial(74, 20, 20)).save(original)
+    outcome = run("verify", "--original", original, coded)
+    assert outcome.status == 1 and "levels off the original" in outcome.err
