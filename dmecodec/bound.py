@@ -8,14 +8,13 @@ import numpy as np
 
 from .bands import Layout
 from .bands.source import Planes
-from .container import Header
+from .container import MAX_BOUND, Header
 from .decoder import Decoder
 from .errors import BoundError, ImageError, OptionError
 from .images import Source
 from .tiling import Box
 
-LARGEST = 255
-_QUALITIES = ((3, 0.0), (10, 4.0), (15, 3.0), (LARGEST, 2.0))
+_QUALITIES = ((3, 0.0), (10, 4.0), (15, 3.0), (MAX_BOUND, 2.0))
 """The base quality with the smallest files, measured, for bounds up to each of these."""
 
 
@@ -23,14 +22,14 @@ def check_bound(bound: object) -> int:
     """A bound in grey levels that the format can hold.
 
     Raises:
-        OptionError: it is no integer from 0 to 255.
+        OptionError: it is no integer from 0 to 32767.
     """
     try:
         bound = operator.index(bound)  # type: ignore[arg-type]
     except TypeError:
         raise OptionError(f"a bound of {bound!r}: must be an integer") from None
-    if not 0 <= bound <= LARGEST:
-        raise OptionError(f"a bound of {bound}: must be between 0 and {LARGEST} levels")
+    if not 0 <= bound <= MAX_BOUND:
+        raise OptionError(f"a bound of {bound}: must be between 0 and {MAX_BOUND} levels")
     return bound
 
 

@@ -26,7 +26,7 @@ def scene(seed: int, shape: tuple[int, int], bands: int, deep: bool) -> np.ndarr
     st.tuples(st.integers(1, 90), st.integers(1, 90)),
     st.integers(1, 5),
     st.booleans(),
-    st.sampled_from([0, 1, 2, 7, 255]),
+    st.sampled_from([0, 1, 2, 7, 255, 32767]),
     st.sampled_from([None, 0, 100, 255]),
 )
 def test_the_bound_holds(
