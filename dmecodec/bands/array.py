@@ -31,8 +31,8 @@ class BandArray:
         self, array: np.ndarray, *, nodata: int | None, scale: Scale | None, alpha: bool
     ) -> None:
         pixels = array[..., None] if array.ndim == 2 else array
-        # With more bands than rows, the bands probably came first.
-        turned = pixels.ndim == 3 and pixels.shape[2] > 4 and 1 < pixels.shape[0] < pixels.shape[2]
+        # Few rows of many columns and "bands": the bands probably came first.
+        turned = pixels.ndim == 3 and 1 < pixels.shape[0] <= 8 < min(pixels.shape[1:])
         if turned or pixels.ndim != 3 or not 1 <= pixels.shape[2] - alpha <= MAX_BANDS:
             raise ImageError(
                 f"array of shape {array.shape}: expected (height, width) or (height, width, bands) "
