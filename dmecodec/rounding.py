@@ -18,8 +18,8 @@ from .entropy import VALUE_LIMIT, Tables
 from .network.config import LAMBDAS, QUALITY_STEPS
 from .network.dmenet import DMENet
 
-STRENGTH = 1.4
-"""Factor on the weight; between 1.1 and 1.8 the gain on training crops is the same within 0.3 %."""
+STRENGTH = 2.0
+"""Factor on the weight: against 1.0, 1.4 and 2.8 it saves 2.0, 0.5 and 0.3 % of the rate on training crops."""
 
 
 def step_weights(net: DMENet, quality: int) -> np.ndarray:
