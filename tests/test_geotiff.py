@@ -7,6 +7,7 @@ import json
 import math
 import shutil
 import signal
+import struct
 import sys
 import time
 import zlib
@@ -372,6 +373,19 @@ def test_other_files_that_are_refused(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("x.*"))
 
 
+def test_damaged_geokeys_are_no_traceback(tmp_path: Path) -> None:
+    """rasterio lets an error of GDAL through there that is none of its own; the batch goes on."""
+    gcps = [GroundControlPoint(row, col, col, -row) for row, col in ((0, 0), (0, 50), (40, 0))]
+    path = write(tmp_path / "a.tif", aerial(1, 40, 50), gcps=gcps, crs=None, transform=None)
+    model_type = struct.pack("<4H", 1024, 0, 1, 2)
+    data = path.read_bytes()
+    assert data.count(model_type) == 1
+    (tmp_path / "0.tif").write_bytes(data.replace(model_type, struct.pack("<4H", 1024, 0, 999, 2)))
+    message = refused("encode", tmp_path, "-o", tmp_path / "coded")
+    assert "0.tif" in message and "GTModelTypeGeoKey" in message
+    assert (tmp_path / "coded" / "a.dmen").is_file()
+
+
 def without_rasterio(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "rasterio", None)
     monkeypatch.setattr("dmecodec.images.opening.is_installed", lambda: False)
@@ -513,6 +527,28 @@ def test_a_failure_on_the_way_leaves_nothing(
     (tmp_path / "a.dmen").write_bytes(damaged)
     assert "damaged" in refused("decode", tmp_path / "a.dmen", "-o", tmp_path / "new" / "b.tif")
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_folder_that_vanishes_is_no_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dmecodec.geo import writer
+
+    works("encode", write(tmp_path / "a.tif", aerial(1, 40, 50), photometric="RGB"))
+    copy = writer._copy_cloud
+
+    def late(plain: Path, *rest: Any) -> None:
+        shutil.rmtree(plain.parent)
+        copy(plain, *rest)
+
+    def complains(*_: object) -> None:
+        raise rasterio._err.CPLE_AppDefinedError(3, 1, "disk\nfull")
+
+    for instead, words in ((late, "No such file"), (complains, "disk full")):
+        monkeypatch.setattr(writer, "_copy_cloud", instead)
+        message = refused("decode", tmp_path / "a.dmen", "-o", tmp_path / "b.tif")
+        assert "cannot write the GeoTIFF" in message and words in message
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["a.dmen", "a.tif"]
 
 
 # ---- rio -------------------------------------------------------------------------------------------

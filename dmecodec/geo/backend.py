@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
 
@@ -34,6 +35,19 @@ def need_rasterio(what: str) -> ModuleType:
             f"{what} rasterio: {INSTALL}, or add --no-geo for the pixels alone"
         ) from error
     return rasterio
+
+
+def rasterio_errors() -> tuple[type[Exception], ...]:
+    """What rasterio throws: its own errors, and those of GDAL, which it lets through in places.
+
+    The base of the latter stands in a private module, so it may be elsewhere one day.
+    """
+    from rasterio.errors import RasterioError
+
+    try:
+        return RasterioError, import_module("rasterio._err").CPLE_BaseError
+    except (ImportError, AttributeError):
+        return (RasterioError,)
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from ..decoder import Decoder
 from ..errors import FormatError, OptionError, OutputError
 from ..images.metadata import Metadata
 from ..tiling import Box
-from .backend import gdal
+from .backend import gdal, rasterio_errors
 from .record import GeoRecord, Tags
 
 DEFAULT_PROFILE = "deflate"
@@ -118,11 +118,9 @@ def _scratch(parent: Path) -> Iterator[Path]:
 @contextmanager
 def _told() -> Iterator[None]:
     """What GDAL complains of, as one line."""
-    from rasterio.errors import RasterioError
-
     try:
         yield
-    except RasterioError as error:
+    except rasterio_errors() as error:
         reason = " ".join(str(error.__cause__ or error).split())
         raise OutputError(f"cannot write the GeoTIFF: {reason}") from error
 
