@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from command import refused, start, works
+from command import refused, run, start, works
 from conftest import DATA, aerial, in_mode, psnr
 
 import dmecodec
@@ -51,6 +51,7 @@ def write(path: Path, pixels: np.ndarray, **options: Any) -> Path:
     """A GeoTIFF of (height, width, bands); options of rasterio, and `tags`, `mask`, `gcps`, `colors`."""
     tags, mask = options.pop("tags", {}), options.pop("mask", None)
     gcps, colors = options.pop("gcps", None), options.pop("colors", None)
+    gcps_crs = options.pop("gcps_crs", CRS.from_epsg(4326))
     height, width, count = pixels.shape
     settings = {"crs": UTM, "transform": PLACE} | options
     with (
@@ -65,7 +66,7 @@ def write(path: Path, pixels: np.ndarray, **options: Any) -> Path:
         for name, values in tags.items():
             file.update_tags(ns=name or None, **values)
         if gcps:
-            file.gcps = gcps, CRS.from_epsg(4326)
+            file.gcps = gcps, gcps_crs
         if mask is not None:
             file.write_mask(mask)
     return path
@@ -148,6 +149,20 @@ def test_everything_that_is_said(tmp_path: Path) -> None:
         tmp_path / "b.tif", aerial(1, 90, 120), tags={"own": {"a": "b"}}, photometric="RGB"
     )
     same_but_for_pixels(path, round_trip(path, tmp_path))
+
+
+@pytest.mark.parametrize("point", ["Area", "Point"])
+@pytest.mark.parametrize("photometric", ["RGB", "MINISBLACK"])
+def test_control_points_of_no_crs(tmp_path: Path, point: str, photometric: str) -> None:
+    path = write(tmp_path / "a.tif", aerial(2, 90, 120), crs=None, transform=None, photometric=photometric,
+        tags={"": {"AREA_OR_POINT": point}}, gcps_crs=CRS(),
+        gcps=[GroundControlPoint(row, col, col, -row) for row, col in ((0, 0), (0, 120), (45.5, 60.25))],
+    )  # fmt: skip
+    decoded = round_trip(path, tmp_path)
+    same_but_for_pixels(path, decoded)
+    with rasterio.open(decoded) as file:
+        assert len(file.gcps[0]) == 3
+        assert point == "Point" or file.gcps[1] is None  # GDAL makes up a local one for the former
 
 
 @pytest.mark.parametrize("point", ["Area", "Point"])
@@ -381,8 +396,8 @@ def test_damaged_geokeys_are_no_traceback(tmp_path: Path) -> None:
     data = path.read_bytes()
     assert data.count(model_type) == 1
     (tmp_path / "0.tif").write_bytes(data.replace(model_type, struct.pack("<4H", 1024, 0, 999, 2)))
-    message = refused("encode", tmp_path, "-o", tmp_path / "coded")
-    assert "0.tif" in message and "GTModelTypeGeoKey" in message
+    outcome = run("encode", tmp_path, "-o", tmp_path / "coded")
+    assert outcome.status == 1 and "0.tif" in outcome.err and "GTModelTypeGeoKey" in outcome.err
     assert (tmp_path / "coded" / "a.dmen").is_file()
 
 

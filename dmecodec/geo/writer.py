@@ -207,7 +207,7 @@ def _write_record(file: Any, layout: Layout, record: GeoRecord, metadata: Metada
         if record.transform is not None:
             file.transform = Affine(*record.transform)
         if record.gcps:
-            file.gcps = _points(record), _crs(record.gcp_crs)
+            file.gcps = _points(record), _gcp_crs(record)
         file.colorinterp = [ColorInterp[name] for name in _colours(layout, record)]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise FormatError("damaged: the georeference makes no sense") from error
@@ -242,6 +242,13 @@ def _crs(wkt: str | None) -> Any:
         raise FormatError("damaged: the coordinate reference system makes no sense") from error
 
 
+def _gcp_crs(record: GeoRecord) -> Any:
+    """CRS of the control points; rasterio takes an empty one, but not None, for points without."""
+    from rasterio.crs import CRS
+
+    return _crs(record.gcp_crs) or CRS()
+
+
 def _points(record: GeoRecord, shift: tuple[float, float] = (0.0, 0.0)) -> list[Any]:
     from rasterio.control import GroundControlPoint
 
@@ -260,7 +267,7 @@ def _settle_gcps(path: Path, record: GeoRecord) -> None:
         row, col, *_ = record.gcps[0]
         shift = round(2 * (found.row - row)) / 2, round(2 * (found.col - col)) / 2
         if any(shift):
-            file.gcps = _points(record, shift), _crs(record.gcp_crs)
+            file.gcps = _points(record, shift), _gcp_crs(record)
 
 
 def _copy_cloud(plain: Path, cloud: Path, profile: str, record: GeoRecord) -> None:
