@@ -442,6 +442,53 @@ def test_without_georeference_nothing_changes(tmp_path: Path) -> None:
         assert file.geo is not None and file.geo.transform == tuple(PLACE)[:6]
 
 
+@pytest.mark.parametrize(
+    ("name", "beside"),
+    [
+        ("a.TIF", "a.TFW"),
+        ("a.TIF", "a.tfw"),
+        ("a.tiff", "a.Wld"),
+        ("a.tif", "a.tif.aux.xml"),
+        ("a.TIF", "a.TIF.aux.xml"),
+        ("a.tif", "a.TAB"),
+        ("a.geo.tiff", "a.geo.tab"),
+    ],
+)
+def test_files_beside_a_tiff_are_found(tmp_path: Path, name: str, beside: str) -> None:
+    from PIL import Image
+
+    Image.fromarray(aerial(1, 40, 50)).save(tmp_path / name, format="TIFF")
+    said = {
+        ".xml": "<PAMDataset><GeoTransform>500000,10,0,4000000,0,-10</GeoTransform></PAMDataset>",
+        ".tab": (
+            '!table\n!version 300\nDefinition Table\n  File "x"\n  Type "RASTER"\n'
+            '  (500000,4000000) (0,0) Label "a",\n  (500500,4000000) (50,0) Label "b",\n'
+            '  (500000,3999600) (0,40) Label "c"\n'
+        ),
+    }.get(Path(beside).suffix.lower(), "10\n0\n0\n-10\n500005\n3999995\n")
+    (tmp_path / beside).write_text(said)
+    with dmecodec.File(io.BytesIO(dmecodec.encode(tmp_path / name))) as file:
+        assert file.geo is not None and file.geo.transform == pytest.approx(tuple(PLACE)[:6])
+
+
+@pytest.mark.parametrize("name", ["a.TIF", "a.tif"])
+def test_a_mask_and_polynomials_beside_a_tiff_are_found(tmp_path: Path, name: str) -> None:
+    from PIL import Image
+
+    path, mask = tmp_path / name, np.ones((40, 50), bool)
+    mask[:9] = False
+    Image.fromarray(aerial(1, 40, 50)).save(path, format="TIFF")
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=False), rasterio.open(path, "r+") as file:
+        file.write_mask(mask)
+    assert (tmp_path / f"{name}.msk").is_file()
+    lines = [f"{key}: {value}" for key, value in RPC.items() if "COEFF" not in key]
+    lines += [f"{key}_{n}: 1" for key in RPC if "COEFF" in key for n in range(1, 21)]
+    (tmp_path / "a_rpc.txt").write_text("\n".join(lines))
+    with dmecodec.File(io.BytesIO(dmecodec.encode(path))) as file:
+        assert file.layout.alpha is Alpha.MASK
+        assert file.geo is not None and "RPC" in file.geo.tags
+
+
 def test_metadata_of_pictures_stays(tmp_path: Path) -> None:
     from PIL import Image, ImageCms
 
