@@ -532,6 +532,32 @@ def test_profiles(tmp_path: Path, profile: str) -> None:
         np.testing.assert_array_equal(pixels, expected)
 
 
+def test_lossy_profiles_and_what_is_not_valid(tmp_path: Path) -> None:
+    """jpeg would move nodata; alpha becomes a mask with it. webp keeps both, bit for bit."""
+    colour = np.maximum(aerial(1, 40, 50), 1)
+    colour[:13, :17] = 0
+    write(tmp_path / "nodata.tif", colour, photometric="RGB", nodata=0)
+    alpha = np.where(colour[..., :1] > 0, 255, 0).astype(np.uint8)
+    write(tmp_path / "alpha.tif", np.concatenate([colour, alpha], 2), photometric="RGB",
+        colors=["red", "green", "blue", "alpha"],
+    )  # fmt: skip
+    for name in ("nodata", "alpha"):
+        decoded = round_trip(tmp_path / f"{name}.tif", tmp_path, "--profile", "webp")
+        with rasterio.open(decoded) as file:
+            np.testing.assert_array_equal(file.dataset_mask(), alpha[..., 0])
+            expected = dmecodec.decode((tmp_path / "a.dmen").read_bytes())
+            found = file.read().transpose(1, 2, 0)
+            np.testing.assert_array_equal(found[..., :3], expected[..., :3])
+        if name == "nodata":
+            target = tmp_path / "x.tif"
+            message = refused("decode", tmp_path / "a.dmen", "--profile", "jpeg", "-o", target)
+            assert "profile jpeg would change which samples are nodata" in message
+            assert not target.exists()
+    with rasterio.open(round_trip(tmp_path / "alpha.tif", tmp_path, "--profile", "jpeg")) as file:
+        assert file.count == 3
+        np.testing.assert_array_equal(file.dataset_mask(), alpha[..., 0])
+
+
 def test_it_is_a_cloud_optimized_geotiff(tmp_path: Path) -> None:
     validate = pytest.importorskip("rio_cogeo.cogeo").cog_validate
     path = write(tmp_path / "a.tif", np.maximum(aerial(1, 64, 700), 1), nodata=0)

@@ -52,6 +52,10 @@ def check_profile(profile: str | None, layout: Layout) -> str:
         raise OutputError(
             f"profile {profile} cannot hold {bands} bands of {layout.depth} bits; use deflate"
         )
+    if profile == "jpeg" and any(band.nodata is not None for band in layout.bands):
+        raise OutputError(
+            "profile jpeg would change which samples are nodata, for it is lossy; use deflate or webp"
+        )
     return profile
 
 
