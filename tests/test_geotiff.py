@@ -22,6 +22,7 @@ from command import refused, run, start, works
 from conftest import DATA, aerial, in_mode, psnr
 
 import dmecodec
+from dmecodec import files
 from dmecodec.bands import Alpha
 from dmecodec.container import Kind, Reader
 from dmecodec.errors import DependencyError, FormatError, ImageError, OptionError
@@ -584,9 +585,10 @@ def test_a_kill_leaves_nothing_under_the_name(tmp_path: Path) -> None:
         process.kill()
         process.communicate()
         assert not target.exists()
-        for left in tmp_path.glob(".dmecodec-*"):
-            shutil.rmtree(left, ignore_errors=True)
-            left.unlink(missing_ok=True)
+        left = {path.name.split("-")[1] for path in tmp_path.glob(".dmecodec-*")}
+        assert len(left) == 1  # one process
+        files.remove_leftovers(target, *left)
+        assert not list(tmp_path.glob(".dmecodec-*"))
         works(*arguments)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import shutil
-import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from ..bands.layout import Alpha, Layout
 from ..bands.samples import sample_type
 from ..decoder import Decoder
 from ..errors import FormatError, OptionError, OutputError
+from ..files import hidden_name
 from ..images.metadata import Metadata
 from ..tiling import Box
 from .backend import gdal, rasterio_errors
@@ -109,8 +109,9 @@ def _check_room(folder: Path, raw: int) -> None:
 @contextmanager
 def _scratch(parent: Path) -> Iterator[Path]:
     """A hidden folder for files on the way."""
+    folder = hidden_name(parent)
     try:
-        folder = Path(tempfile.mkdtemp(prefix=".dmecodec-", dir=parent))
+        folder.mkdir(0o700)
     except OSError as error:
         raise OutputError(f"{parent}: cannot write in this folder ({error.strerror})") from error
     try:
