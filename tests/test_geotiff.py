@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import math
 import shutil
 import signal
 import struct
 import sys
+import threading
 import time
 import zlib
 from pathlib import Path
@@ -639,6 +641,52 @@ def test_a_folder_that_vanishes_is_no_traceback(
         message = refused("decode", tmp_path / "a.dmen", "-o", tmp_path / "b.tif")
         assert "cannot write the GeoTIFF" in message and words in message
         assert sorted(path.name for path in tmp_path.iterdir()) == ["a.dmen", "a.tif"]
+
+
+def test_nothing_stays_open_and_logging_is_as_before(tmp_path: Path) -> None:
+    from dmecodec import batch, done
+
+    path = write(tmp_path / "a.tif", aerial(1, 40, 50), photometric="RGB")
+    works("encode", path)
+    works("decode", tmp_path / "a.dmen", "-o", tmp_path / "b.tif")
+    logger = logging.getLogger("rasterio")
+    before = logger.level
+    logger.setLevel(logging.INFO)
+    try:
+        with dmecodec.open(tmp_path / "a.dmen") as file:
+            file.verify(original=path)
+        assert logger.level == logging.INFO
+        assert done.is_decoded(batch.Job(str(tmp_path / "a.dmen"), str(tmp_path / "b.tif")))
+        assert logger.level == logging.INFO
+    finally:
+        logger.setLevel(before)
+
+
+def test_threads_put_the_settings_back_when_the_last_is_through(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from dmecodec.geo.backend import CACHE_BYTES, gdal
+
+    monkeypatch.delenv("GDAL_CACHEMAX", raising=False)
+    logger, cache = logging.getLogger("rasterio"), rasterio._env.get_gdal_config("GDAL_CACHEMAX")
+    before = logger.level
+    entered, leave = threading.Event(), threading.Event()
+
+    def other() -> None:
+        with gdal():
+            entered.set()
+            leave.wait(30)
+
+    thread = threading.Thread(target=other)
+    with gdal():
+        thread.start()
+        assert entered.wait(30)
+    assert logger.level == logging.CRITICAL  # the other thread is at work
+    assert rasterio._env.get_gdal_config("GDAL_CACHEMAX") == min(cache, CACHE_BYTES)
+    leave.set()
+    thread.join()
+    assert logger.level == before
+    assert rasterio._env.get_gdal_config("GDAL_CACHEMAX") == cache
 
 
 # ---- rio -------------------------------------------------------------------------------------------

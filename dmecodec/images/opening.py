@@ -72,6 +72,12 @@ def open_source(
     )
 
 
+def close_source(source: Source) -> None:
+    """Closes what :func:`open_source` holds open: a GeoTIFF; the others are in memory."""
+    if hasattr(source, "close"):
+        source.close()
+
+
 def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     """Width and height of an image file; reads its header only.
 
