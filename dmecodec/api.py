@@ -27,7 +27,15 @@ from .errors import FormatError, ModelError, OptionError
 from .files import path_for
 from .geo.backend import need_rasterio
 from .geo.record import Bounds, GeoRecord, parse_record
-from .images import Metadata, Sink, check_output, open_source, output_format, picture_mode
+from .images import (
+    Metadata,
+    Sink,
+    check_output,
+    close_source,
+    open_source,
+    output_format,
+    picture_mode,
+)
 from .network.config import MAX_QUALITY, QUALITY_STEPS
 from .target import search_bpp, search_psnr
 from .tiling import Box, window_box
@@ -122,8 +130,7 @@ def encode(
             return search_psnr(encoder, psnr)
         return encoder.encode(quality_steps(quality))
     finally:
-        if hasattr(source, "close"):
-            source.close()
+        close_source(source)
 
 
 def _sample(nodata: object) -> int | None:
@@ -452,7 +459,11 @@ class File:
         """
         self._readable().verify()
         if original is not None:
-            return largest_error(self._decoder(), open_source(original))
+            source = open_source(original)
+            try:
+                return largest_error(self._decoder(), source)
+            finally:
+                close_source(source)
         if deep:
             whole = window_box(None, self.header.width, self.header.height)
             self._decoder().blocks(whole, lambda col, row, block: None)

@@ -76,12 +76,13 @@ def is_decoded(job: Job, **options: Any) -> bool:
     """
     if _untold_by_images(options) or not _is_newer(job):
         return False
-    from .images import open_source
+    from .images import close_source, open_source
 
     try:
         with Path(job.source).open("rb") as file:
             header = Reader(file).header
         image = open_source(job.target)  # all of it, for images have few checksums
+        close_source(image)
     except (DmecodecError, OSError):
         return False
     return (image.width, image.height) == (header.width, header.height)

@@ -41,7 +41,7 @@ def replace_path(path: str | os.PathLike[str], *, overwrite: bool) -> Iterator[P
     except (OSError, ValueError) as error:  # a null byte, a loop of links
         raise OutputError(f"cannot write a file of this name: {error}") from None
     _check_target(target, overwrite)
-    hidden = target.parent / f".dmecodec-{PROCESS}-{secrets.token_hex(4)}.part"
+    hidden = hidden_name(target.parent)
     try:
         yield hidden
         if overwrite:
@@ -57,6 +57,11 @@ def replace_path(path: str | os.PathLike[str], *, overwrite: bool) -> Iterator[P
             hidden.unlink()
 
 
+def hidden_name(folder: Path) -> Path:
+    """A name for a file or folder on the way, which :func:`remove_leftovers` knows."""
+    return folder / f".dmecodec-{PROCESS}-{secrets.token_hex(4)}.part"
+
+
 def remove_leftovers(path: str | os.PathLike[str], process: str) -> None:
     """Removes what a process that was killed has left of its work on `path`.
 
@@ -66,7 +71,10 @@ def remove_leftovers(path: str | os.PathLike[str], process: str) -> None:
     """
     with suppress(OSError, ValueError):
         for hidden in Path(os.path.realpath(path)).parent.glob(f".dmecodec-{process}-*.part"):
-            hidden.unlink()
+            if hidden.is_dir() and not hidden.is_symlink():
+                shutil.rmtree(hidden, ignore_errors=True)
+            else:
+                hidden.unlink()
 
 
 @contextmanager

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import math
 import shutil
 import signal
+import struct
 import sys
+import threading
 import time
 import zlib
 from pathlib import Path
@@ -17,10 +20,11 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from command import refused, start, works
+from command import refused, run, start, works
 from conftest import DATA, aerial, in_mode, psnr
 
 import dmecodec
+from dmecodec import files
 from dmecodec.bands import Alpha
 from dmecodec.container import Kind, Reader
 from dmecodec.errors import DependencyError, FormatError, ImageError, OptionError
@@ -50,6 +54,7 @@ def write(path: Path, pixels: np.ndarray, **options: Any) -> Path:
     """A GeoTIFF of (height, width, bands); options of rasterio, and `tags`, `mask`, `gcps`, `colors`."""
     tags, mask = options.pop("tags", {}), options.pop("mask", None)
     gcps, colors = options.pop("gcps", None), options.pop("colors", None)
+    gcps_crs = options.pop("gcps_crs", CRS.from_epsg(4326))
     height, width, count = pixels.shape
     settings = {"crs": UTM, "transform": PLACE} | options
     with (
@@ -64,7 +69,7 @@ def write(path: Path, pixels: np.ndarray, **options: Any) -> Path:
         for name, values in tags.items():
             file.update_tags(ns=name or None, **values)
         if gcps:
-            file.gcps = gcps, CRS.from_epsg(4326)
+            file.gcps = gcps, gcps_crs
         if mask is not None:
             file.write_mask(mask)
     return path
@@ -147,6 +152,20 @@ def test_everything_that_is_said(tmp_path: Path) -> None:
         tmp_path / "b.tif", aerial(1, 90, 120), tags={"own": {"a": "b"}}, photometric="RGB"
     )
     same_but_for_pixels(path, round_trip(path, tmp_path))
+
+
+@pytest.mark.parametrize("point", ["Area", "Point"])
+@pytest.mark.parametrize("photometric", ["RGB", "MINISBLACK"])
+def test_control_points_of_no_crs(tmp_path: Path, point: str, photometric: str) -> None:
+    path = write(tmp_path / "a.tif", aerial(2, 90, 120), crs=None, transform=None, photometric=photometric,
+        tags={"": {"AREA_OR_POINT": point}}, gcps_crs=CRS(),
+        gcps=[GroundControlPoint(row, col, col, -row) for row, col in ((0, 0), (0, 120), (45.5, 60.25))],
+    )  # fmt: skip
+    decoded = round_trip(path, tmp_path)
+    same_but_for_pixels(path, decoded)
+    with rasterio.open(decoded) as file:
+        assert len(file.gcps[0]) == 3
+        assert point == "Point" or file.gcps[1] is None  # GDAL makes up a local one for the former
 
 
 @pytest.mark.parametrize("point", ["Area", "Point"])
@@ -372,6 +391,19 @@ def test_other_files_that_are_refused(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("x.*"))
 
 
+def test_damaged_geokeys_are_no_traceback(tmp_path: Path) -> None:
+    """rasterio lets an error of GDAL through there that is none of its own; the batch goes on."""
+    gcps = [GroundControlPoint(row, col, col, -row) for row, col in ((0, 0), (0, 50), (40, 0))]
+    path = write(tmp_path / "a.tif", aerial(1, 40, 50), gcps=gcps, crs=None, transform=None)
+    model_type = struct.pack("<4H", 1024, 0, 1, 2)
+    data = path.read_bytes()
+    assert data.count(model_type) == 1
+    (tmp_path / "0.tif").write_bytes(data.replace(model_type, struct.pack("<4H", 1024, 0, 999, 2)))
+    outcome = run("encode", tmp_path, "-o", tmp_path / "coded")
+    assert outcome.status == 1 and "0.tif" in outcome.err and "GTModelTypeGeoKey" in outcome.err
+    assert (tmp_path / "coded" / "a.dmen").is_file()
+
+
 def without_rasterio(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "rasterio", None)
     monkeypatch.setattr("dmecodec.images.opening.is_installed", lambda: False)
@@ -411,6 +443,53 @@ def test_without_georeference_nothing_changes(tmp_path: Path) -> None:
     (tmp_path / "a.tfw").write_text("10\n0\n0\n-10\n500005\n3999995\n")  # a world file beside it
     with dmecodec.File(io.BytesIO(dmecodec.encode(tmp_path / "a.tif"))) as file:
         assert file.geo is not None and file.geo.transform == tuple(PLACE)[:6]
+
+
+@pytest.mark.parametrize(
+    ("name", "beside"),
+    [
+        ("a.TIF", "a.TFW"),
+        ("a.TIF", "a.tfw"),
+        ("a.tiff", "a.Wld"),
+        ("a.tif", "a.tif.aux.xml"),
+        ("a.TIF", "a.TIF.aux.xml"),
+        ("a.tif", "a.TAB"),
+        ("a.geo.tiff", "a.geo.tab"),
+    ],
+)
+def test_files_beside_a_tiff_are_found(tmp_path: Path, name: str, beside: str) -> None:
+    from PIL import Image
+
+    Image.fromarray(aerial(1, 40, 50)).save(tmp_path / name, format="TIFF")
+    said = {
+        ".xml": "<PAMDataset><GeoTransform>500000,10,0,4000000,0,-10</GeoTransform></PAMDataset>",
+        ".tab": (
+            '!table\n!version 300\nDefinition Table\n  File "x"\n  Type "RASTER"\n'
+            '  (500000,4000000) (0,0) Label "a",\n  (500500,4000000) (50,0) Label "b",\n'
+            '  (500000,3999600) (0,40) Label "c"\n'
+        ),
+    }.get(Path(beside).suffix.lower(), "10\n0\n0\n-10\n500005\n3999995\n")
+    (tmp_path / beside).write_text(said)
+    with dmecodec.File(io.BytesIO(dmecodec.encode(tmp_path / name))) as file:
+        assert file.geo is not None and file.geo.transform == pytest.approx(tuple(PLACE)[:6])
+
+
+@pytest.mark.parametrize("name", ["a.TIF", "a.tif"])
+def test_a_mask_and_polynomials_beside_a_tiff_are_found(tmp_path: Path, name: str) -> None:
+    from PIL import Image
+
+    path, mask = tmp_path / name, np.ones((40, 50), bool)
+    mask[:9] = False
+    Image.fromarray(aerial(1, 40, 50)).save(path, format="TIFF")
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=False), rasterio.open(path, "r+") as file:
+        file.write_mask(mask)
+    assert (tmp_path / f"{name}.msk").is_file()
+    lines = [f"{key}: {value}" for key, value in RPC.items() if "COEFF" not in key]
+    lines += [f"{key}_{n}: 1" for key in RPC if "COEFF" in key for n in range(1, 21)]
+    (tmp_path / "a_rpc.txt").write_text("\n".join(lines))
+    with dmecodec.File(io.BytesIO(dmecodec.encode(path))) as file:
+        assert file.layout.alpha is Alpha.MASK
+        assert file.geo is not None and "RPC" in file.geo.tags
 
 
 def test_metadata_of_pictures_stays(tmp_path: Path) -> None:
@@ -456,6 +535,32 @@ def test_profiles(tmp_path: Path, profile: str) -> None:
         np.testing.assert_array_equal(pixels, expected)
 
 
+def test_lossy_profiles_and_what_is_not_valid(tmp_path: Path) -> None:
+    """jpeg would move nodata; alpha becomes a mask with it. webp keeps both, bit for bit."""
+    colour = np.maximum(aerial(1, 40, 50), 1)
+    colour[:13, :17] = 0
+    write(tmp_path / "nodata.tif", colour, photometric="RGB", nodata=0)
+    alpha = np.where(colour[..., :1] > 0, 255, 0).astype(np.uint8)
+    write(tmp_path / "alpha.tif", np.concatenate([colour, alpha], 2), photometric="RGB",
+        colors=["red", "green", "blue", "alpha"],
+    )  # fmt: skip
+    for name in ("nodata", "alpha"):
+        decoded = round_trip(tmp_path / f"{name}.tif", tmp_path, "--profile", "webp")
+        with rasterio.open(decoded) as file:
+            np.testing.assert_array_equal(file.dataset_mask(), alpha[..., 0])
+            expected = dmecodec.decode((tmp_path / "a.dmen").read_bytes())
+            found = file.read().transpose(1, 2, 0)
+            np.testing.assert_array_equal(found[..., :3], expected[..., :3])
+        if name == "nodata":
+            target = tmp_path / "x.tif"
+            message = refused("decode", tmp_path / "a.dmen", "--profile", "jpeg", "-o", target)
+            assert "profile jpeg would change which samples are nodata" in message
+            assert not target.exists()
+    with rasterio.open(round_trip(tmp_path / "alpha.tif", tmp_path, "--profile", "jpeg")) as file:
+        assert file.count == 3
+        np.testing.assert_array_equal(file.dataset_mask(), alpha[..., 0])
+
+
 def test_it_is_a_cloud_optimized_geotiff(tmp_path: Path) -> None:
     validate = pytest.importorskip("rio_cogeo.cogeo").cog_validate
     path = write(tmp_path / "a.tif", np.maximum(aerial(1, 64, 700), 1), nodata=0)
@@ -482,9 +587,10 @@ def test_a_kill_leaves_nothing_under_the_name(tmp_path: Path) -> None:
         process.kill()
         process.communicate()
         assert not target.exists()
-        for left in tmp_path.glob(".dmecodec-*"):
-            shutil.rmtree(left, ignore_errors=True)
-            left.unlink(missing_ok=True)
+        left = {path.name.split("-")[1] for path in tmp_path.glob(".dmecodec-*")}
+        assert len(left) == 1  # one process
+        files.remove_leftovers(target, *left)
+        assert not list(tmp_path.glob(".dmecodec-*"))
         works(*arguments)
 
 
@@ -513,6 +619,74 @@ def test_a_failure_on_the_way_leaves_nothing(
     (tmp_path / "a.dmen").write_bytes(damaged)
     assert "damaged" in refused("decode", tmp_path / "a.dmen", "-o", tmp_path / "new" / "b.tif")
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_folder_that_vanishes_is_no_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dmecodec.geo import writer
+
+    works("encode", write(tmp_path / "a.tif", aerial(1, 40, 50), photometric="RGB"))
+    copy = writer._copy_cloud
+
+    def late(plain: Path, *rest: Any) -> None:
+        shutil.rmtree(plain.parent)
+        copy(plain, *rest)
+
+    def complains(*_: object) -> None:
+        raise rasterio._err.CPLE_AppDefinedError(3, 1, "disk\nfull")
+
+    for instead, words in ((late, "No such file"), (complains, "disk full")):
+        monkeypatch.setattr(writer, "_copy_cloud", instead)
+        message = refused("decode", tmp_path / "a.dmen", "-o", tmp_path / "b.tif")
+        assert "cannot write the GeoTIFF" in message and words in message
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["a.dmen", "a.tif"]
+
+
+def test_nothing_stays_open_and_logging_is_as_before(tmp_path: Path) -> None:
+    from dmecodec import batch, done
+
+    path = write(tmp_path / "a.tif", aerial(1, 40, 50), photometric="RGB")
+    works("encode", path)
+    works("decode", tmp_path / "a.dmen", "-o", tmp_path / "b.tif")
+    logger = logging.getLogger("rasterio")
+    before = logger.level
+    logger.setLevel(logging.INFO)
+    try:
+        with dmecodec.open(tmp_path / "a.dmen") as file:
+            file.verify(original=path)
+        assert logger.level == logging.INFO
+        assert done.is_decoded(batch.Job(str(tmp_path / "a.dmen"), str(tmp_path / "b.tif")))
+        assert logger.level == logging.INFO
+    finally:
+        logger.setLevel(before)
+
+
+def test_threads_put_the_settings_back_when_the_last_is_through(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from dmecodec.geo.backend import CACHE_BYTES, gdal
+
+    monkeypatch.delenv("GDAL_CACHEMAX", raising=False)
+    logger, cache = logging.getLogger("rasterio"), rasterio._env.get_gdal_config("GDAL_CACHEMAX")
+    before = logger.level
+    entered, leave = threading.Event(), threading.Event()
+
+    def other() -> None:
+        with gdal():
+            entered.set()
+            leave.wait(30)
+
+    thread = threading.Thread(target=other)
+    with gdal():
+        thread.start()
+        assert entered.wait(30)
+    assert logger.level == logging.CRITICAL  # the other thread is at work
+    assert rasterio._env.get_gdal_config("GDAL_CACHEMAX") == min(cache, CACHE_BYTES)
+    leave.set()
+    thread.join()
+    assert logger.level == before
+    assert rasterio._env.get_gdal_config("GDAL_CACHEMAX") == cache
 
 
 # ---- rio -------------------------------------------------------------------------------------------

@@ -178,6 +178,8 @@ def test_what_a_killed_process_left_is_told_from_the_rest(tmp_path: Path) -> Non
     from dmecodec import files
 
     (tmp_path / ".dmecodec-0123-4567.part").touch()
+    (tmp_path / ".dmecodec-0123-89ab.part").mkdir()
+    (tmp_path / ".dmecodec-0123-89ab.part" / "plain.tif").touch()
     with replace_file(tmp_path / "a", overwrite=False) as file:
         file.write(b"mine")
         files.remove_leftovers(tmp_path / "a", "0123")

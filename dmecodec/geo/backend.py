@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
 
@@ -36,23 +38,70 @@ def need_rasterio(what: str) -> ModuleType:
     return rasterio
 
 
+def rasterio_errors() -> tuple[type[Exception], ...]:
+    """What rasterio throws: its own errors, and those of GDAL, which it lets through in places.
+
+    The base of the latter stands in a private module, so it may be elsewhere one day.
+    """
+    from rasterio.errors import RasterioError
+
+    try:
+        return RasterioError, import_module("rasterio._err").CPLE_BaseError
+    except (ImportError, AttributeError):
+        return (RasterioError,)
+
+
 @contextmanager
 def gdal(**options: object) -> Iterator[None]:
     """GDAL with a small cache of blocks, no files of its own beside ours, and nothing on standard error."""
     import rasterio
-    from rasterio._env import get_gdal_config, set_gdal_config
 
-    before = get_gdal_config("GDAL_CACHEMAX")
-    small = "GDAL_CACHEMAX" not in os.environ and isinstance(before, int) and before > CACHE_BYTES
-    quiet = logging.getLogger("rasterio")
-    level = quiet.level
-    quiet.setLevel(logging.CRITICAL)
-    try:
-        if small:
+    with _settings, rasterio.Env(**options):
+        yield
+
+
+class _Settings:
+    """The cache of GDAL and the level of rasterio's logger, which all threads share.
+
+    The first to enter changes them, the last to leave puts them back.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users = 0
+        self._level = logging.NOTSET
+        self._cache: int | None = None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._users == 0:
+                self._change()
+            self._users += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._users -= 1
+            if self._users == 0:
+                self._put_back()
+
+    def _change(self) -> None:
+        from rasterio._env import get_gdal_config, set_gdal_config
+
+        before = get_gdal_config("GDAL_CACHEMAX")
+        large = isinstance(before, int) and before > CACHE_BYTES
+        self._cache = before if large and "GDAL_CACHEMAX" not in os.environ else None
+        if self._cache is not None:
             set_gdal_config("GDAL_CACHEMAX", CACHE_BYTES)
-        with rasterio.Env(**options):
-            yield
-    finally:
-        quiet.setLevel(level)
-        if small:
-            set_gdal_config("GDAL_CACHEMAX", before)
+        logger = logging.getLogger("rasterio")
+        self._level = logger.level
+        logger.setLevel(logging.CRITICAL)
+
+    def _put_back(self) -> None:
+        from rasterio._env import set_gdal_config
+
+        logging.getLogger("rasterio").setLevel(self._level)
+        if self._cache is not None:
+            set_gdal_config("GDAL_CACHEMAX", self._cache)
+
+
+_settings = _Settings()

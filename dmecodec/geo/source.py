@@ -20,7 +20,7 @@ from ..images.advice import CHOOSE, EXTRACT, SCALE, STRAIGHTEN, TO_RGB
 from ..images.metadata import Metadata
 from ..images.source import check_size, check_window
 from ..tiling import Box
-from .backend import gdal
+from .backend import gdal, rasterio_errors
 from .record import BandRecord, GeoRecord, Tags
 
 EXPAND = "expand it first with 'gdal_translate -expand rgb IN OUT.tif'"
@@ -115,11 +115,9 @@ class GeoSource:
 @contextmanager
 def _told() -> Iterator[None]:
     """What GDAL complains of, as one line."""
-    from rasterio.errors import RasterioError
-
     try:
         yield
-    except RasterioError as error:
+    except rasterio_errors() as error:
         reason = " ".join(str(error.__cause__ or error).split())
         raise ImageError(
             f"the TIFF data is truncated, damaged or of an unsupported kind ({reason})"

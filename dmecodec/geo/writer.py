@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import shutil
-import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,9 +16,10 @@ from ..bands.layout import Alpha, Layout
 from ..bands.samples import sample_type
 from ..decoder import Decoder
 from ..errors import FormatError, OptionError, OutputError
+from ..files import hidden_name
 from ..images.metadata import Metadata
 from ..tiling import Box
-from .backend import gdal
+from .backend import gdal, rasterio_errors
 from .record import GeoRecord, Tags
 
 DEFAULT_PROFILE = "deflate"
@@ -51,6 +51,10 @@ def check_profile(profile: str | None, layout: Layout) -> str:
     if profile in possible and (layout.depth != 8 or bands not in possible[profile]):
         raise OutputError(
             f"profile {profile} cannot hold {bands} bands of {layout.depth} bits; use deflate"
+        )
+    if profile == "jpeg" and any(band.nodata is not None for band in layout.bands):
+        raise OutputError(
+            "profile jpeg would change which samples are nodata, for it is lossy; use deflate or webp"
         )
     return profile
 
@@ -105,8 +109,9 @@ def _check_room(folder: Path, raw: int) -> None:
 @contextmanager
 def _scratch(parent: Path) -> Iterator[Path]:
     """A hidden folder for files on the way."""
+    folder = hidden_name(parent)
     try:
-        folder = Path(tempfile.mkdtemp(prefix=".dmecodec-", dir=parent))
+        folder.mkdir(0o700)
     except OSError as error:
         raise OutputError(f"{parent}: cannot write in this folder ({error.strerror})") from error
     try:
@@ -118,11 +123,9 @@ def _scratch(parent: Path) -> Iterator[Path]:
 @contextmanager
 def _told() -> Iterator[None]:
     """What GDAL complains of, as one line."""
-    from rasterio.errors import RasterioError
-
     try:
         yield
-    except RasterioError as error:
+    except rasterio_errors() as error:
         reason = " ".join(str(error.__cause__ or error).split())
         raise OutputError(f"cannot write the GeoTIFF: {reason}") from error
 
@@ -209,7 +212,7 @@ def _write_record(file: Any, layout: Layout, record: GeoRecord, metadata: Metada
         if record.transform is not None:
             file.transform = Affine(*record.transform)
         if record.gcps:
-            file.gcps = _points(record), _crs(record.gcp_crs)
+            file.gcps = _points(record), _gcp_crs(record)
         file.colorinterp = [ColorInterp[name] for name in _colours(layout, record)]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise FormatError("damaged: the georeference makes no sense") from error
@@ -244,6 +247,13 @@ def _crs(wkt: str | None) -> Any:
         raise FormatError("damaged: the coordinate reference system makes no sense") from error
 
 
+def _gcp_crs(record: GeoRecord) -> Any:
+    """CRS of the control points; rasterio takes an empty one, but not None, for points without."""
+    from rasterio.crs import CRS
+
+    return _crs(record.gcp_crs) or CRS()
+
+
 def _points(record: GeoRecord, shift: tuple[float, float] = (0.0, 0.0)) -> list[Any]:
     from rasterio.control import GroundControlPoint
 
@@ -262,7 +272,7 @@ def _settle_gcps(path: Path, record: GeoRecord) -> None:
         row, col, *_ = record.gcps[0]
         shift = round(2 * (found.row - row)) / 2, round(2 * (found.col - col)) / 2
         if any(shift):
-            file.gcps = _points(record, shift), _crs(record.gcp_crs)
+            file.gcps = _points(record, shift), _gcp_crs(record)
 
 
 def _copy_cloud(plain: Path, cloud: Path, profile: str, record: GeoRecord) -> None:

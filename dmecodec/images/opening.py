@@ -72,6 +72,12 @@ def open_source(
     )
 
 
+def close_source(source: Source) -> None:
+    """Closes what :func:`open_source` holds open: a GeoTIFF; the others are in memory."""
+    if hasattr(source, "close"):
+        source.close()
+
+
 def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     """Width and height of an image file; reads its header only.
 
@@ -118,13 +124,26 @@ _SIDECARS = (
     ".tifw",
     ".tiffw",
     ".wld",
-    ".tif.aux.xml",
-    ".tiff.aux.xml",
-    ".tif.msk",
-    ".tiff.msk",
-    "_RPC.TXT",
+    ".tab",
+    ".rpb",
+    "_rpc.txt",
+    ".aux.xml",
+    ".msk",
 )
-"""How files end that say of a TIFF beside them what its own tags do not."""
+"""How files end that say of a TIFF beside them what its own tags do not; GDAL takes capitals too."""
+
+
+def _has_sidecar(path: Path) -> bool:
+    """Whether one of them stands beside a TIFF, under its whole name or its name without `.tif`."""
+    wanted = {(name + end).casefold() for name in (path.name, path.stem) for end in _SIDECARS}
+    try:
+        return any(name.casefold() in wanted for name in os.listdir(path.parent))  # noqa: PTH208
+    except OSError:  # a folder that can be entered but not read
+        return any(
+            path.with_name(name + end).is_file()
+            for name in (path.name, path.stem)
+            for end in _SIDECARS
+        )
 
 
 def _is_for_rasterio(file: BinaryIO, path: Path | None) -> bool:
@@ -141,10 +160,7 @@ def _is_for_rasterio(file: BinaryIO, path: Path | None) -> bool:
         return False  # for Pillow to complain about
     finally:
         file.seek(0)
-    beside = path is not None and any(
-        path.with_name(path.stem + end).is_file() for end in _SIDECARS
-    )
-    if facts.geographic or beside:
+    if facts.geographic or (path is not None and _has_sidecar(path)):
         need_rasterio("this TIFF is georeferenced or has nodata, which needs")
     elif facts.beyond:
         need_rasterio("this TIFF has 16 bits a sample or further bands, which needs")
