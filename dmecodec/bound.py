@@ -6,7 +6,7 @@ import operator
 
 import numpy as np
 
-from .bands import Layout
+from .bands import Alpha, Layout
 from .bands.source import Planes
 from .container import MAX_BOUND, Header
 from .decoder import Decoder
@@ -60,8 +60,11 @@ def largest_error(decoder: Decoder, original: Source) -> int:
     def compare(col: int, row: int, block: np.ndarray) -> None:
         nonlocal worst
         height, width = block.shape[:2]
-        pixels = planes.everything(Box(col, row, width, height))
-        error = np.abs(pixels.astype(np.int32) - block)
+        box = Box(col, row, width, height)
+        pixels = planes.everything(box).astype(np.int32)
+        if layout.alpha is Alpha.MASK and planes.layout.has_alpha:  # 255 at every depth
+            pixels[..., layout.alpha_plane] = planes.alpha(box)
+        error = np.abs(pixels - block)
         if header.mode == "BANDS" and layout.has_alpha:  # what lies under a mask is not kept
             masked = pixels[..., layout.alpha_plane] == 0
             error[masked] = np.where(
