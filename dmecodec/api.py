@@ -79,8 +79,9 @@ def encode(
         quality: 0 (smallest) to 7 (best), in steps of 1/32. None is 4, or what suits `max_error`.
         bpp: bits per pixel of the whole file to aim at, instead of a quality (within 2 %).
         psnr: dB over all colour samples to aim at, instead of a quality (within 0.1 dB).
-        max_error: levels that no decoded sample is farther off than, 0 for lossless; the file then
-            decodes to the same pixels on every device.
+        max_error: levels that no valid sample is farther off than, 0 for lossless; the file then
+            decodes to the same pixels on every device. In files of mode BANDS what lies under alpha
+            0, a mask or nodata is not valid, and not kept.
         model: name or path of a model; None is the default one.
         device: "auto", "cpu", "cuda", "cuda:N", "mps" or a torch.device.
         tile: side of a tile in pixels, a multiple of 64 up to 4096.
@@ -432,7 +433,7 @@ class File:
 
     @property
     def max_error(self) -> int | None:
-        """Levels that no sample is farther off the original than, 0 for lossless; None: no bound."""
+        """Levels that no valid sample is farther off than, 0 for lossless; None: no bound."""
         return self._readable().bound()
 
     def verify(self, *, deep: bool = False, original: object = None) -> int | None:
@@ -443,11 +444,11 @@ class File:
             original: the image that the file was made of, as for :func:`encode`, to compare with.
 
         Returns:
-            With an original, the largest difference of a sample from it, in levels.
+            With an original, the largest difference of a valid sample from it, in levels.
 
         Raises:
             FormatError: what is damaged.
-            BoundError: a sample is farther from the original than the file says.
+            BoundError: a valid sample is farther from the original than the file says.
             ImageError: the original cannot be read, or is not of this size and mode.
         """
         self._readable().verify()

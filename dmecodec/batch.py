@@ -500,7 +500,7 @@ def verify_file(
     """Checks one file; see :meth:`dmecodec.File.verify`.
 
     Returns:
-        With an original, the largest difference of a sample from it, in levels.
+        With an original, the largest difference of a valid sample from it, in levels.
 
     Raises:
         DmecodecError: whatever is wrong, the file's name in its message.

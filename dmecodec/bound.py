@@ -1,4 +1,4 @@
-"""A bound on the error of every sample: what may be asked for, and whether a file keeps it."""
+"""A bound on the error of every valid sample: what may be asked for, and whether a file keeps it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _shape(image: Header | Source, layout: Layout) -> str:
 
 
 def largest_error(decoder: Decoder, original: Source) -> int:
-    """The largest difference of a sample from the original, in levels; alpha included.
+    """The largest difference of a valid sample from the original, in levels; alpha included.
 
     Raises:
         ImageError: the original is not of the file's size and mode.

@@ -183,7 +183,7 @@ def test_there_and_back(tmp_path: Path, mode: str, bound: int) -> None:
     worst = error(np.asarray(Image.open(decoded)), pixels)
     assert worst <= bound
     said = works("verify", "--original", original, coded).out
-    assert said == f"{coded}: ok, at most {worst} levels from the original\n"
+    assert said == f"{coded}: ok, valid samples at most {worst} levels from the original\n"
     facts = json.loads(works("info", coded, "--json").out)
     assert facts["max_error"] == bound and facts["metadata"] == []
     assert {"RESIDUAL", "BOUND"} < set(facts["streams"])
