@@ -453,7 +453,13 @@ class File:
         """
         self._readable().verify()
         if original is not None:
-            return largest_error(self._decoder(), open_source(original))
+            # What was encoded with geo=False is compared with the pixels alone.
+            source = open_source(original, geo=self.needs_geotiff)
+            try:
+                return largest_error(self._decoder(), source)
+            finally:
+                if hasattr(source, "close"):
+                    source.close()
         if deep:
             whole = window_box(None, self.header.width, self.header.height)
             self._decoder().blocks(whole, lambda col, row, block: None)

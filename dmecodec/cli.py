@@ -337,7 +337,7 @@ def info(file: str, as_json: bool) -> None:
 @main.command()
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @click.option("--deep", is_flag=True, help="Decode everything as well.")
-@click.option("--original", metavar="IMAGE", help="Compare with this image, for one file.")
+@click.option("--original", metavar="IMAGE", help="Compare with this image, or -, for one file.")
 @_model_of_file
 @_device
 @click.option("--quiet", is_flag=True, help="Print errors only.")

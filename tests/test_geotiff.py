@@ -577,3 +577,9 @@ def test_verify_against_an_original_with_a_mask(tmp_path: Path, kind: type) -> N
     assert "column 30, row 5 is 255 levels" in refused(
         "verify", "--original", other, tmp_path / "a.dmen"
     )
+
+
+def test_verify_against_the_pixels_alone(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.tif", aerial(76, 40, 70), nodata=0)
+    works("encode", path, "--max-error", 0, "--no-geo")
+    works("verify", "--original", path, tmp_path / "a.dmen")
