@@ -238,6 +238,8 @@ def _in_memory(data: bytes) -> BinaryIO:
         return io.BytesIO(data)
     except (TypeError, BufferError):
         raise OptionError(f"give the bytes of a .dmen file, not {type(data).__name__}") from None
+    except ValueError:
+        raise OptionError("the bytes of the .dmen file are not contiguous in memory") from None
 
 
 class File:
