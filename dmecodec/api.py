@@ -17,6 +17,7 @@ import torch
 
 from . import registry, weights
 from .bands import Layout, layout_of
+from .bands.array import check_array
 from .bands.samples import sample_type
 from .bound import check_bound, default_quality, largest_error
 from .container import MAX_TILE, TILE_UNIT, Header, Kind, Reader
@@ -113,7 +114,10 @@ def encode(
     psnr = None if psnr is None else _number(psnr, "psnr")
     tile = _tile_side(tile)
     loaded = prepare(quality, model=model, device=device, tile=tile)
-    source = open_source(image, nodata=_sample(nodata), scale=_scale(scale), alpha=alpha, geo=geo)
+    nodata = _sample(nodata)
+    if isinstance(image, np.ndarray):
+        check_array(image, nodata)
+    source = open_source(image, nodata=nodata, scale=_scale(scale), alpha=alpha, geo=geo)
     keep = bpp is not None or psnr is not None
     try:
         encoder = Encoder(source, loaded, tile, keep=keep, max_error=max_error)

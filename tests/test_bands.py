@@ -552,3 +552,20 @@ def test_targets_where_nothing_is_valid(target: dict[str, float]) -> None:
     pixels = np.full((70, 90, 3), 7, np.uint8)
     data = dmecodec.encode(pixels, nodata=7, **target)
     assert data == dmecodec.encode(pixels, 0, nodata=7)
+
+
+def test_masked_arrays_that_nodata_does_not_suit() -> None:
+    pixels = aerial(60, 20, 30)[..., 0].clip(1, 250)
+    mask = np.zeros(pixels.shape, bool)
+    mask[3:9] = True
+    pixels[4, 5], pixels[0, 0] = 0, 255
+    array = np.ma.MaskedArray(pixels, mask)
+    decoded = dmecodec.decode(dmecodec.encode(array, nodata=0))
+    np.testing.assert_array_equal(decoded == 0, mask)
+    with pytest.raises(ImageError, match="valid samples of 255"):
+        dmecodec.encode(array, nodata=255)
+
+
+def test_another_byte_order() -> None:
+    with pytest.raises(ImageError, match=r"use \.astype\('uint16'\)"):
+        dmecodec.encode(np.zeros((5, 5), np.dtype(np.uint16).newbyteorder()))
