@@ -17,6 +17,7 @@ import torch
 
 from . import registry, weights
 from .bands import Layout, layout_of
+from .bands.array import check_array
 from .bands.samples import sample_type
 from .bound import check_bound, default_quality, largest_error
 from .container import MAX_TILE, TILE_UNIT, Header, Kind, Reader
@@ -87,8 +88,9 @@ def encode(
         quality: 0 (smallest) to 7 (best), in steps of 1/32. None is 4, or what suits `max_error`.
         bpp: bits per pixel of the whole file to aim at, instead of a quality (within 2 %).
         psnr: dB over all colour samples to aim at, instead of a quality (within 0.1 dB).
-        max_error: levels that no decoded sample is farther off than, 0 for lossless; the file then
-            decodes to the same pixels on every device.
+        max_error: levels that no valid sample is farther off than, 0 for lossless; the file then
+            decodes to the same pixels on every device. In files of mode BANDS what lies under alpha
+            0, a mask or nodata is not valid, and not kept.
         model: name or path of a model; None is the default one.
         device: "auto", "cpu", "cuda", "cuda:N", "mps" or a torch.device.
         tile: side of a tile in pixels, a multiple of 64 up to 4096.
@@ -120,7 +122,10 @@ def encode(
     psnr = None if psnr is None else _number(psnr, "psnr")
     tile = _tile_side(tile)
     loaded = prepare(quality, model=model, device=device, tile=tile)
-    source = open_source(image, nodata=_sample(nodata), scale=_scale(scale), alpha=alpha, geo=geo)
+    nodata = _sample(nodata)
+    if isinstance(image, np.ndarray):
+        check_array(image, nodata)
+    source = open_source(image, nodata=nodata, scale=_scale(scale), alpha=alpha, geo=geo)
     keep = bpp is not None or psnr is not None
     try:
         encoder = Encoder(source, loaded, tile, keep=keep, max_error=max_error)
@@ -244,6 +249,8 @@ def _in_memory(data: bytes) -> BinaryIO:
         return io.BytesIO(data)
     except (TypeError, BufferError):
         raise OptionError(f"give the bytes of a .dmen file, not {type(data).__name__}") from None
+    except ValueError:
+        raise OptionError("the bytes of the .dmen file are not contiguous in memory") from None
 
 
 class File:
@@ -439,7 +446,7 @@ class File:
 
     @property
     def max_error(self) -> int | None:
-        """Levels that no sample is farther off the original than, 0 for lossless; None: no bound."""
+        """Levels that no valid sample is farther off than, 0 for lossless; None: no bound."""
         return self._readable().bound()
 
     def verify(self, *, deep: bool = False, original: object = None) -> int | None:
@@ -450,16 +457,17 @@ class File:
             original: the image that the file was made of, as for :func:`encode`, to compare with.
 
         Returns:
-            With an original, the largest difference of a sample from it, in levels.
+            With an original, the largest difference of a valid sample from it, in levels.
 
         Raises:
             FormatError: what is damaged.
-            BoundError: a sample is farther from the original than the file says.
+            BoundError: a valid sample is farther from the original than the file says.
             ImageError: the original cannot be read, or is not of this size and mode.
         """
         self._readable().verify()
         if original is not None:
-            source = open_source(original)
+            # What was encoded with geo=False is compared with the pixels alone.
+            source = open_source(original, geo=self.needs_geotiff)
             try:
                 return largest_error(self._decoder(), source)
             finally:

@@ -497,20 +497,23 @@ def verify_file(
     model: str | None = None,
     original: str | None = None,
 ) -> int | None:
-    """Checks one file; see :meth:`dmecodec.File.verify`.
+    """Checks one file; see :meth:`dmecodec.File.verify`. The file or the original may be "-".
 
     Returns:
-        With an original, the largest difference of a sample from it, in levels.
+        With an original, the largest difference of a valid sample from it, in levels.
 
     Raises:
         DmecodecError: whatever is wrong, the file's name in its message.
     """
+    if name == original == STREAM:
+        raise OptionError("the file and its original cannot both come from standard input")
     try:
         if deep or original is not None:
             from . import api
 
             with api.File(_source(name), device=device, model=model) as file:
-                return file.verify(deep=deep, original=original)
+                image = None if original is None else _source(original)
+                return file.verify(deep=deep, original=image)
         from .container import Reader
 
         with Path(name).open("rb") if name != STREAM else sys.stdin.buffer as stream:

@@ -1,4 +1,4 @@
-"""A bound on the error of every sample: what may be asked for, and whether a file keeps it."""
+"""A bound on the error of every valid sample: what may be asked for, and whether a file keeps it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import operator
 
 import numpy as np
 
-from .bands import Layout
+from .bands import Alpha, Layout
 from .bands.source import Planes
 from .container import MAX_BOUND, Header
 from .decoder import Decoder
@@ -44,7 +44,7 @@ def _shape(image: Header | Source, layout: Layout) -> str:
 
 
 def largest_error(decoder: Decoder, original: Source) -> int:
-    """The largest difference of a sample from the original, in levels; alpha included.
+    """The largest difference of a valid sample from the original, in levels; alpha included.
 
     Raises:
         ImageError: the original is not of the file's size and mode.
@@ -60,8 +60,11 @@ def largest_error(decoder: Decoder, original: Source) -> int:
     def compare(col: int, row: int, block: np.ndarray) -> None:
         nonlocal worst
         height, width = block.shape[:2]
-        pixels = planes.everything(Box(col, row, width, height))
-        error = np.abs(pixels.astype(np.int32) - block)
+        box = Box(col, row, width, height)
+        pixels = planes.everything(box).astype(np.int32)
+        if layout.alpha is Alpha.MASK and planes.layout.has_alpha:  # 255 at every depth
+            pixels[..., layout.alpha_plane] = planes.alpha(box)
+        error = np.abs(pixels - block)
         if header.mode == "BANDS" and layout.has_alpha:  # what lies under a mask is not kept
             masked = pixels[..., layout.alpha_plane] == 0
             error[masked] = np.where(

@@ -145,7 +145,7 @@ _no_geo = click.option(
 @click.option("--bpp", type=float, help="Bits per pixel to aim at, instead of a quality.")
 @click.option("--psnr", type=float, help="PSNR in dB to aim at, instead of a quality.")
 @click.option("--max-error", type=int, metavar="LEVELS",
-              help="Bound on the error of every sample, 0 for lossless.")  # fmt: skip
+              help="Bound on the error of every valid sample, 0 for lossless.")  # fmt: skip
 @click.option("-o", "--output", metavar="OUT", help="File, folder, or - for standard output.")
 @click.option("--tile", type=int, default=1024, show_default=True,
               help="Side of a tile in pixels, a multiple of 64.")  # fmt: skip
@@ -337,7 +337,7 @@ def info(file: str, as_json: bool) -> None:
 @main.command()
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @click.option("--deep", is_flag=True, help="Decode everything as well.")
-@click.option("--original", metavar="IMAGE", help="Compare with this image, for one file.")
+@click.option("--original", metavar="IMAGE", help="Compare with this image, or -, for one file.")
 @_model_of_file
 @_device
 @click.option("--quiet", is_flag=True, help="Print errors only.")
@@ -363,7 +363,11 @@ def verify(
             status = 1
         else:
             if not quiet:
-                levels = "" if error is None else f", at most {error} levels from the original"
+                levels = (
+                    ""
+                    if error is None
+                    else f", valid samples at most {error} levels from the original"
+                )
                 click.echo(f"{name}: ok{levels}")
     return status
 

@@ -6,19 +6,23 @@ As with `make`, an input that has changed is known by its time: it is newer than
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import batch, registry
 from .batch import Job
-from .container import Reader
-from .errors import DmecodecError, ImageError, OptionError
+from .container import Kind, Reader
+from .errors import DmecodecError, OptionError
+from .tiling import Box
+
+if TYPE_CHECKING:
+    from .images import Source
 
 _WITHOUT_EFFECT = frozenset({"device", "overwrite", "skip_done"})
-_COMPARED = frozenset({"quality", "model", "tile", "max_error"})
+_COMPARED = frozenset({"quality", "model", "tile", "max_error", "scale", "geo"})
 
 
 def check_encoding(options: Mapping[str, Any]) -> None:
@@ -41,8 +45,9 @@ def check_decoding(options: Mapping[str, Any]) -> None:
 
 def is_encoded(job: Job, **options: Any) -> bool:
     """Whether the output of a job is what encoding with these options would make: every checksum
-    fits, model, quality, tile and bound are those asked for, it is as large in pixels as the input and not
-    older. With an option that :func:`check_encoding` refuses it never is.
+    fits, model, quality, tile and bound are those asked for, size and bands (depth, scale, nodata, alpha)
+    are the input's, it has a georeference where it would get one, and it is not older. With an
+    option that :func:`check_encoding` refuses it never is.
 
     Raises:
         OptionError, ModelError: as :func:`dmecodec.encode`.
@@ -65,27 +70,31 @@ def is_encoded(job: Job, **options: Any) -> bool:
             if (header.model, header.quality, header.tile, reader.bound()) != wanted:
                 return False
             reader.verify()
+            return _is_of(job.source, reader, options.get("scale"), options.get("geo", True))
     except (DmecodecError, OSError):
         return False
-    return _size(job.source) in (None, (header.width, header.height))
 
 
 def is_decoded(job: Job, **options: Any) -> bool:
-    """Whether the output of a job is a whole image, as large as the input and not older. With an
-    option that :func:`check_decoding` refuses it never is.
+    """Whether the output of a job is an image that can be read to its end, as large as the input and
+    not older. With an option that :func:`check_decoding` refuses it never is.
     """
     if _untold_by_images(options) or not _is_newer(job):
         return False
-    from .images import close_source, open_source
+    from .bands.source import Planes
 
     try:
         with Path(job.source).open("rb") as file:
             header = Reader(file).header
-        image = open_source(job.target)  # all of it, for images have few checksums
-        close_source(image)
+        with _opened(job.target) as image:
+            if (image.width, image.height) != (header.width, header.height):
+                return False
+            planes = Planes(image)
+            for block in Box(0, 0, image.width, image.height).blocks():
+                planes.everything(block)  # images have few checksums
     except (DmecodecError, OSError):
         return False
-    return (image.width, image.height) == (header.width, header.height)
+    return True
 
 
 def _untold_by_files(options: Mapping[str, Any]) -> list[str]:
@@ -127,10 +136,36 @@ def _is_newer(job: Job) -> bool:
     return target.st_mtime_ns >= source.st_mtime_ns
 
 
-def _size(source: str) -> tuple[int, int] | None:
-    """Width and height of an input image, None where its header does not tell."""
-    from .images import image_size
+def _is_of(name: str, reader: Reader, scale: tuple[int, int] | None, geo: bool) -> bool:
+    """Whether a file tells of itself what encoding this input would make it tell.
 
-    with suppress(ImageError):
-        return image_size(source)
-    return None
+    Raises:
+        DmecodecError: the input cannot be read.
+    """
+    from .bands import layout_of
+    from .bands.source import Planes
+    from .images import image_size
+    from .images.headers import is_tiff
+    from .images.pillow import mode_of_file
+
+    header = reader.header
+    size, has_geo = (header.width, header.height), Kind.GEO in header.kinds
+    with Path(name).open("rb") as file:
+        if scale is None and not is_tiff(file):  # its header tells all
+            return (image_size(name), mode_of_file(file), False) == (size, header.mode, has_geo)
+    with _opened(name, scale=scale, geo=geo) as image:  # of 16 bits it is read, for its range
+        planes = Planes(image)
+        told = (image.width, image.height), planes.layout, bool(planes.geo)
+    return told == (size, layout_of(reader), has_geo)
+
+
+@contextmanager
+def _opened(name: str, **options: Any) -> Iterator[Source]:
+    """An image that is closed in the end."""
+    from .images import close_source, open_source
+
+    image = open_source(name, **options)
+    try:
+        yield image
+    finally:
+        close_source(image)

@@ -65,17 +65,23 @@ class Dmecodec(Codec):
         """The pixels of a chunk: uint8 (h, w) or (h, w, bands), without leading axes of length 1.
 
         Args:
-            buf: what :meth:`encode` gave.
-            out: a writable uint8 buffer of as many pixels to put them in.
+            buf: what :meth:`encode` gave; another `.dmen` file, such as of 16 bits, gives
+                what :func:`dmecodec.decode` gives, there uint16.
+            out: a writable, C-contiguous buffer of as many bytes to put them in.
 
         Raises:
             FormatError: the chunk is damaged.
             ModelError: the model that it was made with is not here.
-            ImageError: `out` is not as large as the chunk.
+            ImageError: `out` is not as large as the chunk, or not C-contiguous.
+            OptionError: `buf` is no contiguous buffer.
         """
         pixels = decode_chunk(buf, self._settings)
-        if out is not None and (room := ensure_ndarray_like(out).nbytes) != pixels.nbytes:
-            raise ImageError(f"out has {room} bytes, but the chunk has {pixels.nbytes}")
+        if out is not None:
+            room = ensure_ndarray_like(out)
+            if room.nbytes != pixels.nbytes:
+                raise ImageError(f"out has {room.nbytes} bytes, but the chunk has {pixels.nbytes}")
+            if not room.flags.c_contiguous:
+                raise ImageError("out is not C-contiguous")
         return ndarray_copy(pixels, out)
 
     def get_config(self) -> dict[str, Any]:

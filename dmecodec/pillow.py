@@ -27,7 +27,7 @@ from .images.metadata import EXIF_PREFIX
 FORMAT, SUFFIX, MIME = "DMEN", ".dmen", "image/x-dmen"
 _MODES = ("L", "LA", "RGB", "RGBA")
 _METADATA = {"icc_profile": Kind.ICC, "exif": Kind.EXIF, "xmp": Kind.XMP}
-_OPTIONS = ("quality", "bpp", "psnr", "tile", "model", "device")
+_OPTIONS = ("quality", "bpp", "psnr", "max_error", "tile", "model", "device")
 
 
 class DmenImageFile(ImageFile.ImageFile):
@@ -120,19 +120,24 @@ def _accept(prefix: bytes) -> bool:
 
 
 def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
-    """Writes an image; `quality`, `bpp`, `psnr`, `tile`, `model`, `device` as in dmecodec.encode.
+    """Writes an image; `quality`, `bpp`, `psnr`, `max_error`, `tile`, `model`, `device` as in
+    dmecodec.encode. As in Pillow's WebP, `lossless=True` is a `max_error` of 0.
 
     The image's ICC profile, EXIF and XMP are kept; `icc_profile`, `exif` and `xmp` replace them,
     or leave them out where they are None.
 
     Raises:
-        ValueError: an option is out of its range.
+        ValueError: an option is out of its range, or contradicts another.
         OSError: the image is of a mode that would lose something, or the model is not here.
     """
     from . import api
 
     given: dict[str, Any] = getattr(image, "encoderinfo", {})
     options = {name: given[name] for name in _OPTIONS if name in given}
+    if given.get("lossless"):
+        if options.get("max_error") not in (None, 0):
+            raise ValueError(f"lossless contradicts max_error={options['max_error']}")
+        options["max_error"] = 0
     try:
         data = api.encode(_with_metadata(image, given), **options)
     except OptionError as error:

@@ -1,4 +1,4 @@
-"""The residual layer of a tile: what bounds the error of every sample.
+"""The residual layer of a tile: what bounds the error of every valid sample.
 
 The difference between original and base image is rounded to a multiple of 2 N + 1, so that base and residual together
 are at most N away from the original; N = 0 is lossless. `docs/format.md`, "Residual", is normative.
@@ -19,7 +19,6 @@ from .residual_settings import FLAG, LEVELS, SMALL, WIDE, Settings, slots, withi
 
 BLOCK = 1024
 """A tile is coded in blocks of at most this many pixels a side, each as if alone: it bounds memory."""
-MAX_BOUND = 127
 _THRESHOLDS = np.array([4 + i << j for j in range(21) for i in range(4)], np.int64)
 
 

@@ -29,6 +29,8 @@ def search_bpp(encoder: Encoder, bpp: float) -> bytes:
 
     data, reached, bracketed = _search(encoder, bpp, measure, math.log)
     if not 0.98 <= reached / bpp <= 1.02 and not bracketed:
+        if reached < bpp and file_psnr(encoder, smallest := encoder.encode(0)) == math.inf:
+            return smallest  # such as one where nothing is valid: more bits would say no more
         raise OptionError(
             f"{bpp:g} bpp is out of range for this image; the nearest is {reached:.4f} bpp"
         )
@@ -46,7 +48,7 @@ def search_psnr(encoder: Encoder, psnr: float) -> bytes:
         return file_psnr(encoder, data)
 
     data, reached, bracketed = _search(encoder, psnr, measure, float)
-    if abs(reached - psnr) > 0.1 and not bracketed:
+    if abs(reached - psnr) > 0.1 and not bracketed and reached != math.inf:
         raise OptionError(
             f"{psnr:g} dB is out of range for this image; the nearest is {reached:.2f} dB"
         )
@@ -73,7 +75,8 @@ def _search(
         data = encoder.encode(middle)
         reached = measure(data)
         error = abs(scale(reached) - scale(target))
-        if best is None or error < best[0]:
+        ties = best is not None and error == best[0] == math.inf  # exact, and smaller
+        if best is None or error < best[0] or ties:
             best = (error, data, reached)
         sides.add(reached < target)
         if reached < target:

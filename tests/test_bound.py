@@ -183,7 +183,7 @@ def test_there_and_back(tmp_path: Path, mode: str, bound: int) -> None:
     worst = error(np.asarray(Image.open(decoded)), pixels)
     assert worst <= bound
     said = works("verify", "--original", original, coded).out
-    assert said == f"{coded}: ok, at most {worst} levels from the original\n"
+    assert said == f"{coded}: ok, valid samples at most {worst} levels from the original\n"
     facts = json.loads(works("info", coded, "--json").out)
     assert facts["max_error"] == bound and facts["metadata"] == []
     assert {"RESIDUAL", "BOUND"} < set(facts["streams"])
@@ -204,3 +204,12 @@ def test_wrong_options(tmp_path: Path) -> None:
     Image.fromarray(aerial(74, 20, 20)).save(original)
     outcome = run("verify", "--original", original, coded)
     assert outcome.status == 1 and "levels off the original" in outcome.err
+
+
+def test_an_original_on_standard_input(tmp_path: Path) -> None:
+    original, coded = tmp_path / "a.png", tmp_path / "a.dmen"
+    Image.fromarray(aerial(74, 20, 20)).save(original)
+    works("encode", original, "--max-error", 0)
+    said = works("verify", "--original", "-", coded, data=original.read_bytes()).out
+    assert said.endswith("at most 0 levels from the original\n")
+    assert "cannot both" in refused("verify", "--original", "-", "-", data=b"")

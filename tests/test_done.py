@@ -6,11 +6,13 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 from command import refused, run, works
 from conftest import DATA, aerial
 from PIL import Image
 
+import dmecodec
 from dmecodec import batch, done
 from dmecodec.batch import Job
 
@@ -143,3 +145,56 @@ def test_an_attempt_that_was_cut_short_after_its_end(tmp_path: Path, action: obj
     result = action(job, overwrite=False, restarted=True)  # type: ignore[operator]
     assert (result.width, result.height, result.quality) == (30, 20, 4.0)
     assert result.bytes_out == Path(job.target).stat().st_size and not result.skipped
+
+
+def geotiff(path: Path, pixels: np.ndarray, nodata: int | None = None) -> Path:
+    rasterio = pytest.importorskip("rasterio")
+    height, width, count = pixels.shape
+    with rasterio.open(
+        path, "w", driver="GTiff", width=width, height=height, count=count, dtype=pixels.dtype,
+        nodata=nodata, compress="deflate", crs="EPSG:32629", transform=rasterio.Affine(10, 0, 5, 0, -10, 4),
+    ) as file:  # fmt: skip
+        file.write(pixels.transpose(2, 0, 1))
+    os.utime(path, (LONG_AGO, LONG_AGO))
+    return path
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_bands_and_georeference_are_the_inputs(tmp_path: Path, kind: type) -> None:
+    pixels = aerial(12, 40, 50).astype(kind)
+    job = Job(str(geotiff(tmp_path / "a.tif", pixels, 0)), str(tmp_path / "a.dmen"))
+
+    def made_of(image: object, **options: object) -> bool:
+        Path(job.target).write_bytes(dmecodec.encode(image, **options))  # type: ignore[arg-type]
+        return done.is_encoded(job)
+
+    assert made_of(job.source)
+    assert done.is_encoded(job, geo=True) and not done.is_encoded(job, geo=False)
+    other = geotiff(tmp_path / "b.tif", pixels[:-1], 0), geotiff(tmp_path / "c.tif", pixels)
+    assert not any(made_of(path) for path in other)
+    assert not made_of(pixels, nodata=0) and not made_of(pixels[..., 0])
+    if kind is np.uint8:
+        assert not made_of(job.source, geo=False) and done.is_encoded(job, geo=False)
+    else:
+        assert not made_of(job.source, scale=(0, 999)) and done.is_encoded(job, scale=(0, 999))
+
+
+def test_another_mode(tmp_path: Path) -> None:
+    job = Job(str(image(tmp_path / "a.png", 5)), str(tmp_path / "a.dmen"))
+    Path(job.target).write_bytes(dmecodec.encode(aerial(5, 20, 30)[..., 0]))
+    assert not done.is_encoded(job)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_a_damaged_geotiff_is_not_done(tmp_path: Path, kind: type) -> None:
+    source = geotiff(tmp_path / "a.tif", aerial(13, 700, 600).astype(kind))
+    works("encode", source, "-q", 0, "-o", tmp_path / "a.dmen")
+    works("decode", tmp_path / "a.dmen", "-o", tmp_path / "b.tif")
+    job = Job(str(tmp_path / "a.dmen"), str(tmp_path / "b.tif"))
+    good = Path(job.target).read_bytes()
+    assert done.is_decoded(job)
+    with pytest.importorskip("rasterio").open(job.target) as file:
+        start = int(file.get_tag_item("BLOCK_OFFSET_0_1", "TIFF", bidx=1))
+    for bad in (good[: -len(good) // 8], good[:start] + bytes(99) + good[start + 99 :]):
+        Path(job.target).write_bytes(bad)
+        assert not done.is_decoded(job)

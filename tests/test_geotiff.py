@@ -733,3 +733,27 @@ def test_errors_name_the_image(tmp_path: Path) -> None:
         dmecodec.encode(
             write(tmp_path / "b.tif", np.ones((9, 9, 1), np.uint16)), scale=(5, math.pi)
         )
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_verify_against_an_original_with_a_mask(tmp_path: Path, kind: type) -> None:
+    pixels = aerial(75, 40, 70).astype(kind)
+    mask = np.full((40, 70), 255, np.uint8)
+    mask[:, :20] = 0
+    path = write(tmp_path / "a.tif", pixels, mask=mask)
+    works("encode", path, "--max-error", 2)
+    assert (
+        "ok, valid samples at most 2 levels"
+        in works("verify", "--original", path, tmp_path / "a.dmen").out
+    )
+    mask[5, 30] = 0
+    other = write(tmp_path / "b.tif", pixels, mask=mask)
+    assert "column 30, row 5 is 255 levels" in refused(
+        "verify", "--original", other, tmp_path / "a.dmen"
+    )
+
+
+def test_verify_against_the_pixels_alone(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.tif", aerial(76, 40, 70), nodata=0)
+    works("encode", path, "--max-error", 0, "--no-geo")
+    works("verify", "--original", path, tmp_path / "a.dmen")

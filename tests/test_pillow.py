@@ -211,3 +211,20 @@ def test_what_cannot_be_saved(tmp_path: Path, image: Callable[..., np.ndarray]) 
     with pytest.raises(OSError, match="16"):
         Image.open(deep).save(target, exif=b"x")
     assert list(tmp_path.iterdir()) == [deep]
+
+
+def test_a_bound_and_lossless() -> None:
+    pixels = aerial(72, 30, 40)
+
+    def saved(**options: object) -> bytes:
+        file = io.BytesIO()
+        Image.fromarray(pixels).save(file, "DMEN", **options)
+        return file.getvalue()
+
+    assert saved(max_error=3) == dmecodec.encode(pixels, max_error=3)
+    for options in ({"max_error": 0}, {"lossless": True}, {"lossless": True, "max_error": 0}):
+        np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(saved(**options)))), pixels)
+    assert saved(lossless=False) == saved()
+    for options in ({"lossless": True, "max_error": 1}, {"lossless": True, "bpp": 1}):
+        with pytest.raises(ValueError, match=r"contradicts|not both"):
+            saved(**options)

@@ -103,10 +103,21 @@ def test_what_is_no_chunk() -> None:
     data = codec.encode(np.zeros((20, 20), np.uint8))
     with pytest.raises(ImageError, match="out has 399 bytes, but the chunk has 400"):
         codec.decode(data, out=np.empty(399, np.uint8))
+    for out in (np.empty((20, 40), np.uint8)[:, ::2], np.empty((20, 20), np.uint8, order="F")):
+        with pytest.raises(ImageError, match="out is not C-contiguous"):
+            codec.decode(data, out=out)
+    with pytest.raises(OptionError, match="not contiguous"):
+        codec.decode(np.frombuffer(data + data, np.uint8)[::2])
     with pytest.raises(FormatError):
         codec.decode(data[:-1])
     with pytest.raises(OptionError, match="quality 8"):
         dmecodec.numcodecs.Dmecodec(quality=8).encode(np.zeros((20, 20), np.uint8))
+
+
+def test_a_file_of_16_bits_is_decoded_as_it_is() -> None:
+    data = dmecodec.encode(aerial(80, 20, 30).astype(np.uint16))
+    pixels = dmecodec.numcodecs.Dmecodec().decode(data)
+    assert (pixels.dtype, pixels.shape) == (np.uint16, (20, 30, 3))
 
 
 def test_the_configuration() -> None:

@@ -16,6 +16,22 @@ from .layout import MAX_BANDS
 from .source import Scale, make_layout, scaled
 
 
+def check_array(array: np.ndarray, nodata: int | None) -> None:
+    """Refuses 16 bits in another byte order, and masked arrays where nodata would hide a valid sample.
+
+    Raises:
+        ImageError: what it is, and what to do.
+    """
+    if array.dtype.kind == "u" and array.dtype.itemsize == 2 and not array.dtype.isnative:
+        raise ImageError(f"array of {array.dtype}: use .astype('uint16')")
+    if nodata is None or not isinstance(array, np.ma.MaskedArray):
+        return
+    if ((array.data == nodata) & ~np.ma.getmaskarray(array)).any():
+        raise ImageError(
+            f"a masked array with valid samples of {nodata}: give as nodata a value that none has"
+        )
+
+
 class BandArray:
     """An array of uint8 or uint16 (height, width, bands), which is not copied.
 

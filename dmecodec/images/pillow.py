@@ -128,6 +128,12 @@ def size_of_file(file: BinaryIO) -> tuple[int, int]:
     return guarded(lambda: _OPENERS[kind](_rewound(file)), kind).size
 
 
+def mode_of_file(file: BinaryIO) -> str:
+    """The mode in which an image file that can seek is coded, from its header alone."""
+    kind = check_header(file)
+    return guarded(lambda: _coded_mode(_OPENERS[kind](_rewound(file))), kind)
+
+
 def from_file(file: BinaryIO) -> Source:
     """Loads an image file that can seek."""
     kind = check_header(file)
