@@ -194,7 +194,7 @@ def test_windows_outside(data: bytes, window: tuple[int, int, int, int]) -> None
     [
         np.zeros((4, 4, 3), np.int16),
         np.zeros((4, 4, 3), np.float32),
-        np.zeros((4, 4, 5), np.uint8),
+        np.zeros((4, 40, 50), np.uint8),
         np.zeros((4,), np.uint8),
         np.zeros((0, 4, 3), np.uint8),
         Image.new("I;16", (4, 4)),

@@ -569,7 +569,7 @@ def test_arrays_of_other_types_are_refused_by_name(dtype: str) -> None:
     assert f"array of {dtype}" in refusal(np.zeros((4, 4, 3), dtype))
 
 
-@pytest.mark.parametrize("shape", [(), (4,), (3, 64, 64), (4, 4, 0), (4, 4, 5), (1, 4, 4, 3)])
+@pytest.mark.parametrize("shape", [(), (4,), (3, 64, 64), (4, 4, 0), (4, 40, 50), (1, 4, 4, 3)])
 def test_arrays_of_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
     assert f"array of shape {shape}" in refusal(np.zeros(shape, np.uint8))
 
