@@ -80,6 +80,8 @@ class PassParameters(nn.Module):
             x = torch.cat([x, self.context(before, quality)], 1)
         if board is not None:  # what follows looks at single positions
             x = x[:, :, board].unsqueeze(2)
+            if x.shape[3] == 0:  # a tile of a single latent has no odd position
+                return x.new_zeros(x.shape[0], self.out.bias.shape[1], 1, 0)
         for layer in self.hidden:
             x = layer(x, quality)
         return self.out(x, quality)
