@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .config import QUALITY_STEPS
+from .depthwise import depthwise
 
 EXACT_LIMIT = 1 << 24
 """Integers up to this are exact in float32."""
@@ -138,7 +139,9 @@ class ExactConv(nn.Module):
             return F.conv_transpose2d(
                 x, weight, bias, stride=2, padding=self.padding, output_padding=1
             )
-        return F.conv2d(x, weight, bias, padding=self.padding, groups=self.groups)
+        if self.groups > 1:
+            return depthwise(x, weight, bias)
+        return F.conv2d(x, weight, bias, padding=self.padding)
 
     def _integers(self, x: Tensor, quality: int) -> Tensor:
         bias = self.bias[0] if len(self.bias) == 1 else interpolate_integers(self.bias, quality)

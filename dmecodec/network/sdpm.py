@@ -13,11 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-
-def _depthwise(channels: int, height: int, width: int) -> nn.Conv2d:
-    return nn.Conv2d(
-        channels, channels, (height, width), padding=(height // 2, width // 2), groups=channels
-    )
+from .depthwise import DepthwiseConv
 
 
 class SEB(nn.Module):
@@ -28,9 +24,9 @@ class SEB(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.groups = max(1, channels // self.GROUP)
-        self.row = _depthwise(channels, 1, 9)
-        self.column = _depthwise(channels, 9, 1)
-        self.square = _depthwise(channels, 3, 3)
+        self.row = DepthwiseConv(channels, 1, 9)
+        self.column = DepthwiseConv(channels, 9, 1)
+        self.square = DepthwiseConv(channels, 3, 3)
         self.choice = nn.Conv2d(channels, 3 * self.groups, 1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -48,7 +44,7 @@ class PEB(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.scales = nn.ModuleList(_depthwise(channels, k, k) for k in (3, 5, 7))
+        self.scales = nn.ModuleList(DepthwiseConv(channels, k, k) for k in (3, 5, 7))
 
     def forward(self, x: Tensor) -> Tensor:
         """(b, c, h, w) to (b, c, h, w)."""

@@ -71,6 +71,9 @@ class Crops:
     RESCALED = 0.25
     """Share of crops that are reduced, by up to a factor of 2: other ground resolutions."""
 
+    EMPTY = 0.03
+    """Share of crops with a plain border, as beside a survey: they must cost next to nothing."""
+
     def __init__(self, images: list[np.ndarray], side: int, seed: int) -> None:
         self.images, self.side = images, side
         areas = np.array([image.shape[0] * image.shape[1] for image in images], dtype=np.float64)
@@ -90,7 +93,16 @@ class Crops:
             part = np.asarray(small)
         if self.rng.random() < 0.5:
             part = part[:, ::-1]
+        if self.rng.random() < self.EMPTY:
+            part = self._with_border(part)
         return np.rot90(part, self.rng.integers(4))
+
+    def _with_border(self, part: np.ndarray) -> np.ndarray:
+        """The crop with one grey level, mostly black or white, on one side of a slanting line; or all over."""
+        level = self.rng.choice([0, 255, self.rng.integers(256)])
+        start, slope = self.rng.uniform(-0.2, 1.0), self.rng.normal()
+        rows, columns = np.mgrid[0 : self.side, 0 : self.side] / self.side
+        return np.where((columns > start + slope * rows)[..., None], np.uint8(level), part)
 
     def batch(self, count: int) -> Tensor:
         """Float (count, 3, side, side) in 0..1, channels last."""

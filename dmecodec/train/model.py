@@ -74,13 +74,14 @@ class TrainingModel(nn.Module):
             with warnings.catch_warnings():  # it uses what torch is to drop
                 warnings.filterwarnings("ignore", category=FutureWarning)
                 from compressai.entropy_models import EntropyBottleneck
-                from compressai.layers import GDN
+
+                from .gdn import FastGDN
         except ImportError as error:
             raise DependencyError(
                 "training needs the package compressai, which is not installed here (it has no "
                 "wheel for Windows or for Python 3.13 and later)"
             ) from error
-        self.net = DMENet(config, GDN)
+        self.net = DMENet(config, FastGDN)
         self.bottleneck = EntropyBottleneck(config.hyper)
 
     def set_stage(self, stage: int) -> None:

@@ -1,0 +1,70 @@
+"""The gradients that training computes in its own way are those of torch's autograd."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from dmecodec.network.depthwise import DepthwiseConv
+
+
+def _gradients(layer: nn.Module, call: object, x: Tensor) -> list[Tensor]:
+    layer.zero_grad()
+    x = x.clone(memory_format=torch.preserve_format).requires_grad_()
+    y = call(x)  # type: ignore[operator]
+    (y.float() ** 3 * torch.arange(y.shape[3])).sum().backward()
+    assert x.grad is not None
+    return [y.detach(), x.grad, *(p.grad for p in layer.parameters() if p.grad is not None)]
+
+
+def _same(ours: list[Tensor], theirs: list[Tensor], tolerance: float) -> None:
+    assert len(ours) == len(theirs)
+    for a, b in zip(ours, theirs, strict=True):
+        assert a.shape == b.shape
+        assert (a.float() - b.float()).abs().max() <= tolerance * b.float().abs().max()
+
+
+@pytest.mark.parametrize("kernel", [(3, 3), (5, 5), (1, 9), (9, 1), (7, 7)])
+@pytest.mark.parametrize("shape", [(2, 8, 16, 16), (1, 6, 5, 12), (3, 4, 1, 1)])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_depthwise_gradients(
+    kernel: tuple[int, int], shape: tuple[int, ...], layout: torch.memory_format
+) -> None:
+    torch.manual_seed(0)
+    layer = DepthwiseConv(shape[1], *kernel)
+    x = torch.randn(shape).contiguous(memory_format=layout)
+    theirs = _gradients(layer, lambda v: nn.Conv2d.forward(layer, v), x)
+    _same(_gradients(layer, layer, x), theirs, 1e-5)
+
+
+def test_depthwise_gradients_in_bfloat16() -> None:
+    torch.manual_seed(0)
+    layer = DepthwiseConv(8, 5, 5)
+    x = torch.randn(2, 8, 16, 16)
+    exact = _gradients(layer, lambda v: nn.Conv2d.forward(layer, v), x)
+
+    def rounded(v: Tensor) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            return layer(v)
+
+    _same(_gradients(layer, rounded, x), exact, 0.03)
+
+
+@pytest.mark.parametrize("inverse", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_gdn_gradients(inverse: bool, dtype: torch.dtype) -> None:
+    pytest.importorskip("compressai", reason="training needs compressai")
+    from compressai.layers import GDN
+
+    from dmecodec.train.gdn import FastGDN
+
+    torch.manual_seed(0)
+    theirs, ours = GDN(8, inverse), FastGDN(8, inverse)
+    with torch.no_grad():
+        theirs.gamma.add_(0.05 * torch.rand(8, 8))
+    ours.load_state_dict(theirs.state_dict())
+    x = torch.randn(2, 8, 6, 10).contiguous(memory_format=torch.channels_last)
+    tolerance = 1e-5 if dtype == torch.float32 else 0.03
+    rounded = x.to(dtype)
+    _same(_gradients(ours, ours, rounded), _gradients(theirs, theirs, rounded.float()), tolerance)
