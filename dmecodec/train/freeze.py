@@ -89,7 +89,7 @@ def _deploy(model: TrainingModel, scales: dict[nn.Module, Tensor]) -> DMENet:
     _silence_untrained(model)
     state = model.net.state_dict()
     for name, module in model.net.named_modules():
-        if type(module).__name__ == "GDN":
+        if hasattr(module, "gamma_reparam"):
             fold_gdn(state, name + ".", module)
     model.net.parameters_of_y.freeze(scales)
     net = DMENet(model.net.config)

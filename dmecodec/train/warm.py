@@ -45,7 +45,7 @@ def _unfold_gdn(net: DMENet, frozen: DMENet) -> None:
     """CompressAI's GDN keeps square roots of beta and gamma, plus a pedestal."""
     plain = dict(frozen.named_modules())
     for name, module in net.named_modules():
-        if type(module).__name__ == "GDN":
+        if hasattr(module, "gamma_reparam"):
             beta, gamma = plain[name].beta, plain[name].gamma
             module.beta.copy_(module.beta_reparam.init(beta))  # type: ignore[operator,union-attr]
             module.gamma.copy_(module.gamma_reparam.init(gamma))  # type: ignore[operator,union-attr]
