@@ -438,10 +438,12 @@ def bench(
 @click.argument("data", nargs=-1, metavar="DATA...")
 @click.option("--out", required=True, metavar="RUN/", help="Folder of the run.")
 @click.option("--time-budget", type=float, metavar="MINUTES",
-              help="Training time, both stages together.  [default: 120]")  # fmt: skip
+              help="Training time, all stages together.  [default: 120]")  # fmt: skip
 @click.option("--stage-1", "first", type=click.FloatRange(0, 1),
               help="Share of the time for stage 1, the shortcut and the entropy model.  "
               "[default: 0.5; 0 with --init or --paper]")  # fmt: skip
+@click.option("--stage-3", "last", type=click.FloatRange(0, 1),
+              help="Share of the time for stage 3, all but the encoder.  [default: 0.1]")  # fmt: skip
 @click.option("--resume", is_flag=True,
               help="Go on with the run in the folder, as it was begun but for what is given anew.")  # fmt: skip
 @click.option("--init", metavar="NAME|PATH", help="Start from a frozen model.")

@@ -68,7 +68,7 @@ def _parts(config: Config) -> list[Part]:
 
     rows = [
         ("analysis: C blocks and SDPM", net.analysis.blocks, (image,)),
-        ("synthesis: R blocks and SDPM", net.synthesis.blocks, (y,)),
+        ("synthesis: R blocks and SDPM", net.synthesis.blocks, (y, quality)),
         ("hyper encoder", net.hyper_encoder, (y,)),
     ]
     parts = [Part(name, _size(module), _flops(module, *inputs)) for name, module, inputs in rows]
@@ -89,7 +89,9 @@ def _parts(config: Config) -> list[Part]:
         )
     if net.synthesis.refinement is not None:
         refinement = net.synthesis.refinement
-        parts.append(Part("refinement", _size(refinement), _flops(refinement, image, quality)))
+        seen = torch.zeros(1, config.channels // 4, SIDE // 2, SIDE // 2)
+        flops = _flops(refinement, image, seen, quality)
+        parts.append(Part("refinement", _size(refinement), flops))
     gains = net.log_gain.numel() + net.log_inverse_gain.numel()
     parts.append(Part("gains of the qualities", gains, 0))
     return parts

@@ -22,14 +22,23 @@ STRENGTH = 2.0
 """Factor on the weight: against 1.0, 1.4 and 2.8 it saves 2.0, 0.5 and 0.3 % of the rate on training crops."""
 
 
+def step_weight(weight: Tensor, step: Tensor) -> Tensor:
+    """Bits that a squared error of one step is worth, where lambda is `weight` and a step is `step` in 0..1 units."""
+    bands = 3  # D is a mean over the bands, the rate a sum over the pixels
+    return STRENGTH * weight * 255**2 / bands * step.square()
+
+
 def step_weights(net: DMENet, quality: int) -> np.ndarray:
     """Bits that a squared error of one step is worth, for each latent channel: float64 (M,)."""
     place = net.log_gain.device
     knots = torch.tensor([quality / QUALITY_STEPS], dtype=torch.float32, device=place)
-    steps = net.inverse_gain(knots).flatten().double().cpu().numpy()
-    weight = math.exp(np.interp(quality / QUALITY_STEPS, range(len(LAMBDAS)), np.log(LAMBDAS)))
-    bands = 3  # D is a mean over the bands, the rate a sum over the pixels
-    return STRENGTH * weight * 255**2 / bands * np.square(steps)
+    steps = net.inverse_gain(knots).flatten().double()
+    weight = np.interp(quality / QUALITY_STEPS, range(len(LAMBDAS)), np.log(LAMBDAS))
+    return (
+        step_weight(torch.tensor(math.exp(weight), dtype=steps.dtype).to(place), steps)
+        .cpu()
+        .numpy()
+    )
 
 
 def round_plainly(residual: Tensor) -> np.ndarray:

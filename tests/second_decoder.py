@@ -238,30 +238,34 @@ def decode_tile(
 
 def synthesise(model: Model, y_hat: np.ndarray, quality: int) -> np.ndarray:
     """y-hat of the whole image (M, h, w) to red, green and blue (3, 16 h, 16 w), about 0 to 1."""
-    rows = model.tensors["log_inverse_gain"].astype(float)
-    knot = min(quality // 32, 6)
-    t = (quality - 32 * knot) / 32
-    gain = np.exp((1 - t) * rows[knot] + t * rows[knot + 1])
-    y = y_hat / 16 * gain[:, None, None]
-    pixels = blocks(model, 0.2 * y) * model.tensors["synthesis.scale"].astype(float)
+    y = y_hat / 16 * np.exp(row_at(model, "log_inverse_gain", quality))
+    found, features = blocks(model, 0.2 * y, quality)
+    pixels = found * model.tensors["synthesis.scale"].astype(float)
     if model.config["shortcut"]:
         pixels = pixels + unpack(dense(model, "shortcut", y))
     if model.config.get("refinement", 0):
-        pixels = pixels + refinement(model, pixels, quality)
+        pixels = pixels + refinement(model, pixels, features, quality)
     return pixels
 
 
-def refinement(model: Model, pixels: np.ndarray, quality: int) -> np.ndarray:
+def row_at(model: Model, name: str, quality: int) -> np.ndarray:
+    """A table of one row for each quality, between its rows: (channels, 1, 1)."""
+    rows = model.tensors[name].astype(float)
+    knot = min(quality // 32, 6)
+    t = (quality - 32 * knot) / 32
+    return ((1 - t) * rows[knot] + t * rows[knot + 1])[:, None, None]
+
+
+def refinement(model: Model, pixels: np.ndarray, features: np.ndarray, quality: int) -> np.ndarray:
     """What the refinement adds to an image (3, h, w)."""
     height, width = pixels.shape[1:]
     quarters = (pixels - 0.5).reshape(3, height // 2, 2, width // 2, 2).transpose(0, 2, 4, 1, 3)
-    rows = model.tensors["synthesis.refinement.quality"].astype(float)
-    knot = min(quality // 32, 6)
-    t = (quality - 32 * knot) / 32
-    bias = (1 - t) * rows[knot] + t * rows[knot + 1]
     x = dense(model, "refinement.first", quarters.reshape(12, height // 2, width // 2))
-    x = leaky(x + bias[:, None, None])
-    for index in range(2):
+    x = x + row_at(model, "synthesis.refinement.quality", quality)
+    if model.config.get("informed", False):
+        x = x + dense(model, "refinement.features", features)
+    x = leaky(x)
+    for index in range(model.config.get("refining", 2)):
         x = x + leaky(dense(model, f"refinement.middle.{index}", x))
     x = dense(model, "refinement.last", x).reshape(3, 2, 2, height // 2, width // 2)
     return x.transpose(0, 3, 1, 4, 2).reshape(pixels.shape)
@@ -275,7 +279,9 @@ def dense(model: Model, name: str, x: np.ndarray) -> np.ndarray:
     return convolve(x, weight) + bias[:, None, None]
 
 
-def blocks(model: Model, x: np.ndarray) -> np.ndarray:
+def blocks(model: Model, x: np.ndarray, quality: int) -> tuple[np.ndarray, np.ndarray]:
+    """What the blocks make of x, and what the last of them sees."""
+    features = x
     for index in range(5):
         if index == 2:
             x = sdpm(model, x)
@@ -284,9 +290,13 @@ def blocks(model: Model, x: np.ndarray) -> np.ndarray:
             model.tensors[f"synthesis.blocks.{index}.{p}"].astype(float)
             for p in ("0.weight", "0.bias", "1.beta", "1.gamma")
         )
+        features, name = x, f"synthesis.blocks.{index}.0"
+        if model.config.get("conditional", False):
+            x = x * np.exp(row_at(model, f"{name}.log_gain", quality))
+            bias = bias + row_at(model, f"{name}.offset", quality)[:, 0, 0]
         x = convolve_up(x, weight) + bias[:, None, None]
         x = x * np.sqrt(beta[:, None, None] + np.einsum("ij,jhw->ihw", gamma, x * x))
-    return x
+    return x, features
 
 
 def leaky(x: np.ndarray) -> np.ndarray:

@@ -42,7 +42,7 @@ def code(model: Model, y: torch.Tensor, quality: int) -> tuple[TileLatents, np.n
 
 @settings(max_examples=60, deadline=None)
 @given(
-    st.sampled_from(["tiny", "board"]),
+    st.sampled_from(["tiny", "board", "told"]),
     st.integers(0, 10**6),
     st.integers(1, 9),
     st.integers(1, 9),
@@ -102,7 +102,7 @@ def test_what_is_cheap_is_small(tiny: Model) -> None:
     assert 0 < quiet < 0.8 * loud
 
 
-@pytest.mark.parametrize("name", ["tiny", "board"])
+@pytest.mark.parametrize("name", ["tiny", "board", "told"])
 def test_a_single_latent(name: str) -> None:
     """In a checkered slice its second pass is empty."""
     model = weights.load(registry.find(name), torch.device("cpu"))

@@ -13,7 +13,7 @@ from conftest import DATA
 from PIL import Image
 
 import dmecodec
-from dmecodec import registry
+from dmecodec import registry, weights
 from dmecodec.container import Kind, Reader
 from dmecodec.network.wavelet import unpack
 from dmecodec.residual import decode_residual
@@ -69,7 +69,9 @@ def test_pixels_and_header(name: str) -> None:
         assert digest(file.metadata.exif) == wanted["exif"]
 
 
-MODELS = {name: second_decoder.Model(DATA / f"{name}.safetensors") for name in ("tiny", "board")}
+MODELS = {
+    name: second_decoder.Model(DATA / f"{name}.safetensors") for name in ("tiny", "board", "told")
+}
 
 
 @pytest.mark.parametrize("name", GOLDEN)
@@ -129,15 +131,34 @@ def test_both_paths_of_the_second_decoder(tiny: Model) -> None:
     y = 20 * np.random.default_rng(0).standard_normal((24, 5, 4)).astype(np.float32)
     ours = tiny.net.synthesis
     with torch.inference_mode():
-        network = ours.blocks(torch.from_numpy(y)[None])[0].numpy()
+        network = ours.blocks(torch.from_numpy(y)[None], torch.tensor([3.5]))[0][0].numpy()
         assert ours.shortcut is not None
         linear = unpack(ours.shortcut(torch.from_numpy(y)[None]))[0].numpy()
-    second = second_decoder.blocks(MODELS["tiny"], y.astype(float))
+    second, _ = second_decoder.blocks(MODELS["tiny"], y.astype(float), 112)
     np.testing.assert_allclose(network, second, atol=1e-5 * abs(second).max())
     second = second_decoder.unpack(
         second_decoder.dense(MODELS["tiny"], "shortcut", y.astype(float))
     )
     np.testing.assert_allclose(linear, second, atol=1e-5 * abs(second).max())
+
+
+def test_what_knows_the_quality_in_the_second_decoder() -> None:
+    """Hardly trained, these tables are next to zero; here they are not."""
+    ours = weights.load_file(DATA / "told.safetensors", torch.device("cpu")).net.synthesis
+    second = second_decoder.Model(DATA / "told.safetensors")
+    generator = torch.Generator().manual_seed(0)
+    for name, tensor in ours.named_parameters():
+        if name.endswith(("log_gain", "offset", "quality")) or "refinement.features" in name:
+            tensor.data = 0.3 * torch.randn(tensor.shape, generator=generator)
+            second.tensors["synthesis." + name] = tensor.data.numpy()
+    y = 20 * np.random.default_rng(0).standard_normal((24, 5, 4))
+    with torch.inference_mode():
+        x = torch.from_numpy(y)[None].float()
+        pixels, features = ours.blocks(x, torch.tensor([2.40625]))
+        refined = ours.refinement(pixels, features, torch.tensor([2.40625]))[0].numpy()
+    found, seen = second_decoder.blocks(second, y, 77)
+    found = found + second_decoder.refinement(second, found, seen, 77)
+    np.testing.assert_allclose(refined, found, atol=1e-4 * abs(found).max())
 
 
 @pytest.mark.parametrize("name", MODELS)

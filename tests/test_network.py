@@ -7,14 +7,21 @@ import torch
 from torch import Tensor
 
 from dmecodec.network import wavelet
-from dmecodec.network.config import LAMBDAS, PAPER, STRIDE, Config
+from dmecodec.network.config import LAMBDAS, MAX_DEPTH, PAPER, STRIDE, Config
 from dmecodec.network.dmenet import DMENet
 from dmecodec.network.gdn import PlainGDN
 from dmecodec.network.transforms import HALO, Analysis, Synthesis
 from dmecodec.tiling import Box
 
 SMALL = Config(
-    channels=32, hyper=8, slices=(8, 16), hidden=(16, 0), checkered=1, attention=8, refinement=8
+    channels=32,
+    hyper=8,
+    slices=(8, 16),
+    hidden=(16, 0),
+    checkered=1,
+    attention=8,
+    refinement=8,
+    refining=MAX_DEPTH,
 )
 QUALITY = torch.tensor([3.5])
 CELLS = Box(0, 0, 14, 13)
@@ -31,11 +38,14 @@ INNER = [
 
 
 def random_weights(module: torch.nn.Module) -> torch.nn.Module:
-    """Every weight counts: the paths beside the shortcut at full strength, GDN across channels."""
+    """Every weight counts: full strength beside the shortcut, GDN across channels, tables of the quality."""
     for part in module.modules():
         if isinstance(part, PlainGDN):
             part.beta.uniform_(0.5, 1.5)
             part.gamma.copy_(torch.rand_like(part.gamma) / part.gamma.shape[0])
+    for name, table in module.named_parameters():
+        if name.endswith((".log_gain", ".offset", ".quality")):
+            table.data.normal_(std=0.3)
     if isinstance(module, (Analysis, Synthesis)):
         module.scale.data.fill_(1.0)
     return module.requires_grad_(False).eval()
@@ -97,6 +107,18 @@ def test_a_smaller_halo_would_not_do(analysis: torch.nn.Module, synthesis: torch
     scale = float(pixels.abs().max())
     less = synthesise_crop(synthesis, y, inner, 2)
     assert not torch.allclose(less, pixels, atol=1e-5 * scale)
+
+
+def test_each_image_of_a_batch_has_its_own_quality(synthesis: torch.nn.Module) -> None:
+    """A single one is folded into the weights."""
+    y = torch.randn(2, SMALL.latents, 4, 4)
+    qualities = torch.tensor([0.25, 6.5])
+    together = synthesis(y, qualities)
+    for i in range(2):
+        alone = synthesis(y[i : i + 1], qualities[i : i + 1])
+        assert torch.allclose(alone, together[i : i + 1], atol=1e-4 * float(alone.abs().max()))
+    other = synthesis(y[:1], qualities[1:])
+    assert not torch.allclose(other, together[:1], atol=0.01)
 
 
 @pytest.mark.parametrize(("height", "width"), [(16, 16), (16, 48), (80, 32)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from typing import Any
 
 # Qualities 1 to 7 are the paper's lambdas (section 3.1.3); 0 extends the range downwards.
 LAMBDAS = (0.0008, 0.007, 0.013, 0.033, 0.072, 0.211, 0.508, 0.660)
@@ -12,6 +13,8 @@ QUALITY_STEPS = 32
 MAX_QUALITY = (len(LAMBDAS) - 1) * QUALITY_STEPS
 MAX_WIDTH = 1024
 """No network is wider, so that a damaged model file cannot ask for all of the memory."""
+MAX_DEPTH = 4
+"""The halo of the synthesis allows no more convolutions in the refinement."""
 STRIDE = 16
 """Pixels of one latent along each axis."""
 HYPER_STRIDE = 4
@@ -61,6 +64,9 @@ class Config:
         magnitude: whether the hyper encoder also sees log(1 + |y|).
         shortcut: whether a linear wavelet path stands beside both transforms.
         refinement: width of the refinement after the synthesis; 0 leaves it out.
+        refining: convolutions between the refinement's first and last.
+        informed: whether the refinement also sees what the last R block sees.
+        conditional: whether the R blocks know the quality.
     """
 
     channels: int = 256
@@ -73,6 +79,9 @@ class Config:
     magnitude: bool = True
     shortcut: bool = True
     refinement: int = 32
+    refining: int = 3
+    informed: bool = True
+    conditional: bool = True
 
     def __post_init__(self) -> None:
         """Refuses what is no network (ValueError)."""
@@ -83,7 +92,11 @@ class Config:
             0 <= w <= MAX_WIDTH for w in self.hidden
         ):
             raise ValueError("each slice needs the width of its parameter network")
-        if not 0 <= self.checkered <= len(self.slices) or not 0 <= self.refinement <= MAX_WIDTH:
+        if (
+            not 0 <= self.checkered <= len(self.slices)
+            or not 0 <= self.refinement <= MAX_WIDTH
+            or not 0 <= self.refining <= MAX_DEPTH
+        ):
             raise ValueError("a part of the network is out of range")
 
     @property
@@ -111,12 +124,26 @@ class Config:
         fields = json.loads(text)
         for name in ("slices", "hidden"):
             fields[name] = tuple(fields[name])
-        for name in ("checkered", "refinement"):  # older models have neither
-            fields.setdefault(name, 0)
-        return cls(**fields)
+        return cls(**_OLDER | fields)
 
+
+_OLDER: dict[str, Any] = {
+    "checkered": 0,
+    "refinement": 0,
+    "refining": 2,
+    "informed": False,
+    "conditional": False,
+}
+"""What models are like that do not say."""
 
 PAPER = Config(
-    slices=(256,), hidden=(0,), checkered=0, magnitude=False, shortcut=False, refinement=0
+    slices=(256,),
+    hidden=(0,),
+    checkered=0,
+    magnitude=False,
+    shortcut=False,
+    refinement=0,
+    informed=False,
+    conditional=False,
 )
 """The paper's own blocks: M = 256, one pass, nothing beside them (Table 3)."""

@@ -9,10 +9,12 @@ training; the paper's path learns what a linear transform cannot do.
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from . import wavelet
-from .config import Config
+from .config import LAMBDAS, Config
+from .exact import interpolate_knots
 from .gdn import GDNFactory, PlainGDN
 from .refinement import Refinement
 from .sdpm import SDPM
@@ -29,8 +31,62 @@ def _down(inputs: int, outputs: int, kernel: int) -> nn.Conv2d:
     return nn.Conv2d(inputs, outputs, kernel, stride=2, padding=kernel // 2)
 
 
-def _up(inputs: int, outputs: int) -> nn.ConvTranspose2d:
-    return nn.ConvTranspose2d(inputs, outputs, 3, stride=2, padding=1, output_padding=1)
+class _Up(nn.ConvTranspose2d):
+    """Doubles both sides; where conditional, inputs have a gain and outputs a bias for each quality."""
+
+    def __init__(self, inputs: int, outputs: int, conditional: bool) -> None:
+        super().__init__(inputs, outputs, 3, stride=2, padding=1, output_padding=1)
+        self.conditional = conditional
+        if conditional:
+            self.log_gain = nn.Parameter(torch.zeros(len(LAMBDAS), inputs))
+            self.offset = nn.Parameter(torch.zeros(len(LAMBDAS), outputs))
+
+    def forward(self, x: Tensor, quality: Tensor) -> Tensor:  # type: ignore[override]
+        """(b, inputs, h, w) to (b, outputs, 2 h, 2 w); quality is (b,), or (1,) for all of them."""
+        weight, bias = self.weight, self.bias
+        assert bias is not None
+        if not self.conditional:
+            return F.conv_transpose2d(x, weight, bias, 2, 1, 1)
+        gain = interpolate_knots(self.log_gain, quality).exp()
+        offset = interpolate_knots(self.offset, quality)
+        if len(quality) == 1:  # as it is outside training: nothing passes over x
+            weight, bias = weight * gain[0][:, None, None, None], bias + offset[0]
+            return F.conv_transpose2d(x, weight, bias, 2, 1, 1)
+        x = x * gain[:, :, None, None].to(x.dtype)
+        y = F.conv_transpose2d(x, weight, bias, 2, 1, 1)
+        return y + offset[:, :, None, None].to(y.dtype)
+
+
+class _RBlock(nn.Sequential):
+    """Doubling, then inverse GDN."""
+
+    def __init__(self, inputs: int, outputs: int, conditional: bool, gdn: GDNFactory) -> None:
+        super().__init__(_Up(inputs, outputs, conditional), gdn(outputs, inverse=True))
+
+    def forward(self, x: Tensor, quality: Tensor) -> Tensor:  # type: ignore[override]
+        """See :class:`_Up`."""
+        up, gdn = self
+        return gdn(up(x, quality))
+
+
+class RBlocks(nn.Sequential):
+    """The paper's path of the synthesis: latents (b, M, h, w) to (b, 3, 16 h, 16 w)."""
+
+    def __init__(self, config: Config, gdn: GDNFactory) -> None:
+        n, m, conditional = config.channels, config.latents, config.conditional
+        super().__init__(
+            _RBlock(m, 3 * n // 4, conditional, gdn),  # R block 4
+            _RBlock(3 * n // 4, n // 2, conditional, gdn),  # R block 3
+            SDPM(n // 2),
+            _RBlock(n // 2, n // 4, conditional, gdn),  # R block 2
+            _RBlock(n // 4, 3, conditional, gdn),  # R block 1
+        )
+
+    def forward(self, y: Tensor, quality: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        """What comes out, and what the last block sees: (b, N / 4, 8 h, 8 w)."""
+        four, three, sdpm, two, one = self
+        features = two(sdpm(three(four(y, quality), quality)), quality)
+        return one(features, quality), features
 
 
 def _scale(channels: int, start: float) -> nn.Parameter:
@@ -70,17 +126,13 @@ class Synthesis(nn.Module):
 
     def __init__(self, config: Config, gdn: GDNFactory = PlainGDN) -> None:
         super().__init__()
-        n, m = config.channels, config.latents
-        self.blocks = nn.Sequential(
-            nn.Sequential(_up(m, 3 * n // 4), gdn(3 * n // 4, inverse=True)),  # R block 4
-            nn.Sequential(_up(3 * n // 4, n // 2), gdn(n // 2, inverse=True)),  # R block 3
-            SDPM(n // 2),
-            nn.Sequential(_up(n // 2, n // 4), gdn(n // 4, inverse=True)),  # R block 2
-            nn.Sequential(_up(n // 4, 3), gdn(3, inverse=True)),  # R block 1
-        )
+        self.blocks = RBlocks(config, gdn)
         self.scale = _scale(3, _SYNTHESIS_SCALE if config.shortcut else 1.0)
-        self.shortcut = nn.Conv2d(m, wavelet.PACKED, 1) if config.shortcut else None
-        self.refinement = Refinement(config.refinement) if config.refinement else None
+        self.shortcut = nn.Conv2d(config.latents, wavelet.PACKED, 1) if config.shortcut else None
+        self.refinement: Refinement | None = None
+        if config.refinement:
+            features = config.channels // 4 if config.informed else 0
+            self.refinement = Refinement(config.refinement, config.refining, features)
         self.enabled = True
 
     def forward(self, y: Tensor, quality: Tensor) -> Tensor:
@@ -88,14 +140,17 @@ class Synthesis(nn.Module):
 
         Args:
             y: latents, their gain undone.
-            quality: (b,) in 0..7, for the refinement alone.
+            quality: (b,) in 0..7, or (1,) for all of them.
         """
-        x = self.blocks(y * _SYNTHESIS_INPUT).float() * self.scale if self.enabled else None
+        x, features = None, None
+        if self.enabled:
+            found, features = self.blocks(y * _SYNTHESIS_INPUT, quality)
+            x = found.float() * self.scale
         if self.shortcut is not None:
             with torch.autocast(y.device.type, enabled=False):
                 linear = wavelet.unpack(self.shortcut(y.float()))
             x = linear if x is None else linear + x
         assert x is not None
         if self.refinement is not None and self.enabled:
-            x = self.refinement(x, quality)
+            x = self.refinement(x, features, quality)
         return x

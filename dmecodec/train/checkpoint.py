@@ -22,7 +22,7 @@ class Progress:
     """How far a run is.
 
     Attributes:
-        stage: 1 (shortcut and entropy model) or 2 (everything).
+        stage: 1 (shortcut and entropy model), 2 (everything) or 3 (all but the encoder).
         step: steps done in this stage.
         minutes: training time spent in this stage.
         total_steps, total_minutes: over all stages.

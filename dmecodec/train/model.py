@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import DependencyError
-from ..network.config import LAMBDAS, Config
+from ..network.config import LAMBDAS, Config, Pass
 from ..network.dmenet import DMENet
 from ..network.exact import interpolate_knots
 from ..network.mdei import mdse_loss
 from ..network.parameters import checkerboard
+from ..rounding import step_weight
 
 PSI = 0.0185
 """Weight of Loss_MDSE beside D (section 3.1.3)."""
@@ -39,6 +41,28 @@ def gaussian_likelihood(y: Tensor, mean: Tensor, log_scale: Tensor) -> Tensor:
 def _round_through(x: Tensor) -> Tensor:
     """Rounds; the gradient passes as if it had not."""
     return x + (x.round() - x).detach()
+
+
+@torch.no_grad()
+def pull(residual: Tensor, log_scale: Tensor, weight: Tensor) -> Tensor:
+    """What the encoder's rounding for rate and distortion adds to the nearest integers: -1, 0 or 1.
+
+    Args:
+        residual: y - mean, (b, c, h, w), in steps.
+        log_scale: of the same shape.
+        weight: bits that a squared error of one step is worth, (b, c, 1, 1): see `dmecodec.rounding`.
+    """
+    nearest = residual.round()
+    magnitude = nearest.abs()
+    zero = torch.zeros_like(residual)
+    likelier = gaussian_likelihood(magnitude - 1, zero, log_scale)
+    saved = (likelier / gaussian_likelihood(magnitude, zero, log_scale)).log2()
+    added = weight * (2 * (residual.abs() - magnitude) + 1)
+    return torch.where((magnitude > 0) & (saved > added), -nearest.sign(), zero)
+
+
+Quantise = Callable[[Tensor, Tensor, Tensor, Pass], tuple[Tensor, Tensor]]
+"""y, mean and log-scale of a pass to y-hat and likelihoods, all (b, c, h, w)."""
 
 
 @dataclass
@@ -83,10 +107,15 @@ class TrainingModel(nn.Module):
             ) from error
         self.net = DMENet(config, FastGDN)
         self.bottleneck = EntropyBottleneck(config.hyper)
+        self.stage = 1
 
     def set_stage(self, stage: int) -> None:
-        """Stage 1 runs the linear shortcut alone, stage 2 everything."""
-        self.net.analysis.enabled = self.net.synthesis.enabled = stage == 2
+        """Stage 1 trains the linear shortcut alone, stage 2 everything, stage 3 all but the encoder."""
+        self.stage = stage
+        self.net.analysis.enabled = self.net.synthesis.enabled = stage > 1
+        self.net.analysis.requires_grad_(stage < 3)
+        self.net.hyper_encoder.requires_grad_(stage < 3)
+        self.net.log_gain.requires_grad_(stage < 3)
 
     def code_z(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """z to integer z-hat (gradient straight through) and the likelihoods of z, noisy in training."""
@@ -96,19 +125,17 @@ class TrainingModel(nn.Module):
         return _round_through(z - medians), likelihood
 
     def code_y(self, y: Tensor, z_hat: Tensor, quality: Tensor) -> tuple[Tensor, Tensor]:
-        """y to y-hat, pass by pass, and its likelihoods: noise for the rate, rounding for the rest."""
+        """y to y-hat, pass by pass, and its likelihoods."""
         parameters = self.net.parameters_of_y
+        quantise = self._as_encoded(quality) if self._last_stage else self._noisily
         features = parameters.decoder(z_hat, quality)
         decoded: list[Tensor] = []  # of the slices that are done
         likelihoods: list[Tensor] = []
         y, (height, width) = y.float(), y.shape[2:]
         for i, one in enumerate(parameters.passes):
-            part = y[:, one.first : one.end]
             before = torch.cat(decoded, 1) if decoded else None
             mean, log_scale = parameters.predict(i, features, before, quality)
-            y_hat = mean + _round_through(part - mean)
-            seen = part + torch.rand_like(part) - 0.5 if self.training else y_hat
-            likelihood = gaussian_likelihood(seen, mean, log_scale)
+            y_hat, likelihood = quantise(y[:, one.first : one.end], mean, log_scale, one)
             if one.parity is not None:
                 board = checkerboard(height, width, one.parity).to(y.device)
                 y_hat, likelihood = y_hat * board, torch.where(board, likelihood, 1.0)
@@ -117,6 +144,39 @@ class TrainingModel(nn.Module):
             decoded.append(y_hat)
             likelihoods.append(likelihood)
         return torch.cat(decoded, 1), torch.cat(likelihoods, 1)
+
+    @property
+    def _last_stage(self) -> bool:
+        return self.training and self.stage == 3
+
+    def _noisily(
+        self, y: Tensor, mean: Tensor, log_scale: Tensor, one: Pass
+    ) -> tuple[Tensor, Tensor]:
+        """Noise for the rate, plain rounding for the rest; plain rounding for both outside training."""
+        y_hat = mean + _round_through(y - mean)
+        seen = y + torch.rand_like(y) - 0.5 if self.training else y_hat
+        return y_hat, gaussian_likelihood(seen, mean, log_scale)
+
+    def _as_encoded(self, quality: Tensor) -> Quantise:
+        """Rounding for rate and distortion, as files have it; the encoder gets no gradient.
+
+        Scales learn from what is coded. Means learn from y itself: what is pulled towards them says nothing of where
+        they ought to be.
+        """
+        steps = self.net.inverse_gain(quality).detach()
+        weight = step_weight(lambda_of(quality)[:, None, None, None], steps)
+
+        def quantise(
+            y: Tensor, mean: Tensor, log_scale: Tensor, one: Pass
+        ) -> tuple[Tensor, Tensor]:
+            residual = (y - mean).detach()
+            k = residual.round() + pull(residual, log_scale, weight[:, one.first : one.end])
+            noisy = y + torch.rand_like(y) - 0.5
+            of_mean = gaussian_likelihood(noisy, mean, log_scale.detach())
+            of_scale = gaussian_likelihood(k, torch.zeros_like(k), log_scale)
+            return mean + k, of_scale * (of_mean / of_mean.detach())
+
+        return quantise
 
     def forward(self, x: Tensor, quality: Tensor, mdse: bool = False) -> Outcome:
         """One batch.

@@ -1,4 +1,4 @@
-"""A whole training run: data, both stages, the table at the end; and freezing what came out."""
+"""A whole training run: data, all stages, the table at the end; and freezing what came out."""
 
 from __future__ import annotations
 
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 _SETTINGS_FILE = "settings.json"
+_LAST_RATE = 0.4
+"""Factor on the learning rate in stage 3, where everything is trained already."""
 _HELD_OUT = 50
 """Without a validation folder, one image in so many is kept out of the training for the table."""
 
@@ -43,9 +45,10 @@ class Settings:
 
     Attributes:
         data: folders of images, image files, tar shards.
-        time_budget: minutes for both stages together.
+        time_budget: minutes for all stages together.
         first: share of it for stage 1 (shortcut and entropy model alone); nothing by default where a
             trained model is the start, or where there is no shortcut.
+        last: share of it for stage 3 (all but the encoder, on latents as files hold them).
         val: folder of images for the table; else some training images are held out.
         batch, side, rate, psi, max_steps, seed: as :class:`Options`.
     """
@@ -53,6 +56,7 @@ class Settings:
     data: tuple[str, ...] = ()
     time_budget: float = 120.0
     first: float = 0.5
+    last: float = 0.1
     val: str | None = None
     batch: int = 8
     side: int = 256
@@ -67,13 +71,22 @@ class Settings:
             raise OptionError("name the folders or shards of images to train on")
         if self.side % 64 or self.side < 64 or self.batch < 1 or self.time_budget <= 0:
             raise OptionError("the side must be a multiple of 64, the batch and the time above 0")
+        if self.first + self.last > 1:
+            raise OptionError("stages 1 and 3 cannot take more than all of the time")
         if self.first > 0 and not config.shortcut:
             raise OptionError("stage 1 trains the shortcut, which the paper's network has not")
 
-    def options(self, minutes: float) -> Options:
+    def options(self, stage: int) -> Options:
         """How to train one stage."""
+        share = {1: self.first, 2: 1 - self.first - self.last, 3: self.last}[stage]
         return Options(
-            minutes, self.batch, self.side, self.rate, self.psi, self.max_steps, self.seed
+            minutes=self.time_budget * share,
+            batch=self.batch,
+            side=self.side,
+            rate=self.rate * (_LAST_RATE if stage == 3 else 1),
+            psi=self.psi,
+            max_steps=self.max_steps,
+            seed=self.seed,
         )
 
 
@@ -162,10 +175,9 @@ def _run_stages(
     report: Callable[[Snapshot], None],
     report_every: int,
 ) -> None:
-    minutes = {1: settings.first, 2: 1 - settings.first}
-    for stage in range(trainer.progress.stage, 3):
-        options = settings.options(settings.time_budget * minutes[stage])
-        if options.minutes > 0:
+    for stage in range(trainer.progress.stage, 4):
+        options = settings.options(stage)
+        if options.minutes > 1e-9:
             if stage != trainer.progress.stage:
                 trainer.begin_stage(stage)
             trainer.run(crops, options, report, report_every)

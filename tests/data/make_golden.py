@@ -33,9 +33,23 @@ from dmecodec.network.config import Config  # noqa: E402
 
 SIDE = 64
 CONFIG = Config(
-    channels=16, hyper=8, slices=(8, 16), hidden=(16, 16), checkered=0, attention=8, refinement=0
+    channels=16,
+    hyper=8,
+    slices=(8, 16),
+    hidden=(16, 16),
+    checkered=0,
+    attention=8,
+    refinement=0,
+    refining=2,
+    informed=False,
+    conditional=False,
 )
-MODELS = {"tiny": CONFIG, "board": replace(CONFIG, checkered=1, refinement=8)}
+BOARD = replace(CONFIG, checkered=1, refinement=8)
+MODELS = {
+    "tiny": CONFIG,
+    "board": BOARD,
+    "told": replace(BOARD, refining=3, informed=True, conditional=True),
+}
 
 # name: seed, height, width, mode, quality, tile, metadata, and a bound on the error; the model is that of
 # the name's beginning, or tiny
@@ -57,6 +71,8 @@ FILES = {
     "board_q2": (14, 90, 150, "RGB", 2.0, 64, False),
     "board_q5": (15, 64, 96, "RGB", 5.5, 1024, False),
     "board_grey": (16, 33, 17, "L", 3.0, 1024, False),
+    "told_q1": (17, 70, 90, "RGB", 0.84375, 64, False),
+    "told_q6": (18, 64, 64, "RGB", 6.0, 1024, False),
     "bound_0": (14, 70, 90, "RGB", 0.0, 64, False, 0),
     "bound_2": (15, 50, 67, "RGBA", 2.0, 1024, False, 2),
     "bound_grey": (16, 33, 70, "L", 1.0, 1024, False, 1),
