@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import ImageError
@@ -66,46 +66,64 @@ def _colours(pixels: np.ndarray) -> np.ndarray:
 
 
 class Crops:
-    """Random training crops; an image is drawn as often as its area demands."""
+    """Random training crops, made where the images are kept; an image is drawn as often as its area demands.
+
+    Args:
+        images: uint8 (h, w, 3).
+        side: of a crop, in pixels.
+        seed: of all that is random here.
+        device: which keeps the images.
+    """
 
     RESCALED = 0.25
     """Share of crops that are reduced, by up to a factor of 2: other ground resolutions."""
-
+    RECOLOURED = 0.25
+    """Share of crops whose colours are scaled a little, each by itself: other light and other cameras."""
     EMPTY = 0.03
     """Share of crops with a plain border, as beside a survey: they must cost next to nothing."""
 
-    def __init__(self, images: list[np.ndarray], side: int, seed: int) -> None:
-        self.images, self.side = images, side
+    def __init__(
+        self,
+        images: list[np.ndarray],
+        side: int,
+        seed: int,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.images = [torch.from_numpy(image).to(device) for image in images]
+        self.side, self.device = side, device
         areas = np.array([image.shape[0] * image.shape[1] for image in images], dtype=np.float64)
         self.weights = areas / areas.sum()
         self.rng = np.random.default_rng(seed)
 
-    def crop(self) -> np.ndarray:
-        """One crop: uint8 (side, side, 3)."""
+    def crop(self) -> Tensor:
+        """One crop: float32 (3, side, side) in 0..1, in 255ths of it but where colours are scaled."""
         image = self.images[self.rng.choice(len(self.images), p=self.weights)]
         most = min(2.0, min(image.shape[:2]) / self.side)
         reduced = most > 1 and self.rng.random() < self.RESCALED
         side = round(self.side * self.rng.uniform(1, most)) if reduced else self.side
-        row, col = (self.rng.integers(extent - side + 1) for extent in image.shape[:2])
-        part = image[row : row + side, col : col + side]
+        row, col = (int(self.rng.integers(extent - side + 1)) for extent in image.shape[:2])
+        x = image[row : row + side, col : col + side].permute(2, 0, 1).float()
         if side != self.side:
-            small = Image.fromarray(part).resize((self.side, self.side), Image.Resampling.BICUBIC)
-            part = np.asarray(small)
-        if self.rng.random() < 0.5:
-            part = part[:, ::-1]
+            x = F.interpolate(x[None], (self.side, self.side), mode="bicubic", antialias=True)[0]
+            x = x.round().clamp(0, 255)
+        x = x / 255
+        if self.rng.random() < self.RECOLOURED:
+            scale = torch.from_numpy(self.rng.uniform(0.85, 1.1, (3, 1, 1))).float()
+            x = (x * scale.to(self.device)).clamp(0, 1)
         if self.rng.random() < self.EMPTY:
-            part = self._with_border(part)
-        return np.rot90(part, self.rng.integers(4))
+            x = self._with_border(x)
+        if self.rng.random() < 0.5:
+            x = x.flip(2)
+        return x.rot90(int(self.rng.integers(4)), (1, 2))
 
-    def _with_border(self, part: np.ndarray) -> np.ndarray:
+    def _with_border(self, x: Tensor) -> Tensor:
         """The crop with one grey level, mostly black or white, on one side of a slanting line; or all over."""
-        level = self.rng.choice([0, 255, self.rng.integers(256)])
+        level = float(self.rng.choice([0, 255, self.rng.integers(256)])) / 255
         start, slope = self.rng.uniform(-0.2, 1.0), self.rng.normal()
-        rows, columns = np.mgrid[0 : self.side, 0 : self.side] / self.side
-        return np.where((columns > start + slope * rows)[..., None], np.uint8(level), part)
+        across = torch.arange(self.side, device=self.device) / self.side
+        return torch.where(across > start + slope * across[:, None], level, x)
 
     def batch(self, count: int) -> Tensor:
         """Float (count, 3, side, side) in 0..1, channels last."""
-        pixels = np.stack([self.crop() for _ in range(count)])
-        x = torch.from_numpy(pixels).permute(0, 3, 1, 2).float().div_(255)
+        x = torch.stack([self.crop() for _ in range(count)])
         return x.contiguous(memory_format=torch.channels_last)

@@ -159,7 +159,7 @@ def train(
     place = pick_device(device)
     trainer = _resumed(folder, place) if resume else None
     done = trainer.progress.total_steps if trainer else 0
-    crops = Crops(images.training, chosen.side, chosen.seed + done)
+    crops = Crops(images.training, chosen.side, chosen.seed + done, place)
     if trainer is None:
         trainer = _begun(folder, config, place, chosen.seed, init, images, crops)
         folder.mkdir(parents=True, exist_ok=True)

@@ -69,7 +69,7 @@ def _set(layer: nn.Conv2d, weight: Tensor, bias: Tensor) -> None:
 
 def _wake_z(model: TrainingModel, crops: Crops) -> None:
     """Scales the hyper encoder's last layer: some channels start loud, the others narrow."""
-    x = crops.batch(16)
+    x = crops.batch(16).cpu()
     quality = torch.arange(16) % len(LAMBDAS)
     y = model.net.analysis(x) * model.net.gain(quality.float())
     z = model.net.hyper_encoder(y).float()

@@ -189,7 +189,7 @@ class Trainer:
                 group["lr"] = options.rate * factor
 
     def _step(self, crops: Crops, options: Options) -> Tensor:
-        x = crops.batch(options.batch).to(self.device, non_blocking=True)
+        x = crops.batch(options.batch).to(self.device)
         # One quality from each part of the range: every step sees the whole of it.
         spread = (torch.arange(options.batch) + torch.rand(options.batch)) / options.batch
         quality = (spread**_TOWARDS_LOW * (len(LAMBDAS) - 1)).to(self.device)
