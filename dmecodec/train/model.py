@@ -14,8 +14,8 @@ from ..network.config import LAMBDAS, Config, Pass
 from ..network.dmenet import DMENet
 from ..network.exact import interpolate_knots
 from ..network.mdei import mdse_loss
-from ..network.parameters import checkerboard
-from ..rounding import step_weight
+from ..network.parameters import INDEX_COUNT, INDEX_PER_NAT, LOG_SCALE_LOW, checkerboard
+from ..rounding import step_weight, strength
 
 PSI = 0.0185
 """Weight of Loss_MDSE beside D (section 3.1.3)."""
@@ -57,7 +57,8 @@ def pull(residual: Tensor, log_scale: Tensor, weight: Tensor) -> Tensor:
     zero = torch.zeros_like(residual)
     likelier = gaussian_likelihood(magnitude - 1, zero, log_scale)
     saved = (likelier / gaussian_likelihood(magnitude, zero, log_scale)).log2()
-    added = weight * (2 * (residual.abs() - magnitude) + 1)
+    index = (INDEX_PER_NAT * (log_scale - LOG_SCALE_LOW)).clamp(0, INDEX_COUNT - 1)
+    added = weight * strength(index) * (2 * (residual.abs() - magnitude) + 1)
     return torch.where((magnitude > 0) & (saved > added), -nearest.sign(), zero)
 
 
