@@ -23,7 +23,7 @@ from .bound import check_bound, default_quality, largest_error
 from .container import MAX_TILE, TILE_UNIT, Header, Kind, Reader
 from .decoder import Decoder
 from .device import pick_device
-from .encoder import Encoder
+from .encoder import DEFAULT_EFFORT, MAX_EFFORT, Encoder
 from .errors import FormatError, ModelError, OptionError
 from .files import path_for
 from .geo.backend import need_rasterio
@@ -75,6 +75,7 @@ def encode(
     model: ModelName = None,
     device: Device = "auto",
     tile: int = DEFAULT_TILE,
+    effort: int = DEFAULT_EFFORT,
     nodata: int | None = None,
     scale: tuple[int, int] | None = None,
     alpha: bool | None = None,
@@ -94,6 +95,8 @@ def encode(
         model: name or path of a model; None is the default one.
         device: "auto", "cpu", "cuda", "cuda:N", "mps" or a torch.device.
         tile: side of a tile in pixels, a multiple of 64 up to 4096.
+        effort: 0 rounds latents plainly; 1 for rate and distortion; 2 first improves them by gradient
+            descent, minutes a megapixel on a CPU. Decoders need not know.
         nodata: of an array, the value of samples that are not valid; they come back exactly. A
             GeoTIFF has its own.
         scale: of samples of 16 bits, the two that stand for black and white to the network; None
@@ -121,6 +124,8 @@ def encode(
     bpp = None if bpp is None else _number(bpp, "bpp")
     psnr = None if psnr is None else _number(psnr, "psnr")
     tile = _tile_side(tile)
+    if effort not in range(MAX_EFFORT + 1):
+        raise OptionError(f"effort must be 0 to {MAX_EFFORT}, not {effort}")
     loaded = prepare(quality, model=model, device=device, tile=tile)
     nodata = _sample(nodata)
     if isinstance(image, np.ndarray):
@@ -128,7 +133,7 @@ def encode(
     source = open_source(image, nodata=nodata, scale=_scale(scale), alpha=alpha, geo=geo)
     keep = bpp is not None or psnr is not None
     try:
-        encoder = Encoder(source, loaded, tile, keep=keep, max_error=max_error)
+        encoder = Encoder(source, loaded, tile, keep=keep, max_error=max_error, effort=effort)
         if bpp is not None:
             return search_bpp(encoder, bpp)
         if psnr is not None:

@@ -149,6 +149,9 @@ _no_geo = click.option(
 @click.option("-o", "--output", metavar="OUT", help="File, folder, or - for standard output.")
 @click.option("--tile", type=int, default=1024, show_default=True,
               help="Side of a tile in pixels, a multiple of 64.")  # fmt: skip
+@click.option("--effort", type=click.IntRange(0, 2), default=1, show_default=True,
+              help="0 rounds latents plainly, 1 for rate and distortion; 2 improves them for each "
+              "image, minutes a megapixel without a GPU.")  # fmt: skip
 @click.option("--scale", type=_Numbers("MIN,MAX", int), metavar="MIN,MAX",
               help="Of 16 bits: the samples to code between.  [default: each band's range]")  # fmt: skip
 @_no_geo
@@ -172,6 +175,7 @@ def encode(
     max_error: int | None,
     output: str | None,
     tile: int,
+    effort: int,
     scale: tuple[int, int] | None,
     no_geo: bool,
     model: str | None,
@@ -195,7 +199,7 @@ def encode(
     chosen = None if ctx.get_parameter_source("quality") is ParameterSource.DEFAULT else quality
     options = {
         "quality": chosen, "bpp": bpp, "psnr": psnr, "max_error": max_error,
-        "tile": tile, "model": model, "device": device,
+        "tile": tile, "effort": effort, "model": model, "device": device,
         "scale": scale, "geo": not no_geo, "overwrite": overwrite, "skip_done": skip_done,
     }  # fmt: skip
     if skip_done:

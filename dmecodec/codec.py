@@ -145,10 +145,10 @@ def encode_tile(model: Model, y: Tensor, quality: int) -> tuple[bytes, bytes]:
 
 
 def encode_tile_and_latents(
-    model: Model, y: Tensor, quality: int
+    model: Model, y: Tensor, quality: int, *, optimise: bool = True
 ) -> tuple[bytes, bytes, np.ndarray]:
     """As :func:`encode_tile`, and the y-hat that a decoder will get: int32 (M, h, w)."""
-    z_hat, coded, y_hat = encode_symbols(model, y, quality)
+    z_hat, coded, y_hat = encode_symbols(model, y, quality, optimise=optimise)
     z_stream = encode([(z_hat.ravel(), channels_of(z_hat.shape))], model.z_tables)
     return z_stream, encode(coded, model.y_tables), y_hat
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from . import container
 from .alpha import encode_alpha
+from .annealing import BLOCK, Annealer
 from .bands.fill import fill
 from .bands.mask import encode_mask
 from .bands.samples import to_network, to_three
@@ -24,6 +25,7 @@ from .network.transforms import HALO
 from .tiling import Box
 from .weights import Model
 
+DEFAULT_EFFORT, MAX_EFFORT = 1, 2
 _KEEP_PIXELS = 1 << 24
 """Latents of images up to this size may be kept between encodes at several qualities."""
 
@@ -37,6 +39,7 @@ class Encoder:
         tile: side of a tile in pixels, a multiple of 64.
         keep: whether to keep the latents for another quality, where the image is not too large.
         max_error: levels that a decoded sample may be off, or None for no bound.
+        effort: 0 rounds latents plainly, 1 for rate and distortion, 2 improves them before that.
     """
 
     def __init__(
@@ -47,8 +50,10 @@ class Encoder:
         *,
         keep: bool = False,
         max_error: int | None = None,
+        effort: int = DEFAULT_EFFORT,
     ) -> None:
-        self.max_error = max_error
+        self.max_error, self.effort = max_error, effort
+        self._annealer = Annealer(model) if effort == MAX_EFFORT else None
         self._bases: dict[int, LinearBase] = {}
         self.source, self.model, self.tile = source, model, tile
         self.planes = Planes(source)
@@ -102,11 +107,27 @@ class Encoder:
             return masks | {int(kind): b"" for kind in kinds}
         gain = self.model.net.gain(_knots(header.quality, self.model.device))
         latents = self._latents(index, group, box) * gain
-        z, y, y_hat = encode_tile_and_latents(self.model, latents, header.quality)
+        if self._annealer is not None:
+            latents = self._annealed(self._annealer, latents, box, group, header.quality)
+        z, y, y_hat = encode_tile_and_latents(
+            self.model, latents, header.quality, optimise=self.effort > 0
+        )
         streams = {Kind.Z: z, Kind.Y: y, **masks}
         if self.max_error is not None:
             streams[Kind.RESIDUAL] = self._residual(box, group, y_hat, header.quality)
         return streams
+
+    def _annealed(
+        self, annealer: Annealer, latents: Tensor, box: Box, group: int, quality: int
+    ) -> Tensor:
+        """Better latents of a tile, found block by block."""
+        better = latents.clone()
+        for block in box.blocks(BLOCK):
+            pixels = _pixels(self.planes, block.clipped(self.image), group, self.model.device)
+            rows, cols = block.scaled_down(STRIDE).slices(box.scaled_down(STRIDE))
+            part = latents[:, :, rows, cols]
+            better[:, :, rows, cols] = annealer.improve(pixels, part, quality)
+        return better
 
     def _residual(self, box: Box, group: int, y_hat: np.ndarray, quality: int) -> bytes:
         """What brings a tile's base image to within the bound."""

@@ -22,14 +22,15 @@ class _Depthwise(torch.autograd.Function):
         return F.conv2d(x, weight, bias, padding=_same(weight), groups=x.shape[1])
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
         (g,) = gradients
         x, weight = ctx.saved_tensors
         g = g.contiguous(memory_format=torch.channels_last)
         turned = weight.flip(2, 3)
         into = F.conv2d(g, turned, padding=_same(weight), groups=x.shape[1])
         bias = g.sum((0, 2, 3)) if ctx.bias else None
-        return into, _kernel_gradient(x, g, weight), bias
+        kernel = _kernel_gradient(x, g, weight) if ctx.needs_input_grad[1] else None
+        return into, kernel, bias
 
 
 def _same(weight: Tensor) -> tuple[int, int]:

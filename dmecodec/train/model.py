@@ -13,29 +13,19 @@ from ..errors import DependencyError
 from ..network.config import LAMBDAS, Config, Pass
 from ..network.dmenet import DMENet
 from ..network.exact import interpolate_knots
+from ..network.likelihood import gaussian_likelihood
 from ..network.mdei import mdse_loss
 from ..network.parameters import INDEX_COUNT, INDEX_PER_NAT, LOG_SCALE_LOW, checkerboard
 from ..rounding import step_weight, strength
 
 PSI = 0.0185
 """Weight of Loss_MDSE beside D (section 3.1.3)."""
-_LIKELIHOOD_MIN = 1e-9
-_LOG_SCALE_RANGE = (-3.0, 6.0)
 
 
 def lambda_of(quality: Tensor) -> Tensor:
     """The paper's lambda at each quality (b,), interpolated in the log domain."""
     table = torch.tensor(LAMBDAS, device=quality.device).log().unsqueeze(1)
     return interpolate_knots(table, quality).squeeze(1).exp()
-
-
-def gaussian_likelihood(y: Tensor, mean: Tensor, log_scale: Tensor) -> Tensor:
-    """Probability of the unit interval around y (equation 13's p): same shape, float32."""
-    scale = log_scale.clamp(*_LOG_SCALE_RANGE).exp()
-    distance = (y - mean).abs()
-    upper = torch.special.ndtr((0.5 - distance) / scale)
-    lower = torch.special.ndtr((-0.5 - distance) / scale)
-    return (upper - lower).clamp_min(_LIKELIHOOD_MIN)
 
 
 def _round_through(x: Tensor) -> Tensor:

@@ -9,8 +9,8 @@ import torch
 from ..errors import ModelError
 from ..network.config import Config
 from ..network.dmenet import DMENet
-from ..network.parameters import LOG_SCALE_LOW, PassParameters
-from ..weights import TRAINING, build, exact_layers, read_file
+from ..network.thaw import thaw
+from ..weights import TRAINING, build, read_file
 from .checkpoint import with_prefix
 from .model import TrainingModel
 
@@ -35,7 +35,7 @@ def from_model(path: Path) -> TrainingModel:
     except (KeyError, ValueError, RuntimeError) as error:
         raise ModelError(f"{path}: cannot be trained on ({error})") from error
     _unfold_gdn(model.net, frozen)
-    _thaw(model.net, frozen)
+    thaw(model.net.parameters_of_y, frozen.parameters_of_y)
     last = model.net.hyper_encoder.layers[-1]
     last.bias += model.bottleneck.quantiles[:, 0, 1]  # type: ignore[operator]
     return model
@@ -49,16 +49,3 @@ def _unfold_gdn(net: DMENet, frozen: DMENet) -> None:
             beta, gamma = plain[name].beta, plain[name].gamma
             module.beta.copy_(module.beta_reparam.init(beta))  # type: ignore[operator,union-attr]
             module.gamma.copy_(module.gamma_reparam.init(gamma))  # type: ignore[operator,union-attr]
-
-
-def _thaw(net: DMENet, frozen: DMENet) -> None:
-    """Float weights of every layer of the exact path."""
-    floats = exact_layers(net)
-    for name, layer in exact_layers(frozen).items():
-        weight, bias = layer.thaw()
-        floats[name].weight.copy_(weight)
-        floats[name].bias.copy_(bias)
-    for network in net.parameters_of_y.networks:
-        assert isinstance(network, PassParameters)
-        channels = network.out.weight.shape[0] // 2
-        network.out.bias[:, channels:] += LOG_SCALE_LOW

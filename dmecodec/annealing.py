@@ -1,0 +1,133 @@
+"""The encoder's last effort: latents that gradient descent improves for this one image.
+
+Stochastic Gumbel annealing (Yang, Bamler and Mandt, 2020): each latent is rounded up or down by chance, the nearer
+integer more likely so, and ever more so as the temperature falls. Through that the cost R + lambda D has a gradient,
+that of the passes' contexts and of the whole synthesis included. The format and the decoder know nothing of it.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .codec import channels_of, encode_symbols, hyper_latents
+from .device import autocast
+from .network.config import LAMBDAS, QUALITY_STEPS
+from .network.likelihood import gaussian_likelihood
+from .network.parameters import MEAN_UNIT, EntropyParameters, checkerboard
+from .network.thaw import thaw
+from .weights import Model
+
+STEPS = 100
+BLOCK = 256
+"""Side in pixels of what is improved at a time, as if it were an image of its own."""
+_RATE = 0.005
+_HOT, _COLD, _COOLING = 0.5, 0.05, 2.5
+_NEAR = 1e-4
+
+
+class Annealer:
+    """Improves latents; holds the float form of a model's entropy parameters."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        with torch.inference_mode(False):
+            self.parameters = EntropyParameters(model.net.config).to(model.device)
+            thaw(self.parameters, model.net.parameters_of_y)
+            self.parameters.requires_grad_(False)
+
+    def improve(self, x: Tensor, y: Tensor, quality: int) -> Tensor:
+        """Better latents of a block, or the same where none are found.
+
+        Args:
+            x: pixels (1, 3, 16 h, 16 w) in 0..1.
+            y: (1, M, h, w) float32, the gain applied.
+            quality: in 1/32 steps.
+        """
+        with torch.inference_mode(False), torch.enable_grad():
+            x, start = x.clone(), y.clone()
+            better = self._descend(x, start, quality)
+        return min((y, better), key=lambda latents: self._cost(x, latents, quality))
+
+    def _descend(self, x: Tensor, start: Tensor, quality: int) -> Tensor:
+        knots = torch.tensor([quality / QUALITY_STEPS], device=x.device)
+        z = hyper_latents(self.model, start).clone().to(x.device)
+        with torch.no_grad():
+            features = self.parameters.decoder(z, knots)[:, :, : start.shape[2], : start.shape[3]]
+            gain = self.model.net.inverse_gain(knots).clone()
+        chance = torch.Generator(x.device).manual_seed(0)  # the same file every time
+        y = start.clone().requires_grad_()
+        descent = torch.optim.Adam([y], _RATE, betas=(0.9, 0.99))
+        for step in range(STEPS):
+            done = step / STEPS
+            temperature = max(_COLD, _HOT * math.exp(-_COOLING * done))
+            with autocast(self.model.device):
+                y_hat, bits = self._code(y, features, knots, temperature, chance)
+                seen = self._seen(y_hat * gain, knots)
+            cost = bits + _error_worth(quality) * (seen - x).square().sum()
+            (y.grad,) = torch.autograd.grad(cost, y)
+            descent.param_groups[0]["lr"] = _RATE * min(1.0, 2 * (1 - done))
+            descent.step()
+        return y.detach()
+
+    def _code(
+        self,
+        y: Tensor,
+        features: Tensor,
+        quality: Tensor,
+        temperature: float,
+        chance: torch.Generator,
+    ) -> tuple[Tensor, Tensor]:
+        """y-hat, softly rounded, and its bits."""
+        decoded: list[Tensor] = []
+        bits = torch.zeros((), device=y.device)
+        for i, one in enumerate(self.parameters.passes):
+            part = y[:, one.first : one.end]
+            before = torch.cat(decoded, 1) if decoded else None
+            mean, log_scale = self.parameters.predict(i, features, before, quality)
+            y_hat = mean + _round_by_chance(part - mean, temperature, chance)
+            likelihood = gaussian_likelihood(y_hat, mean, log_scale)
+            if one.parity is not None:
+                board = checkerboard(y.shape[2], y.shape[3], one.parity).to(y.device)
+                y_hat, likelihood = y_hat * board, torch.where(board, likelihood, 1.0)
+            if one.parity == 1:
+                y_hat = y_hat + decoded.pop()
+            decoded.append(y_hat)
+            bits = bits - likelihood.log2().sum()
+        return torch.cat(decoded, 1), bits
+
+    def _seen(self, y: Tensor, knots: Tensor) -> Tensor:
+        return self.model.net.synthesis(
+            y.contiguous(memory_format=torch.channels_last), knots
+        ).float()
+
+    @torch.inference_mode()
+    def _cost(self, x: Tensor, y: Tensor, quality: int) -> float:
+        """Bits and the worth of the error, as coded."""
+        z, coded, y_hat = encode_symbols(self.model, y, quality)
+        bits = self.model.z_tables.bits(z.ravel(), channels_of(z.shape))
+        bits += sum(self.model.y_tables.bits(*one) for one in coded)
+        knots = torch.tensor([quality / QUALITY_STEPS], device=x.device)
+        latents = torch.from_numpy(y_hat)[None].to(x.device).float() / MEAN_UNIT
+        with autocast(self.model.device):
+            seen = self._seen(latents * self.model.net.inverse_gain(knots), knots)
+        return float(bits) + _error_worth(quality) * float((seen - x).square().sum())
+
+
+def _error_worth(quality: int) -> float:
+    """Bits that a squared error of 1, on the scale 0..1, is worth in one sample."""
+    knots = np.interp(quality / QUALITY_STEPS, range(len(LAMBDAS)), np.log(LAMBDAS))
+    return math.exp(knots) * 255**2 / 3
+
+
+def _round_by_chance(x: Tensor, temperature: float, chance: torch.Generator) -> Tensor:
+    """x, softly rounded up or down: a Gumbel softmax over both, by their distances."""
+    low = x.detach().floor()
+    up = (x - low).clamp(_NEAR, 1 - _NEAR)
+    logits = -torch.atanh(torch.stack([up, 1 - up], -1)) / temperature
+    uniform = torch.rand(logits.shape, generator=chance, device=x.device).clamp(1e-6, 1 - 1e-6)
+    gumbel = -torch.log(-torch.log(uniform))
+    return low + ((logits + gumbel) / temperature).softmax(-1)[..., 1]
