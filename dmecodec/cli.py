@@ -476,15 +476,11 @@ def train(data: tuple[str, ...], out: str, **options: Any) -> None:
 @click.option("--data", multiple=True, metavar="DATA",
               help="Images to calibrate with.  [default: the run's own]")  # fmt: skip
 @click.option("--val", metavar="FOLDER", help="Images to measure the cost of freezing on.")
-@click.option("--settle", type=click.FloatRange(0), default=0.0, metavar="MINUTES",
-              help="First train the synthesis for so long on latents as they are coded.")  # fmt: skip
 @_overwrite
-def freeze(
-    run: str, out: str, data: tuple[str, ...], val: str | None, settle: float, overwrite: bool
-) -> None:
+def freeze(run: str, out: str, data: tuple[str, ...], val: str | None, overwrite: bool) -> None:
     """Turn a training run into a model file."""
     from .train.session import freeze_run
 
-    lines = freeze_run(run, out, data=data, val=val, overwrite=overwrite, settle_minutes=settle)
+    lines = freeze_run(run, out, data=data, val=val, overwrite=overwrite)
     for line in lines:
         click.echo(line)

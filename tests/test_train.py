@@ -30,11 +30,8 @@ from dmecodec.rounding import round_for_rate
 from dmecodec.train import checkpoint, evaluate, session, tables
 from dmecodec.train.data import Crops, load_images
 from dmecodec.train.model import pull
-from dmecodec.train.settle import settle
 from dmecodec.train.start import start
 from dmecodec.train.trainer import Options, Snapshot, Trainer
-from dmecodec.train.warm import from_model
-from dmecodec.weights import load_file
 
 CONFIG = Config(channels=16, hyper=8, slices=(8, 16), hidden=(16, 16), checkered=1, attention=8)
 FEW: dict[str, Any] = {"side": 64, "batch": 2, "max_steps": 3, "device": "cpu", "first": 0.5}
@@ -447,23 +444,6 @@ def test_freezing_tells_what_it_costs(frozen: tuple[Path, list[str]]) -> None:
     assert any(str(path) in line and f"{path.stat().st_size} bytes" in line for line in lines)
     words = next(line for line in lines if "integer arithmetic" in line).split()
     assert abs(float(words[words.index("%") - 1])) < 2
-
-
-def test_settling_teaches_the_synthesis_alone(
-    trained: tuple[Path, list[Snapshot]], frozen: tuple[Path, list[str]], data: Path
-) -> None:
-    """It gets nearer to the images of the latents that it is taught with; what makes latents stays."""
-    model = from_model(frozen[0])
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    coder = load_file(frozen[0], torch.device("cpu"))
-    crops = Crops(load_images([data], 64), 64, 3)
-    torch.manual_seed(0)
-    lines = list(settle(model, coder, crops, 10.0, max_steps=100))
-    assert len(lines) == 2 and float(lines[1].split(")")[1].split()[0]) > 0
-    changed = {n for n, value in model.state_dict().items() if not torch.equal(value, before[n])}
-    assert changed and all(
-        n.startswith(("net.synthesis.", "net.log_inverse_gain")) for n in changed
-    )
 
 
 def test_the_manifest_beside_it_lists_it(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -17,13 +16,11 @@ from ..device import pick_device
 from ..errors import ModelError, OptionError, OutputError
 from ..network.config import PAPER, Config
 from ..network.exact import ExactnessError
-from ..weights import Model, load_file
 from . import checkpoint
 from .data import Crops, load_images
 from .evaluate import Row, frozen_rates, rate_distortion, table
-from .freeze import Frozen, freeze, read_manifest, update_manifest, write_model
-from .model import PSI, TrainingModel
-from .settle import settle
+from .freeze import freeze, read_manifest, update_manifest, write_model
+from .model import PSI
 from .start import start
 from .tables import plain_tables
 from .trainer import Options, Snapshot, Trainer
@@ -238,14 +235,10 @@ def freeze_run(
     data: Sequence[str] = (),
     val: str | None = None,
     overwrite: bool = False,
-    settle_minutes: float = 0.0,
     batches: int = 24,
     table_batches: int = 400,
 ) -> Iterator[str]:
     """Freezes the averaged weights of a run, yielding lines that tell how it goes.
-
-    With `settle_minutes` the synthesis first learns for so long from latents as the frozen model
-    codes them; see :mod:`dmecodec.train.settle`.
 
     The model file goes to `out`, its entry to the manifest beside it. The last lines say how many
     bits freezing costs, the same images coded by the float graph and by the frozen one, and how
@@ -270,16 +263,9 @@ def freeze_run(
     yield f"run of {trainer.progress.total_steps} steps, {trainer.progress.total_minutes:.0f} minutes"
     before = rate_distortion(model, images.validation[:24])
 
-    def frozen_form(of: TrainingModel) -> Frozen:
-        crops = Crops(images.training, side, 0)
-        return freeze(of, crops, batches=batches, table_batches=table_batches)
-
+    crops = Crops(images.training, side, 0)
     try:
-        if settle_minutes > 0:
-            coder = _loaded(frozen_form(model))
-            model = trainer.averaged()
-            yield from settle(model, coder, Crops(images.training, side, 1), settle_minutes)
-        frozen = frozen_form(model)
+        frozen = freeze(model, crops, batches=batches, table_batches=table_batches)
     except ExactnessError as error:
         raise ModelError(f"{run}: cannot be frozen: {error}") from error
     write_model(frozen, path, overwrite=overwrite)
@@ -291,13 +277,6 @@ def freeze_run(
     gaussian = frozen_rates(path, images.validation[:24], plain_tables(), optimise=True)
     fitted = frozen_rates(path, images.validation[:24], optimise=True)
     yield f"fitted frequency tables then change it by {_change(gaussian, fitted):+.2f} %"
-
-
-def _loaded(frozen: Frozen) -> Model:
-    with tempfile.TemporaryDirectory(prefix="dmecodec-") as folder:
-        path = Path(folder) / ("draft" + registry.SUFFIX)
-        write_model(frozen, path)
-        return load_file(path, torch.device("cpu"))
 
 
 def _change(before: list[Row], after: list[Row]) -> float:
