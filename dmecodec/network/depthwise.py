@@ -1,6 +1,6 @@
 """Depthwise convolution with a gradient that the CPU computes fast.
 
-What torch computes as the gradient of a depthwise kernel takes 30 to 50 times as long as the convolution itself on a
+What torch computes as the gradient of a depthwise kernel takes 20 to 60 times as long as the convolution itself on a
 CPU. That gradient is a depthwise convolution too: of the padded input, with the gradient of the output as its kernel,
 as large as the image, for every image and channel by itself.
 """

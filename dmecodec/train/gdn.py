@@ -1,7 +1,7 @@
 """CompressAI's GDN, with the same values and gradients in fewer steps over memory.
 
 Autograd keeps and passes over a dozen tensors of the size of the activations, in float32; this keeps two, in the dtype
-that comes in. On the CPU a normalisation takes a third of the time.
+that comes in.
 """
 
 from __future__ import annotations
