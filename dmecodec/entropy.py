@@ -110,7 +110,9 @@ def encode(passes: Sequence[Pass], tables: Tables) -> bytes:
     coder = AnsCoder()
     for values, indices in reversed(passes):  # a stack: last in, first out
         _push(coder, values, indices, tables)
-    return coder.get_compressed().astype("<u4").tobytes()
+    return (
+        coder.get_compressed().astype("<u4").tobytes().rstrip(b"\0")
+    )  # half of a word, on average
 
 
 def _push(coder: Any, values: np.ndarray, indices: np.ndarray, tables: Tables) -> None:
@@ -143,10 +145,9 @@ class Decoder:
     """Reads the passes of one stream, in the order in which :func:`encode` was given them."""
 
     def __init__(self, data: bytes, tables: Tables) -> None:
-        if len(data) % 4:
-            raise FormatError("damaged: an entropy-coded stream is not a whole number of words")
+        words = np.frombuffer(data + bytes(-len(data) % 4), dtype="<u4")
         try:
-            self._coder = AnsCoder(np.frombuffer(data, dtype="<u4").astype(np.uint32))
+            self._coder = AnsCoder(words.astype(np.uint32))
         except ValueError as error:
             raise FormatError("damaged: an entropy-coded stream ends in a zero word") from error
         self._tables = tables

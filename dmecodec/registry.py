@@ -10,12 +10,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from .container import MODEL_BYTES
 from .errors import ModelError, OptionError
 
 MANIFEST = "manifest.json"
 SUFFIX = ".safetensors"
-ID_BYTES = 8
-"""A file names its model by this many bytes of the SHA-256 of the model file."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +39,8 @@ class Entry:
 
     @property
     def id(self) -> bytes:
-        """The 8 bytes that a `.dmen` file holds."""
-        return bytes.fromhex(self.sha256)[:ID_BYTES]
+        """The bytes that a `.dmen` file holds."""
+        return bytes.fromhex(self.sha256)[:MODEL_BYTES]
 
 
 def folders() -> list[Path]:

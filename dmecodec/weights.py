@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from . import registry
+from .container import MODEL_BYTES
 from .entropy import Tables
 from .errors import ModelError
 from .knownanswer import known_answer
@@ -31,7 +32,7 @@ class Model:
     """A frozen model on a device.
 
     Attributes:
-        id: 8 bytes, first of the SHA-256 of its file.
+        id: 4 bytes, first of the SHA-256 of its file.
         name: of the file, for messages.
         net: the deployed graph; its exact path lies on `exact_device` in `exact_dtype`.
         y_tables, z_tables: one table a scale index; one a channel of z.
@@ -125,7 +126,7 @@ def load_file(path: Path, device: torch.device) -> Model:
             f"{path}: integer arithmetic is not exact on {exact_device}; use --device cpu, and "
             "please report it"
         )
-    model_id = bytes.fromhex(registry.file_hash(path))[: registry.ID_BYTES]
+    model_id = bytes.fromhex(registry.file_hash(path))[:MODEL_BYTES]
     name = path.name.removesuffix(registry.SUFFIX)
     return Model(model_id, name, net, y_tables, z_tables, device, exact_device, exact_dtype)
 

@@ -27,7 +27,7 @@ class Ans:
     """The rANS decoder of one stream."""
 
     def __init__(self, data: bytes) -> None:
-        self.words = np.frombuffer(data, "<u4").tolist()
+        self.words = np.frombuffer(data + bytes(-len(data) % 4), "<u4").tolist()
         self.state = 0
         for _ in range(min(2, len(self.words))):
             self.state = self.state << 32 | self.words.pop()

@@ -385,7 +385,9 @@ def test_a_forged_size_fails_before_memory_is_filled(monkeypatch: pytest.MonkeyP
     header = Header(
         registry.find("tiny").id, 2**18, 2**18, "RGBA", 0, 4096, kinds=(Kind.Z, Kind.Y, Kind.ALPHA)
     )
-    forged = write(header, [{Kind.Z: b"x", Kind.Y: b"x", Kind.ALPHA: b"x"}] * header.tile_count, {})
+    forged = write(
+        header, [{Kind.Z: bytes(4), Kind.Y: b"", Kind.ALPHA: b""}] * header.tile_count, {}
+    )
     assert len(forged) < 50_000
 
     def fill(*_: object) -> None:

@@ -21,23 +21,22 @@ from dmecodec import container
 from dmecodec.container import Header, Kind, Reader
 from dmecodec.errors import FormatError
 
-MODEL = bytes(range(8))
+MODEL = bytes(range(4))
 ROOT = Path(__file__).parent.parent
 
 # The example of docs/format.md, byte for byte.
 EXAMPLE = bytes.fromhex(
     """
-    89 44 4d 45 01 1a 30 31 32 33 34 35 36 37 64 32
-    01 01 80 01 04 01 02 03 c3 02 04 01 01 01 14 04
-    7c ff 68 b0 a0 a1 b0 b1 b2 b3 ff 38 d7 be 99 a2
-    b4 03 63 60 c0 04 ff 19 46 c1 28 18 05 a3 60 14
-    8c 82 91 01 00 18 48 fe af 3c 78 2f 3e 2b 84 26
-    12
+    89 44 4d 45 02 13 30 31 32 33 64 32 01 80 01 02
+    03 c3 02 04 01 01 01 14 04 ac ae 47 3c a0 a1 b0
+    b1 b2 b3 ff 38 d7 be 99 a2 b4 03 63 60 c0 04 ff
+    19 46 c1 28 18 05 a3 60 14 8c 82 91 01 00 18 48
+    fe af 3c 78 2f 3e 2b 84 26 12
     """
 )
 EXAMPLE_TILES: list[dict[int, bytes]] = [
     {Kind.Z: b"\xa0\xa1", Kind.Y: b"\xb0\xb1\xb2\xb3", Kind.ALPHA: b"\xff"},
-    {Kind.Z: b"\xa2", Kind.Y: b"\xb4", Kind.ALPHA: EXAMPLE[0x31:0x45]},
+    {Kind.Z: b"\xa2", Kind.Y: b"\xb4", Kind.ALPHA: EXAMPLE[0x2A:0x3E]},
 ]
 
 
@@ -51,32 +50,39 @@ def crc(data: bytes) -> bytes:
     return zlib.crc32(data).to_bytes(4, "little")
 
 
-def with_header(body: bytes, chunks: bytes = b"", version: int = 1) -> bytes:
+def with_header(body: bytes, chunks: bytes = b"", version: int = 2) -> bytes:
     """A file whose header's checksum is right, whatever its body says."""
     header = b"\x89DME" + bytes([version]) + varint(len(body)) + body
     return header + crc(header) + chunks
 
 
 def build(**changes: Any) -> bytes:
-    """A one-tile file, field by field, so that any field can be made wrong."""
+    """A one-tile file of version 1 or 2, field by field, so that any field can be made wrong."""
     fields: dict[str, Any] = {
-        "model": MODEL,
+        "model": None,
         "width": varint(64),
         "height": varint(64),
         "mode": b"\x02",
-        "groups": varint(1),
+        "groups": None,
         "quality": b"\x80",
         "tile": varint(16),
         "kinds": {0x01: b"zz", 0x02: b"yyyy"},
         "lengths": None,
         "extra": b"",
-        "version": 1,
+        "version": 2,
+        "named": None,
     }
     fields.update(changes)
     kinds = fields["kinds"]
     lengths = b"".join(varint(len(stream)) for _, stream in sorted(kinds.items(), key=by_scope))
-    body = b"".join(fields[name] for name in ("model", "width", "height", "mode", "groups"))
-    body += fields["quality"] + fields["tile"] + varint(len(kinds)) + bytes(kinds)
+    first = (
+        fields["version"] == 1
+    )  # its id is longer, it has groups in every mode, and names Z and Y
+    named = fields["named"] or list(kinds)[0 if first else 2 :]
+    body = fields["model"] or (MODEL + b"more" if first else MODEL)
+    body += b"".join(fields[name] for name in ("width", "height", "mode"))
+    body += fields["groups"] or (varint(1) if first else b"")
+    body += fields["quality"] + fields["tile"] + varint(len(named)) + bytes(named)
     body += (lengths if fields["lengths"] is None else fields["lengths"]) + fields["extra"]
     of_tile = b"".join(stream for kind, stream in kinds.items() if not kind & 0x40)
     of_file = [stream for kind, stream in kinds.items() if kind & 0x40]
@@ -135,13 +141,20 @@ class SlowSeekFile(io.BytesIO):
 
 
 def test_example_of_the_format_description() -> None:
-    header = Header(b"01234567", 100, 50, "LA", 128, 64, 1, (1, 2, 3, 0xC3))
+    header = Header(b"0123", 100, 50, "LA", 128, 64, 1, (1, 2, 3, 0xC3))
     assert container.write(header, EXAMPLE_TILES, {Kind.XMP: b"<x/>"}) == EXAMPLE
     page = ROOT / "docs" / "format.md"
     if page.exists():  # not beside an installed package
         dump = page.read_text(encoding="utf-8").split("```hexdump\n")[1].split("```")[0]
         rows = [line.split("  ")[1] for line in dump.splitlines()]
         assert bytes.fromhex(" ".join(rows)) == EXAMPLE
+
+
+def test_version_1_is_read() -> None:
+    old, new = (Reader(build(version=version, kinds={1: b"z", 2: b"y"})) for version in (1, 2))
+    assert old.header == new.header
+    assert old.size == new.size + 4 + 1 + 2  # half of the id, groups, and the names of Z and Y
+    assert old.tile(0) == new.tile(0) == {Kind.Z: b"z", Kind.Y: b"y"}
 
 
 def test_only_the_standard_library_is_imported() -> None:
@@ -169,7 +182,7 @@ def files(draw: st.DrawFn) -> tuple[Header, list[dict[int, bytes]], dict[int, by
     kinds = {1, 2} | {"LA": {3}, "RGBA": {3}, "BANDS": {4, 0x41}}.get(mode, set())
     kinds |= draw(st.sets(st.sampled_from([0x80, 0x93, 0xC1, 0xC2, 0xC3, 0xC4, 0xFF])))
     header = Header(
-        draw(st.binary(min_size=8, max_size=8)),
+        draw(st.binary(min_size=4, max_size=4)),
         width,
         height,
         mode,
@@ -292,7 +305,7 @@ def test_not_a_dmen_file(data: bytes) -> None:
 
 
 def test_newer_version_is_named_whatever_follows() -> None:
-    for version in (2, 255):
+    for version in (3, 255):
         with pytest.raises(FormatError, match=f"newer dmecodec.*version {version}.*upgrade"):
             Reader(b"\x89DME" + bytes([version]) + b"\xff" * 20)
     with pytest.raises(FormatError, match="no such format version: 0"):
@@ -332,17 +345,20 @@ BIG = varint(2**24 - 1)
         ({"width": varint(2**18), "height": varint(2**18), "tile": varint(16)}, "no room"),
         ({"width": varint(65 * 1024), "tile": varint(16)}, "no room"),
         ({"mode": b"\x05"}, "mode 5"),
-        ({"mode": b"\x04"}, "mode BANDS must have a stream of kind BANDS"),
+        ({"mode": b"\x04", "groups": varint(1)}, "mode BANDS must have a stream of kind BANDS"),
         ({"mode": b"\x04", "groups": varint(65)}, "65 band groups"),
         ({"kinds": {1: b"z", 2: b"y", 4: b"m"}}, "mode RGB cannot have.*MASK"),
         ({"kinds": {1: b"z", 2: b"y", 0x41: b"b"}}, "mode RGB cannot have.*BANDS"),
         ({"mode": b"\x03"}, "mode RGBA must have a stream of kind ALPHA"),
         ({"kinds": {1: b"z", 2: b"y", 3: b"a"}}, "mode RGB cannot have.*ALPHA"),
-        ({"kinds": {2: b"y"}}, "must have a stream of kind Z"),
-        ({"kinds": {}}, "must have a stream"),
-        ({"kinds": {2: b"y", 1: b"z"}}, "ascending"),
-        ({"groups": varint(0)}, "0 band groups"),
-        ({"groups": varint(2)}, "2 band groups"),
+        ({"version": 1, "kinds": {2: b"y"}}, "must have a stream of kind Z"),
+        ({"version": 1, "kinds": {}}, "must have a stream"),
+        ({"version": 1, "kinds": {2: b"y", 1: b"z"}}, "ascending"),
+        ({"named": [2]}, "ascending"),
+        ({"named": [0xC3, 0xC1]}, "ascending"),
+        ({"version": 1, "groups": varint(0)}, "0 band groups"),
+        ({"version": 1, "groups": varint(2)}, "2 band groups"),
+        ({"mode": b"\x04", "groups": varint(0)}, "0 band groups"),
         ({"quality": b"\xe1"}, "225/32"),
         ({"tile": varint(0)}, "tile side 0"),
         ({"tile": varint(1025)}, "tile side 65600"),
@@ -384,7 +400,7 @@ def test_wrong_fields_under_a_right_checksum(changes: dict[str, Any], message: s
 def test_length_of_the_header(length: bytes, message: str) -> None:
     tail = b"" if length == b"\x80" else bytes(30)
     with pytest.raises(FormatError, match=message):
-        Reader(b"\x89DME\x01" + length + tail)
+        Reader(b"\x89DME\x02" + length + tail)
 
 
 def test_header_that_ends_within_any_field() -> None:
@@ -527,7 +543,7 @@ def test_writer_refuses_streams_that_the_header_does_not_name() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model": b"short"}, "5 bytes instead of 8"),
+        ({"model": b"short"}, "5 bytes instead of 4"),
         ({"mode": "CMYK"}, "CMYK"),
         ({"quality": -1}, "-1/32"),
         ({"tile": 100}, "tile side 100"),

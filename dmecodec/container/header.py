@@ -25,7 +25,7 @@ class Header:
     """What the header of a file says, without the index. A Header that exists is a valid one.
 
     Attributes:
-        model: First 8 bytes of the SHA-256 of the frozen model file.
+        model: First 4 bytes of the SHA-256 of the frozen model file.
         width: Image width in pixels.
         height: Image height in pixels.
         mode: One of `MODES`.
@@ -35,7 +35,7 @@ class Header:
         kinds: Kind byte of every stream that the file has, ascending.
 
     Raises:
-        FormatError: A field is outside its limits, or the kinds do not fit version 1.
+        FormatError: A field is outside its limits, or the kinds do not fit the format.
     """
 
     model: bytes

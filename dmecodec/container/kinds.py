@@ -9,7 +9,7 @@ FILE_SCOPED = 0x40
 
 
 class Kind(IntEnum):
-    """The kinds of stream that version 1 defines; the two top bits say how to treat a kind."""
+    """The kinds of stream that are defined; the two top bits say how to treat a kind."""
 
     Z = 0x01
     Y = 0x02
@@ -38,5 +38,5 @@ def is_file_scoped(kind: int) -> bool:
 
 
 def kind_name(kind: int) -> str:
-    """Name of a kind for messages: `Y`, or `0x7f` for one that version 1 does not define."""
+    """Name of a kind for messages: `Y`, or `0x7f` for one that is not defined."""
     return Kind(kind).name if kind in KNOWN_KINDS else f"0x{kind:02x}"

@@ -8,39 +8,50 @@ from ..errors import FormatError
 from .checksum import CRC_BYTES
 from .fields import Fields, varint
 from .header import Header
-from .limits import MAX_STREAM_LENGTH, MODEL_BYTES, MODES, TILE_UNIT
+from .kinds import Kind
+from .limits import MAX_STREAM_LENGTH, MODEL_BYTES, MODEL_BYTES_1, MODES, TILE_UNIT
+
+_ALWAYS = (int(Kind.Z), int(Kind.Y))
+"""Kinds that every file has, so that no file need say it."""
 
 
 def header_fields(header: Header) -> bytes:
     """The header's body up to the index."""
+    others = [kind for kind in header.kinds if kind not in _ALWAYS]
     return b"".join(
         (
             header.model,
             varint(header.width),
             varint(header.height),
             bytes([MODES.index(header.mode)]),
-            varint(header.groups),
+            varint(header.groups) if header.mode == "BANDS" else b"",
             bytes([header.quality]),
             varint(header.tile // TILE_UNIT),
-            varint(len(header.kinds)),
-            bytes(header.kinds),
+            varint(len(others)),
+            bytes(others),
         )
     )
 
 
-def parse_header(fields: Fields) -> Header:
-    """The header's fields up to the index; :class:`Header` checks their values."""
-    model = fields.take(MODEL_BYTES, "model's id")
+def parse_header(fields: Fields, version: int) -> Header:
+    """The header's fields up to the index; :class:`Header` checks their values.
+
+    Version 1 has a longer id, groups in every mode, and names Z and Y among the kinds.
+    """
+    model = fields.take(MODEL_BYTES_1 if version == 1 else MODEL_BYTES, "model's id")[:MODEL_BYTES]
     width = fields.varint("width")
     height = fields.varint("height")
     mode = fields.byte("mode")
     if mode >= len(MODES):
         raise FormatError(f"unknown image mode {mode}")
-    groups = fields.varint("number of band groups")
+    has_groups = version == 1 or MODES[mode] == "BANDS"
+    groups = fields.varint("number of band groups") if has_groups else 1
     quality = fields.byte("quality")
     tile = fields.varint("tile side") * TILE_UNIT
-    kinds = fields.take(fields.varint("number of kinds"), "kinds of stream")
-    return Header(model, width, height, MODES[mode], quality, tile, groups, tuple(kinds))
+    kinds = tuple(fields.take(fields.varint("number of kinds"), "kinds of stream"))
+    if version > 1:
+        kinds = _ALWAYS + kinds
+    return Header(model, width, height, MODES[mode], quality, tile, groups, kinds)
 
 
 def parse_index(fields: Fields, header: Header) -> array[int]:

@@ -1,13 +1,16 @@
-"""What version 1 of the format fixes: its first bytes, its modes and the limits of its fields."""
+"""What the format fixes: its first bytes, its versions, its modes and the limits of its fields."""
 
 MAGIC = b"\x89DME"
-VERSION = 1
+VERSION = 2
+"""What is written; version 1 is read as well."""
 PLAIN_MODES = ("L", "LA", "RGB", "RGBA")
 """Modes that say by themselves what the bands are: 8 bits a sample, alpha last."""
 MODES = (*PLAIN_MODES, "BANDS")
 MAX_GROUPS = 64
 
-MODEL_BYTES = 8
+MODEL_BYTES = 4
+MODEL_BYTES_1 = 8
+"""In version 1."""
 MAX_SIDE = 2**24 - 1
 MAX_PIXELS = 2**36
 MAX_QUALITY = 7 * 32

@@ -41,16 +41,16 @@ class Reader:
     def __init__(self, source: bytes | bytearray | memoryview | BinaryIO) -> None:
         self._source = source_of(source)
         self.size = self._source.size
-        body, end_of_header = _read_header(self._source)
+        version, body, end_of_header = _read_header(self._source)
         fields = Fields(body)
-        self.header = parse_header(fields)
+        self.header = parse_header(fields, version)
         self._lengths = parse_index(fields, self.header)
         self._offsets = chunk_offsets(self.header, self._lengths, end_of_header)
         _check_size(self._offsets[-1], self.size)
 
     @property
     def metadata_kinds(self) -> tuple[int, ...]:
-        """The file-scoped kinds of the file that version 1 defines, ascending."""
+        """The file-scoped kinds of the file that are defined, ascending."""
         return tuple(kind for kind in self.header.file_kinds if kind in KNOWN_KINDS)
 
     @property
@@ -70,7 +70,7 @@ class Reader:
             group: Band group.
 
         Returns:
-            The tile's streams by kind, without ancillary kinds that version 1 does not define.
+            The tile's streams by kind, without ancillary kinds that are not defined.
 
         Raises:
             IndexError: There is no such tile or group.
@@ -102,7 +102,7 @@ class Reader:
         return parse_bound(self._chunk(first + kinds.index(Kind.BOUND)))
 
     def metadata(self) -> dict[int, bytes]:
-        """Read the file-scoped streams of the kinds that version 1 defines, by kind.
+        """Read the file-scoped streams of the kinds that are defined, by kind.
 
         Raises:
             FormatError: A chunk is damaged or cut short.
@@ -145,8 +145,8 @@ class Reader:
         return "the BOUND" if kind == Kind.BOUND else f"the {kind_name(kind)} metadata"
 
 
-def _read_header(source: Source) -> tuple[bytes, int]:
-    """The header's body, its checksum compared, and the offset of the first chunk."""
+def _read_header(source: Source) -> tuple[int, bytes, int]:
+    """The version, the header's body, its checksum compared, and the offset of the first chunk."""
     magic = source.read(0, min(len(MAGIC), source.size))
     if not magic:
         raise FormatError("the file is empty")
@@ -155,14 +155,14 @@ def _read_header(source: Source) -> tuple[bytes, int]:
     version = source.read(len(MAGIC), 1)[0]
     if version > VERSION:
         raise FormatError(
-            f"made by a newer dmecodec (format version {version}, this one reads {VERSION}); "
+            f"made by a newer dmecodec (format version {version}, this one reads up to {VERSION}); "
             "please upgrade"
         )
-    if version < VERSION:
+    if version < 1:
         raise FormatError(f"no such format version: {version}")
     start, length = _read_header_length(source)
     header = source.read(0, start + length + CRC_BYTES)
-    return without_crc(header, "the header")[start:], len(header)
+    return version, without_crc(header, "the header")[start:], len(header)
 
 
 def _read_header_length(source: Source) -> tuple[int, int]:

@@ -54,6 +54,10 @@ def scenes() -> dict[str, tuple[np.ndarray, dict[str, object]]]:
             np.concatenate([rgb, in_mode(aerial(203, 130, 260), "RGBA")], 2),
             {"alpha": True, "tile": 192, "quality": 3},
         ),
+        "v2_four_nodata": (
+            edge(np.concatenate([rgb, 255 - rgb[..., 1:2]], 2)[:100, :180], 0),
+            {"nodata": 0, "alpha": False, "tile": 64, "quality": 2},
+        ),
     }
 
 
