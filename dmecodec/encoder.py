@@ -70,7 +70,6 @@ class Encoder:
         kinds = [Kind.Z, Kind.Y, *([Kind.ALPHA] if layout.has_alpha else [])]
         kinds += [Kind.MASK] if layout.has_nodata else []
         if self.max_error is not None:
-            metadata[int(Kind.BOUND)] = container.bound_stream(self.max_error)
             kinds.append(Kind.RESIDUAL)
         header = Header(
             model=self.model.id,
@@ -81,6 +80,7 @@ class Encoder:
             tile=self.tile,
             groups=len(layout.groups),
             kinds=tuple(sorted([*kinds, *metadata])),
+            bound=self.max_error,
         )
         tiles = [
             self._tile(header, index, group)

@@ -315,7 +315,7 @@ def changed(data: bytes, streams: dict[tuple[int, int, int], bytes], **header: o
     """The file with other streams (tile, group, kind) or header fields, and right checksums."""
     reader = Reader(data)
     old = reader.header
-    names = ("model", "width", "height", "mode", "quality", "tile", "groups", "kinds")
+    names = ("model", "width", "height", "mode", "quality", "tile", "groups", "kinds", "bound")
     new = Header(**{name: header.get(name, getattr(old, name)) for name in names})
     keys = [(i, g) for i in range(old.tile_count) for g in range(old.groups)]
     tiles = {key: reader.tile(*key) for key in keys}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from PIL import Image
 import dmecodec
 from dmecodec import container, decoder
 from dmecodec.bound import default_quality
-from dmecodec.container import Kind, Reader, bound_stream
+from dmecodec.container import Kind, Reader
 from dmecodec.errors import BoundError, FormatError, ImageError, OptionError
 
 MODES = ("L", "LA", "RGB", "RGBA")
@@ -25,16 +26,13 @@ def error(a: np.ndarray, b: np.ndarray) -> int:
     return int(np.abs(a.astype(int) - b).max())
 
 
-def rebuilt(data: bytes, change: dict[tuple[int, int], bytes], bound: bytes | None = None) -> bytes:
-    """The file with other streams, and right checksums."""
+def rebuilt(data: bytes, change: dict[tuple[int, int], bytes], bound: int = 2) -> bytes:
+    """The file with other streams or another bound, and right checksums."""
     reader = Reader(data)
     tiles = [reader.tile(index) for index in range(reader.header.tile_count)]
     for (index, kind), stream in change.items():
         tiles[index][kind] = stream
-    metadata = reader.metadata()
-    if bound is not None:
-        metadata[Kind.BOUND] = bound
-    return container.write(reader.header, tiles, metadata)
+    return container.write(replace(reader.header, bound=bound), tiles, reader.metadata())
 
 
 @pytest.fixture(scope="module")
@@ -144,12 +142,6 @@ def test_an_original_without_a_bound(image: np.ndarray) -> None:
 # ---- files that nobody wrote --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("stream", [b"", b"\x00\x00", b"\x80\x00", b"\x80\x80\x02", b"\xff" * 9])
-def test_no_bound_in_its_stream(data: bytes, stream: bytes) -> None:
-    with pytest.raises(FormatError):
-        dmecodec.decode(rebuilt(data, {}, stream))
-
-
 def test_damaged_residuals(data: bytes, image: np.ndarray) -> None:
     stream = Reader(data).tile(3)[Kind.RESIDUAL]
     for other in (stream[:-4], stream[:-1], stream[4:], stream + bytes(4), stream + b"\1\0\0\0"):
@@ -159,15 +151,18 @@ def test_damaged_residuals(data: bytes, image: np.ndarray) -> None:
         with dmecodec.File(io.BytesIO(forged)) as file, pytest.raises(FormatError):
             file.verify(deep=True)
     with pytest.raises(FormatError):
-        dmecodec.decode(rebuilt(data, {}, bound_stream(3)))
+        dmecodec.decode(rebuilt(data, {}, 3))
 
 
-def test_the_two_kinds_come_together(data: bytes) -> None:
+def test_residuals_and_a_bound_come_together(data: bytes) -> None:
     header = Reader(data).header
-    for left_out in (Kind.RESIDUAL, Kind.BOUND):
-        kinds = tuple(kind for kind in header.kinds if kind != left_out)
+    assert header.bound == 2
+    for change in ({"bound": None}, {"kinds": (Kind.Z, Kind.Y)}):
         with pytest.raises(FormatError, match="together"):
-            container.Header(header.model, 200, 150, "RGB", 0, 64, kinds=kinds)
+            replace(header, **change)
+    for bound in (-1, 2**15):
+        with pytest.raises(FormatError, match="a bound on the error of"):
+            replace(header, bound=bound)
 
 
 # ---- the command line ------------------------------------------------------------------------------------
@@ -186,7 +181,7 @@ def test_there_and_back(tmp_path: Path, mode: str, bound: int) -> None:
     assert said == f"{coded}: ok, valid samples at most {worst} levels from the original\n"
     facts = json.loads(works("info", coded, "--json").out)
     assert facts["max_error"] == bound and facts["metadata"] == []
-    assert {"RESIDUAL", "BOUND"} < set(facts["streams"])
+    assert "RESIDUAL" in facts["streams"]
     lines = works("info", coded).out
     assert ("lossless" if bound == 0 else f"at most {bound} levels") in lines
 

@@ -157,6 +157,14 @@ def test_version_1_is_read() -> None:
     assert old.tile(0) == new.tile(0) == {Kind.Z: b"z", Kind.Y: b"y"}
 
 
+@pytest.mark.parametrize("stream", [b"", b"\x00\x00", b"\x80\x00", b"\x80\x80\x02", b"\xff" * 9])
+def test_the_bound_of_version_1(stream: bytes) -> None:
+    kinds = {1: b"z", 2: b"y", 5: b"r"}
+    assert Reader(build(version=1, kinds={**kinds, 0x42: b"\x83\x01"})).bound() == 131
+    with pytest.raises(FormatError):
+        Reader(build(version=1, kinds={**kinds, 0x42: stream})).bound()
+
+
 def test_only_the_standard_library_is_imported() -> None:
     package = Path(container.__file__).parent
     modules = {path.stem: path.read_text(encoding="utf-8") for path in package.glob("*.py")}
@@ -355,6 +363,9 @@ BIG = varint(2**24 - 1)
         ({"version": 1, "kinds": {}}, "must have a stream"),
         ({"version": 1, "kinds": {2: b"y", 1: b"z"}}, "ascending"),
         ({"named": [2]}, "ascending"),
+        ({"kinds": {1: b"z", 2: b"y", 5: b"r", 0x42: b"\3"}}, "only version 1"),
+        ({"version": 1, "kinds": {1: b"z", 2: b"y", 5: b"r"}}, "together"),
+        ({"version": 1, "kinds": {1: b"z", 2: b"y", 0x42: b"\3"}}, "together"),
         ({"named": [0xC3, 0xC1]}, "ascending"),
         ({"version": 1, "groups": varint(0)}, "0 band groups"),
         ({"version": 1, "groups": varint(2)}, "2 band groups"),

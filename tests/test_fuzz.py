@@ -116,7 +116,13 @@ def rebuilt(data: bytes, change: dict[tuple[int, int], bytes], **header: object)
     tiles = [reader.tile(index) for index in range(reader.header.tile_count)]
     for (index, kind), stream in change.items():
         tiles[index][kind] = stream
-    return container.write(container.Header(**fields), tiles, reader.metadata())
+    # Version 1 has the bound in a stream.
+    fields |= {
+        "kinds": tuple(kind for kind in fields["kinds"] if kind != Kind.BOUND),
+        "bound": reader.bound(),
+    }
+    metadata = {kind: data for kind, data in reader.metadata().items() if kind != Kind.BOUND}
+    return container.write(container.Header(**fields), tiles, metadata)
 
 
 def image_or_refused(data: bytes) -> None:

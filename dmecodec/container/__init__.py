@@ -5,7 +5,6 @@ nothing of images or networks and imports the standard library alone, so that lo
 costs nothing. Everything that can be wrong with a file raises :class:`FormatError`.
 """
 
-from .bound import bound_stream
 from .checksum import CRC_BYTES
 from .header import Header
 from .kinds import (
@@ -62,7 +61,6 @@ __all__ = [
     "Header",
     "Kind",
     "Reader",
-    "bound_stream",
     "is_ancillary",
     "is_file_scoped",
     "kind_name",

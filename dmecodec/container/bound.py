@@ -1,19 +1,14 @@
-"""The stream of the kind BOUND: how far a decoded sample may be from the original."""
+"""The stream of the kind BOUND, which only files of version 1 have: how far a sample may be from the original."""
 
 from __future__ import annotations
 
 from ..errors import FormatError
-from .fields import Fields, varint
+from .fields import Fields
 from .limits import MAX_BOUND
 
 
-def bound_stream(bound: int) -> bytes:
-    """The stream of a bound in levels."""
-    return varint(bound)
-
-
 def parse_bound(stream: bytes) -> int:
-    """The inverse of :func:`bound_stream`.
+    """The bound in levels.
 
     Raises:
         FormatError: the stream is not one varint within its limit.

@@ -8,6 +8,7 @@ from itertools import pairwise
 from ..errors import FormatError
 from .kinds import KNOWN_KINDS, Kind, is_ancillary, is_file_scoped, kind_name
 from .limits import (
+    MAX_BOUND,
     MAX_GROUPS,
     MAX_PIXELS,
     MAX_QUALITY,
@@ -33,6 +34,7 @@ class Header:
         tile: Side of a tile in pixels, a multiple of 64.
         groups: Band groups that the network codes one by one; 1 for every mode but BANDS.
         kinds: Kind byte of every stream that the file has, ascending.
+        bound: Levels that a decoded sample may be from the original, or None. A file of version 1 has a stream instead.
 
     Raises:
         FormatError: A field is outside its limits, or the kinds do not fit the format.
@@ -46,6 +48,7 @@ class Header:
     tile: int
     groups: int = 1
     kinds: tuple[int, ...] = (Kind.Z, Kind.Y)
+    bound: int | None = None
 
     def __post_init__(self) -> None:
         _check_geometry(self)
@@ -139,5 +142,7 @@ def _check_kinds(header: Header) -> None:
         raise FormatError(
             f"a file of mode {header.mode} cannot have a stream of kind {kind_name(kind)}"
         )
-    if (Kind.RESIDUAL in kinds) != (Kind.BOUND in kinds):
-        raise FormatError("the kinds of stream RESIDUAL and BOUND come together or not at all")
+    if (Kind.RESIDUAL in kinds) != (header.bound is not None or Kind.BOUND in kinds):
+        raise FormatError("RESIDUAL streams and a bound on the error come together or not at all")
+    if header.bound is not None and not 0 <= header.bound <= MAX_BOUND:
+        raise FormatError(f"a bound on the error of {header.bound} levels")

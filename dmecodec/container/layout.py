@@ -9,7 +9,14 @@ from .checksum import CRC_BYTES
 from .fields import Fields, varint
 from .header import Header
 from .kinds import Kind
-from .limits import MAX_STREAM_LENGTH, MODEL_BYTES, MODEL_BYTES_1, MODES, TILE_UNIT
+from .limits import (
+    MAX_BOUND,
+    MAX_STREAM_LENGTH,
+    MODEL_BYTES,
+    MODEL_BYTES_1,
+    MODES,
+    TILE_UNIT,
+)
 
 _ALWAYS = (int(Kind.Z), int(Kind.Y))
 """Kinds that every file has, so that no file need say it."""
@@ -29,6 +36,7 @@ def header_fields(header: Header) -> bytes:
             varint(header.tile // TILE_UNIT),
             varint(len(others)),
             bytes(others),
+            b"" if header.bound is None else varint(header.bound),
         )
     )
 
@@ -36,7 +44,7 @@ def header_fields(header: Header) -> bytes:
 def parse_header(fields: Fields, version: int) -> Header:
     """The header's fields up to the index; :class:`Header` checks their values.
 
-    Version 1 has a longer id, groups in every mode, and names Z and Y among the kinds.
+    Version 1 has a longer id, groups in every mode, names Z and Y among the kinds, and has a stream for the bound.
     """
     model = fields.take(MODEL_BYTES_1 if version == 1 else MODEL_BYTES, "model's id")[:MODEL_BYTES]
     width = fields.varint("width")
@@ -49,9 +57,14 @@ def parse_header(fields: Fields, version: int) -> Header:
     quality = fields.byte("quality")
     tile = fields.varint("tile side") * TILE_UNIT
     kinds = tuple(fields.take(fields.varint("number of kinds"), "kinds of stream"))
+    bound = None
     if version > 1:
         kinds = _ALWAYS + kinds
-    return Header(model, width, height, MODES[mode], quality, tile, groups, kinds)
+        if Kind.BOUND in kinds:
+            raise FormatError("a stream of kind BOUND, which only version 1 has")
+        if Kind.RESIDUAL in kinds:
+            bound = fields.varint("bound on the error", MAX_BOUND)
+    return Header(model, width, height, MODES[mode], quality, tile, groups, kinds, bound)
 
 
 def parse_index(fields: Fields, header: Header) -> array[int]:

@@ -97,7 +97,7 @@ class Reader:
         """
         kinds = self.header.file_kinds
         if Kind.BOUND not in kinds:
-            return None
+            return self.header.bound
         first = self.header.tile_count * self.header.groups
         return parse_bound(self._chunk(first + kinds.index(Kind.BOUND)))
 
