@@ -22,7 +22,7 @@ from .muon import Muon
 
 _WARMUP_STEPS, _HOLD, _FLOOR = 200, 0.3, 1e-3
 _SAVE_EVERY_MINUTES = 2.0
-_TOWARDS_LOW = 1.25
+_TOWARDS_LOW = 1.4
 """Low qualities are drawn more often: it is there that other codecs are ahead."""
 
 
