@@ -370,6 +370,14 @@ def test_the_papers_network_has_no_first_stage(data: Path, tmp_path: Path) -> No
         session.train([str(data)], str(tmp_path / "other"), init="tiny", paper=True)
 
 
+def test_stage_3_takes_what_stage_1_leaves(data: Path, tmp_path: Path) -> None:
+    told: list[Snapshot] = []
+    arguments = {"side": 64, "batch": 2, "max_steps": 1, "device": "cpu", "config": CONFIG}
+    run = str(tmp_path / "run")
+    session.train([str(data)], run, first=1.0, report=told.append, report_every=1, **arguments)
+    assert [snapshot.stage for snapshot in told] == [1]
+
+
 # ---- starting from a model ----------------------------------------------------------------------------------------
 
 

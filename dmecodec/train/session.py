@@ -150,7 +150,7 @@ def train(
         chosen = replace(_remembered(folder), **given)
     else:
         one_stage = init is not None or not config.shortcut
-        chosen = Settings(**({"first": 0.0} if one_stage else {}) | given)
+        chosen = Settings(**_shares(one_stage, given.get("first")) | given)
     chosen.check(config)
     images = _load_data(chosen.data, chosen.val, chosen.side)
     place = pick_device(device)
@@ -178,6 +178,13 @@ def _run_stages(
             if stage != trainer.progress.stage:
                 trainer.begin_stage(stage)
             trainer.run(crops, options, report, report_every)
+
+
+def _shares(one_stage: bool, first: float | None) -> dict[str, float]:
+    """The stages' shares of the time that differ from the usual ones: stage 3 takes what stage 1 leaves."""
+    if first is None:
+        return {"first": 0.0} if one_stage else {}
+    return {"last": min(Settings.last, 1 - first)}
 
 
 def _check_run(folder: Path, resume: bool) -> None:
