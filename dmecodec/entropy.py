@@ -110,9 +110,8 @@ def encode(passes: Sequence[Pass], tables: Tables) -> bytes:
     coder = AnsCoder()
     for values, indices in reversed(passes):  # a stack: last in, first out
         _push(coder, values, indices, tables)
-    return (
-        coder.get_compressed().astype("<u4").tobytes().rstrip(b"\0")
-    )  # half of a word, on average
+    words = coder.get_compressed().astype("<u4")
+    return words.tobytes().rstrip(b"\0")  # the decoder knows that words have four bytes
 
 
 def _push(coder: Any, values: np.ndarray, indices: np.ndarray, tables: Tables) -> None:

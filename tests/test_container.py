@@ -547,6 +547,9 @@ def test_writer_refuses_streams_that_the_header_does_not_name() -> None:
         container.write(header, [good, good], {})
     with pytest.raises(ValueError, match="streams Z given, Z, Y expected"):
         container.write(header, [{1: b"z"}], {})
+    old = Header(MODEL, 64, 64, "RGB", 128, 1024, kinds=(1, 2, Kind.RESIDUAL, Kind.BOUND))
+    with pytest.raises(ValueError, match="only version 1"):
+        container.write(old, [{**good, 5: b"r"}], {Kind.BOUND: b"\1"})
     with pytest.raises(ValueError, match="streams ICC given, none expected"):
         container.write(header, [good], {Kind.ICC: b""})
 

@@ -8,7 +8,7 @@ from ..errors import FormatError
 from .checksum import with_crc
 from .fields import varint
 from .header import Header
-from .kinds import kind_name
+from .kinds import Kind, kind_name
 from .layout import header_fields
 from .limits import MAGIC, MAX_HEADER_LENGTH, VERSION
 
@@ -27,11 +27,13 @@ def write(
         The file's bytes.
 
     Raises:
-        ValueError: The streams are not those that the header names.
+        ValueError: The streams are not those that the header names, or the header is of version 1 and has a BOUND.
         FormatError: The index would be too large.
     """
     if len(tiles) != header.tile_count * header.groups:
         raise ValueError(f"{len(tiles)} tiles given, {header.tile_count * header.groups} expected")
+    if Kind.BOUND in header.kinds:
+        raise ValueError("only version 1 has streams of kind BOUND; the header has the bound")
     chunks = [_ordered(streams, header.tile_kinds) for streams in tiles]
     chunks += [(stream,) for stream in _ordered(metadata, header.file_kinds)]
 
