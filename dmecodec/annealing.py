@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from .codec import channels_of, encode_symbols, hyper_latents
 from .device import autocast
-from .network.config import LAMBDAS, QUALITY_STEPS
+from .network.config import QUALITY_STEPS
 from .network.likelihood import gaussian_likelihood
 from .network.parameters import MEAN_UNIT, EntropyParameters, checkerboard
 from .network.thaw import thaw
+from .rounding import error_worth
 from .weights import Model
 
 STEPS = 100
@@ -67,7 +67,7 @@ class Annealer:
             with autocast(self.model.device):
                 y_hat, bits = self._code(y, features, knots, temperature, chance)
                 seen = self._seen(y_hat * gain, knots)
-            cost = bits + _error_worth(quality) * (seen - x).square().sum()
+            cost = bits + error_worth(quality) * (seen - x).square().sum()
             (y.grad,) = torch.autograd.grad(cost, y)
             descent.param_groups[0]["lr"] = _RATE * min(1.0, 2 * (1 - done))
             descent.step()
@@ -114,13 +114,7 @@ class Annealer:
         latents = torch.from_numpy(y_hat)[None].to(x.device).float() / MEAN_UNIT
         with autocast(self.model.device):
             seen = self._seen(latents * self.model.net.inverse_gain(knots), knots)
-        return float(bits) + _error_worth(quality) * float((seen - x).square().sum())
-
-
-def _error_worth(quality: int) -> float:
-    """Bits that a squared error of 1, on the scale 0..1, is worth in one sample."""
-    knots = np.interp(quality / QUALITY_STEPS, range(len(LAMBDAS)), np.log(LAMBDAS))
-    return math.exp(knots) * 255**2 / 3
+        return float(bits) + error_worth(quality) * float((seen - x).square().sum())
 
 
 def _round_by_chance(x: Tensor, temperature: float, chance: torch.Generator) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -15,12 +16,13 @@ from .bands.samples import from_network, from_three, nowhere_valid, sample_type,
 from .bounded import base_samples, decode_bounded
 from .codec import TileLatents, decode_tile, hyper_side
 from .container import Kind, Reader
-from .device import autocast
 from .errors import FormatError
 from .linear import LinearBase
-from .network.config import HYPER_STRIDE, QUALITY_STEPS, STRIDE
-from .network.parameters import MEAN_UNIT
+from .network.config import HYPER_STRIDE, STRIDE
 from .network.transforms import HALO
+from .restoration.details import REACH, apply, in_steps
+from .restoration.stream import from_bytes
+from .synthesis import synthesise
 from .tiling import Box
 from .weights import Model
 
@@ -43,6 +45,8 @@ class _Tile:
             raise FormatError("damaged: a tile without latents has a residual")
         if group and self._streams.get(Kind.ALPHA):
             raise FormatError("a second alpha stream of a tile")
+        if self.empty and self._streams.get(Kind.FILTER):
+            raise FormatError("damaged: a tile without latents has a filter")
         self._y: np.ndarray | None = None
         self._alpha: np.ndarray | None = None
         self._mask: np.ndarray | None = None
@@ -85,6 +89,12 @@ class _Tile:
             stream, bands = self._streams[Kind.MASK], len(self._decoder.layout.groups[self._group])
             self._mask = decode_mask(stream, self.box.height, self.box.width, bands)
         return self._mask
+
+    @cached_property
+    def coefficients(self) -> np.ndarray | None:
+        """Of the restoration filter, int (3, 12), or None where there is none."""
+        stream = self._streams.get(Kind.FILTER)
+        return from_bytes(stream) if stream else None
 
     @property
     def bounded(self) -> np.ndarray:
@@ -254,9 +264,26 @@ class Decoder:
         outer = self._cells(block)
         y_hat = torch.from_numpy(self._gather(outer, group))[None].to(self.model.device)
         x = synthesise(self.model, y_hat, self.header.quality)
-        rows, cols = block.slices(outer.scaled_up(STRIDE))
-        x = from_three(x[0, :, rows, cols], len(self.layout.groups[group]))
+        x = self._restore(x, outer.scaled_up(STRIDE), block, group)
+        x = from_three(x[0], len(self.layout.groups[group]))
         return from_network(x, self.layout, group)
+
+    def _restore(self, x: Tensor, outer: Box, block: Box, group: int) -> Tensor:
+        """The block in what was synthesised, each tile with its filter: (1, 3, h, w)."""
+        rows, cols = block.slices(outer)
+        found = x[:, :, rows, cols]
+        if Kind.FILTER not in self.header.kinds:
+            return found
+        found = found.clone()
+        for tile, part in self._tiles_under(block, group):
+            if tile.coefficients is not None:
+                near = part.grown(REACH, self.image)
+                rows, cols = near.slices(outer)
+                filtered = apply(x[:, :, rows, cols], in_steps(tile.coefficients, x))
+                rows, cols = part.slices(near)
+                target_rows, target_cols = part.slices(block)
+                found[:, :, target_rows, target_cols] = filtered[:, :, rows, cols]
+        return found
 
     def valid(self, block: Box, group: int) -> np.ndarray | None:
         """Which samples of a block are valid: bool (h, w, c), or None where all are."""
@@ -291,14 +318,3 @@ class Decoder:
         """The tiles that a block touches, and which part of it lies in each."""
         parts = block.blocks(self.header.tile)
         return [(self._tile(self._tile_index(p.scaled_down(STRIDE)), group), p) for p in parts]
-
-
-def synthesise(model: Model, y_hat: Tensor, quality: int) -> Tensor:
-    """y-hat (1, M, h, w) in 1/16 step to an image (1, 3, 16 h, 16 w) float32, about 0..1."""
-    knots = torch.tensor([quality / QUALITY_STEPS], dtype=torch.float32, device=y_hat.device)
-    y = y_hat.float() * (model.net.inverse_gain(knots) / MEAN_UNIT)
-    with autocast(model.device):
-        x = model.net.synthesis(y.contiguous(memory_format=torch.channels_last), knots)
-    if not torch.isfinite(x).all():
-        raise FormatError("damaged: the latents do not give an image")
-    return x

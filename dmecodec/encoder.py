@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -12,7 +14,7 @@ from .alpha import encode_alpha
 from .annealing import BLOCK, Annealer
 from .bands.fill import fill
 from .bands.mask import encode_mask
-from .bands.samples import to_network, to_three
+from .bands.samples import from_three, to_network, to_three
 from .bands.source import Planes
 from .bounded import base_samples, encode_bounded
 from .codec import encode_tile_and_latents
@@ -22,6 +24,12 @@ from .images import Source
 from .linear import LinearBase
 from .network.config import QUALITY_STEPS, STRIDE
 from .network.transforms import HALO
+from .restoration.details import DETAILS
+from .restoration.fit import Statistics, choose, detail, statistics
+from .restoration.sampling import APART, counted, windows
+from .restoration.stream import to_bytes
+from .rounding import error_worth
+from .synthesis import synthesise
 from .tiling import Box
 from .weights import Model
 
@@ -71,6 +79,8 @@ class Encoder:
         kinds += [Kind.MASK] if layout.has_nodata else []
         if self.max_error is not None:
             kinds.append(Kind.RESIDUAL)
+        elif self.effort > 0:
+            kinds.append(Kind.FILTER)
         header = Header(
             model=self.model.id,
             width=self.source.width,
@@ -87,6 +97,9 @@ class Encoder:
             for index in range(header.tile_count)
             for group in range(header.groups)
         ]
+        if not any(streams.get(Kind.FILTER) for streams in tiles):
+            header = replace(header, kinds=tuple(k for k in header.kinds if k != Kind.FILTER))
+            tiles = [{k: s for k, s in streams.items() if k != Kind.FILTER} for streams in tiles]
         return container.write(header, tiles, metadata)
 
     def _metadata(self) -> dict[int, bytes]:
@@ -103,7 +116,8 @@ class Encoder:
         masks, empty = self._masks(index, group, box)
         # Under alpha 0 colours may be lost, but not where a bound is promised for every sample.
         if empty and (self.max_error is None or self.source.mode == "BANDS"):
-            kinds = [k for k in (Kind.Z, Kind.Y, Kind.RESIDUAL) if k in header.kinds]
+            coded = (Kind.Z, Kind.Y, Kind.RESIDUAL, Kind.FILTER)
+            kinds = [k for k in coded if k in header.kinds]
             return masks | {int(kind): b"" for kind in kinds}
         gain = self.model.net.gain(_knots(header.quality, self.model.device))
         latents = self._latents(index, group, box) * gain
@@ -115,6 +129,8 @@ class Encoder:
         streams = {Kind.Z: z, Kind.Y: y, **masks}
         if self.max_error is not None:
             streams[Kind.RESIDUAL] = self._residual(box, group, y_hat, header.quality)
+        elif self.effort > 0:
+            streams[Kind.FILTER] = self._filter(box, group, y_hat, header.quality)
         return streams
 
     def _annealed(
@@ -139,6 +155,44 @@ class Encoder:
         samples = self.planes.samples(box, group)
         valid = self.planes.valid(box, samples, group) if self.source.mode == "BANDS" else None
         return encode_bounded(samples, valid, base, layout, group, self.max_error)
+
+    def _filter(self, box: Box, group: int, y_hat: np.ndarray, quality: int) -> bytes:
+        """The restoration filter that suits a tile, judged by a part of it."""
+        pixels = box.width * box.height
+        found, usual = Statistics.none(), np.zeros(DETAILS)
+        for block in box.blocks():
+            original, counts = self._original(block, group)
+            for window in self._looked_at(block):
+                inner = (..., *window.slices(block))
+                rows, cols = window.scaled_down(STRIDE).slices(box.scaled_down(STRIDE))
+                x = self._seen(y_hat[:, rows, cols], window, quality)
+                lacking = self._of_bands(original[inner] - x.clamp(0, 1), group)
+                found += statistics(x, original[inner], lacking, counts[inner])
+            usual += detail(original, APART) * block.width * block.height / pixels
+        return to_bytes(choose(found, pixels, usual, error_worth(quality)))
+
+    def _looked_at(self, block: Box) -> list[Box]:
+        return [block] if self.effort == MAX_EFFORT else windows(block)
+
+    def _original(self, block: Box, group: int) -> tuple[Tensor, Tensor]:
+        """What the network is to see of a block, (1, 3, h, w), and which of its pixels count, (h, w) bool."""
+        x = _pixels(self.planes, block, group, self.model.device)
+        counts = np.zeros((block.height, block.width), bool)
+        for window in self._looked_at(block):
+            counts[counted(window, self.image).slices(block)] = True
+        valid = self.planes.valid(block, self.planes.samples(block, group), group)
+        if valid is not None:
+            counts &= valid.all(2)
+        return x[..., : block.height, : block.width], torch.from_numpy(counts).to(x.device)
+
+    def _seen(self, y_hat: np.ndarray, window: Box, quality: int) -> Tensor:
+        """What a decoder sees of a window that stands alone: (1, 3, h, w)."""
+        latents = torch.from_numpy(y_hat)[None].to(self.model.device)
+        return synthesise(self.model, latents, quality)[..., : window.height, : window.width]
+
+    def _of_bands(self, x: Tensor, group: int) -> Tensor:
+        """(1, 3, h, w) with the same for channels of the same band."""
+        return to_three(from_three(x[0], len(self.planes.layout.groups[group]))[None])
 
     def _masks(self, index: int, group: int, box: Box) -> tuple[dict[int, bytes], bool]:
         """ALPHA and MASK streams of a tile, and whether it is empty: the same at every quality."""

@@ -22,6 +22,7 @@ from .network.parameters import INDEX_COUNT
 
 T = TypeVar("T", np.ndarray, Tensor)
 
+_BANDS = 3  # D is a mean over the bands, the rate a sum over the pixels
 _STRENGTH, _FALL = 2.6, 1.2
 
 
@@ -36,8 +37,13 @@ def strength(index: T) -> T:
 
 def step_weight(weight: Tensor, step: Tensor) -> Tensor:
     """Bits that a squared error of one step is worth, where lambda is `weight` and a step is `step` in 0..1 units."""
-    bands = 3  # D is a mean over the bands, the rate a sum over the pixels
-    return weight * 255**2 / bands * step.square()
+    return weight * 255**2 / _BANDS * step.square()
+
+
+def error_worth(quality: int) -> float:
+    """Bits that a squared error of 1 (on the scale 0..1) in one sample is worth, at a quality in 1/32 steps."""
+    log_lambda = np.interp(quality / QUALITY_STEPS, range(len(LAMBDAS)), np.log(LAMBDAS))
+    return math.exp(log_lambda) * 255**2 / _BANDS
 
 
 def step_weights(net: DMENet, quality: int) -> np.ndarray:
@@ -45,9 +51,8 @@ def step_weights(net: DMENet, quality: int) -> np.ndarray:
     place = net.log_gain.device
     knots = torch.tensor([quality / QUALITY_STEPS], dtype=torch.float32, device=place)
     steps = net.inverse_gain(knots).flatten().double()
-    log_lambda = np.interp(quality / QUALITY_STEPS, range(len(LAMBDAS)), np.log(LAMBDAS))
-    weight = torch.tensor(math.exp(log_lambda), dtype=steps.dtype, device=place)
-    return step_weight(weight, steps).cpu().numpy()
+    worth: np.ndarray = error_worth(quality) * steps.square().cpu().numpy()
+    return worth
 
 
 def round_plainly(residual: Tensor) -> np.ndarray:

@@ -6,6 +6,7 @@ pixels come out. Slow, and simple enough to be compared with the page line by li
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import zlib
@@ -246,6 +247,34 @@ def synthesise(model: Model, y_hat: np.ndarray, quality: int) -> np.ndarray:
     if model.config.get("refinement", 0):
         pixels = pixels + refinement(model, pixels, features, quality)
     return pixels
+
+
+def filtered(image: np.ndarray, tile: tuple[int, int, int, int], stream: bytes) -> np.ndarray:
+    """A tile (col, row, width, height) of an image (3, h, w) with the filter of a FILTER stream."""
+    col, row, width, height = tile
+    bits = [byte >> n & 1 for byte in stream for n in range(8)] + [0] * 999
+    values: list[int] = []
+    while len(values) < 36:
+        length = bits.index(0)
+        del bits[: length + 1]
+        value = 0
+        if length:
+            value = 2 ** (length - 1) + sum(bits[n] << n for n in range(length - 1))
+            value *= -1 if bits[length - 1] else 1
+            del bits[:length]
+        values.append(value)
+    axes = np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]]) / np.sqrt([[3], [2], [6]])
+    seen = np.pad(np.einsum("ij,jhw->ihw", axes, image), ((0, 0), (8, 8), (8, 8)), "symmetric")
+    found = np.zeros((3, height, width))
+    means = [seen[:, 8 + row :, 8 + col :][:, :height, :width]]
+    for radius in (1, 2, 4, 8):
+        places = itertools.product(range(8 - radius, 9 + radius), repeat=2)
+        squares = [seen[:, row + r :, col + c :][:, :height, :width] for r, c in places]
+        means.append(np.mean(squares, axis=0))
+    for n, value in enumerate(values):
+        radius, detail, axis = n // 9, n // 3 % 3, n % 3
+        found[axis] += value / 32 * (means[radius][detail] - means[radius + 1][detail])
+    return image[:, row:, col:][:, :height, :width] + np.einsum("ji,jhw->ihw", axes, found)
 
 
 def row_at(model: Model, name: str, quality: int) -> np.ndarray:

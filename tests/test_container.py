@@ -321,7 +321,7 @@ def test_newer_version_is_named_whatever_follows() -> None:
 
 
 def test_unknown_critical_kinds_are_refused() -> None:
-    for kind in (0x06, 0x3E, 0x3F, 0x40, 0x7F):
+    for kind in (0x07, 0x3E, 0x3F, 0x40, 0x7F):
         with pytest.raises(FormatError, match=f"unknown critical.*0x{kind:02x}.*upgrade"):
             Reader(build(kinds={1: b"z", 2: b"y", kind: b"?"}))
 

@@ -64,7 +64,7 @@ def test_tiles_borders_grey_and_alpha(mode: str, height: int, width: int, tile: 
     image = in_mode(aerial(34, height, width), mode)
     data = dmecodec.encode(image, 5, effort=2, tile=tile)
     assert psnr(dmecodec.decode(data), image) > psnr(
-        dmecodec.decode(dmecodec.encode(image, 4)), image
+        dmecodec.decode(dmecodec.encode(image, 4, tile=tile)), image
     )
 
 

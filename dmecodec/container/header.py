@@ -144,5 +144,7 @@ def _check_kinds(header: Header) -> None:
         )
     if (Kind.RESIDUAL in kinds) != (header.bound is not None or Kind.BOUND in kinds):
         raise FormatError("RESIDUAL streams and a bound on the error come together or not at all")
+    if {Kind.RESIDUAL, Kind.FILTER} <= set(kinds):
+        raise FormatError("RESIDUAL and FILTER streams in one file")
     if header.bound is not None and not 0 <= header.bound <= MAX_BOUND:
         raise FormatError(f"a bound on the error of {header.bound} levels")

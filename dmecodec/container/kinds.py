@@ -16,6 +16,7 @@ class Kind(IntEnum):
     ALPHA = 0x03
     MASK = 0x04
     RESIDUAL = 0x05
+    FILTER = 0x06
     BANDS = 0x41
     BOUND = 0x42
     ICC = 0xC1

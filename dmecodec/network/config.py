@@ -13,8 +13,8 @@ QUALITY_STEPS = 32
 MAX_QUALITY = (len(LAMBDAS) - 1) * QUALITY_STEPS
 MAX_WIDTH = 1024
 """No network is wider, so that a damaged model file cannot ask for all of the memory."""
-MAX_DEPTH = 4
-"""The halo of the synthesis allows no more convolutions in the refinement."""
+MAX_DEPTH = 3
+"""The halo of the synthesis, and of the restoration filter after it, allows no more convolutions in the refinement."""
 STRIDE = 16
 """Pixels of one latent along each axis."""
 HYPER_STRIDE = 4

@@ -16,6 +16,7 @@ from ..network.exact import interpolate_knots
 from ..network.likelihood import gaussian_likelihood
 from ..network.mdei import mdse_loss
 from ..network.parameters import INDEX_COUNT, INDEX_PER_NAT, LOG_SCALE_LOW, checkerboard
+from ..restoration.training import restored
 from ..rounding import step_weight, strength
 
 PSI = 0.0185
@@ -186,6 +187,9 @@ class TrainingModel(nn.Module):
         z_hat, z_likelihood = self.code_z(self.net.hyper_encoder(y))
         y_hat, y_likelihood = self.code_y(y, z_hat, quality)
         seen = self.net.synthesis(y_hat * self.net.inverse_gain(quality), quality).float()
+        if self.stage > 1:
+            with torch.autocast(x.device.type, enabled=False):
+                seen = restored(seen, x.float())
 
         def bpp(likelihood: Tensor) -> Tensor:
             return -likelihood.float().log2().flatten(1).sum(1) / (x.shape[2] * x.shape[3])

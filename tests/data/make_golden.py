@@ -28,7 +28,8 @@ os.environ["DMECODEC_MODELS"] = str(HERE)
 from conftest import aerial, in_mode  # noqa: E402
 
 import dmecodec  # noqa: E402
-import dmecodec.decoder  # noqa: E402
+import dmecodec.restoration.fit  # noqa: E402
+import dmecodec.synthesis  # noqa: E402
 from dmecodec.network.config import Config  # noqa: E402
 
 SIDE = 64
@@ -76,6 +77,9 @@ FILES = {
     "v2_rgb": (20, 90, 130, "RGB", 2.5, 64, True),
     "v2_grey_alpha": (21, 65, 100, "LA", 1.0, 1024, False),
     "v2_bound": (22, 33, 70, "RGB", 1.0, 64, False, 1),
+    "v2_filter": (23, 130, 90, "RGB", 3.0, 1024, False),
+    "told_filter": (24, 100, 131, "RGBA", 4.5, 64, False),
+    "v2_filter_grey": (25, 70, 60, "L", 2.0, 1024, False),
     "bound_0": (14, 70, 90, "RGB", 0.0, 64, False, 0),
     "bound_2": (15, 50, 67, "RGBA", 2.0, 1024, False, 2),
     "bound_grey": (16, 33, 70, "L", 1.0, 1024, False, 1),
@@ -138,10 +142,12 @@ def make_file(name: str) -> dict[str, object]:
         "model": model if model in MODELS else "tiny",
         "max_error": bound[0] if bound else None,
     }
+    if "filter" in name:  # of small tiles as well
+        dmecodec.restoration.fit._LEAST = 1
     data = dmecodec.encode(original, quality, tile=tile, **options)
     (HERE / f"{name}.dmen").write_bytes(data)
     # In float32 throughout, in the middle of what machines with and without bf16 give.
-    dmecodec.decoder.autocast = lambda _: contextlib.nullcontext()  # type: ignore[assignment]
+    dmecodec.synthesis.autocast = lambda _: contextlib.nullcontext()  # type: ignore[assignment]
     Image.fromarray(dmecodec.decode(data)).save(HERE / f"{name}.png", optimize=True)
     y_hat, z_hat = dmecodec.latents(data)
     bounded = {"max_error": bound[0]} if bound else {}

@@ -1,0 +1,134 @@
+"""The encoder's choice of coefficients: those of the least bits + weight * squared error."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .details import DETAILS, STEP, details, mirrored, on_axes
+from .stream import LARGEST, code_lengths
+
+_SWEEPS = 12
+_LEAST = 128**2
+"""Pixels that say enough of those that were not looked at."""
+_GUESS = 4.0
+"""Bits that a coefficient must save more for each part of a tile that was not looked at: it has followed noise."""
+_LIKE = 2.0
+"""What was not looked at may have so many times the detail of what was, and be taken for the same kind of scene."""
+_PATCH, _APART = 48, 64
+
+
+@dataclass
+class Statistics:
+    """What the error of a filtered tile depends on, as sums over the pixels that were looked at.
+
+    Attributes:
+        gram: products of two details, (12, 12).
+        cross: products of a detail and the error on an axis, (12, 3).
+        pixels: how many there were.
+        detail: squares of the original's details, in some of these pixels: their mean, times `pixels`, (12,).
+    """
+
+    gram: np.ndarray
+    cross: np.ndarray
+    pixels: int
+    detail: np.ndarray
+
+    @classmethod
+    def none(cls) -> Statistics:
+        """Of no pixels."""
+        return cls(np.zeros((DETAILS, DETAILS)), np.zeros((DETAILS, 3)), 0, np.zeros(DETAILS))
+
+    def __add__(self, other: Statistics) -> Statistics:
+        return Statistics(
+            self.gram + other.gram,
+            self.cross + other.cross,
+            self.pixels + other.pixels,
+            self.detail + other.detail,
+        )
+
+
+def statistics(x: Tensor, original: Tensor, error: Tensor, counts: Tensor) -> Statistics:
+    """Of a part of a tile.
+
+    Args:
+        x: decoded (1, 3, h, w), about 0..1.
+        original: of the same shape.
+        error: what x lacks of it, as far as that matters.
+        counts: which pixels count, (h, w) bool.
+    """
+    with torch.autocast(x.device.type, enabled=False):
+        of_x = details(mirrored(on_axes(x.contiguous())))[0, :, counts].double()
+        on_axis = on_axes(error)[0, :, counts].double()
+        gram, cross = of_x @ of_x.T, of_x @ on_axis.T
+    pixels = of_x.shape[1]
+    return Statistics(
+        gram.cpu().numpy(), cross.cpu().numpy(), pixels, pixels * detail(original, _APART)
+    )
+
+
+def detail(original: Tensor, apart: int) -> np.ndarray:
+    """Mean square of each detail of an image (1, 3, h, w), judged by patches so far apart: (12,)."""
+    if min(original.shape[2:]) < _PATCH:
+        return np.zeros(DETAILS)
+    with torch.autocast(original.device.type, enabled=False):
+        patches = original.unfold(2, _PATCH, apart).unfold(3, _PATCH, apart)[0]
+        patches = patches.permute(1, 2, 0, 3, 4).flatten(0, 1).contiguous()
+        squares = details(on_axes(patches)).square().mean((0, 2, 3))
+    return squares.double().cpu().numpy()
+
+
+def choose(found: Statistics, pixels: int, usual: np.ndarray, weight: float) -> np.ndarray:
+    """Int coefficients (3, 12), all 0 where a filter does not pay.
+
+    Coordinate descent from the rounded least squares: each coefficient in turn goes where the cost is least.
+
+    Args:
+        found: in that part of a tile that was looked at.
+        pixels: in the whole tile.
+        usual: mean square of the original's details in the whole tile, (12,).
+        weight: bits that a squared error of 1 in one sample is worth.
+    """
+    if found.pixels < max(1, min(pixels, _LEAST)):
+        return np.zeros((3, DETAILS), int)
+    share = max(1.0, pixels / found.pixels)
+    # Where a lake was looked at and the rest is a town, nothing is known of what its details are good for.
+    strange = np.maximum(0, usual - _LIKE * found.detail / found.pixels)
+    unknown = np.diag((pixels - found.pixels) * strange)
+    gram = weight * STEP**2 * (share * found.gram + unknown)
+    cross = weight * STEP * share * found.cross
+    guess = _GUESS * (share - 1)
+    ridge = (1e-6 * gram.diagonal().mean() + 1e-9) * np.eye(DETAILS)
+    start = np.linalg.solve(gram + ridge, cross).round()
+    values = np.clip(start, -LARGEST, LARGEST)
+    for _ in range(_SWEEPS):
+        before = values.copy()
+        for row in range(DETAILS):
+            values[row] = _best(gram, cross, values, row, guess)
+        if (values == before).all():
+            break
+    cost = (values * (gram @ values) - 2 * values * cross + _bits(values, guess)).sum(0)
+    values *= cost < DETAILS
+    return values.T.astype(int)
+
+
+def _bits(values: np.ndarray, guess: float) -> np.ndarray:
+    return code_lengths(values) + guess * (values != 0)
+
+
+def _best(
+    gram: np.ndarray, cross: np.ndarray, values: np.ndarray, row: int, guess: float
+) -> np.ndarray:
+    """A row of coefficients, the others given."""
+    curve = gram[row, row] + 1e-12
+    middle = (cross[row] - gram[row] @ values + gram[row, row] * values[row]) / curve
+    floor = np.floor(middle)
+    # A shorter code begins below each power of two.
+    power = np.sign(middle) * (2.0 ** np.floor(np.log2(np.maximum(np.abs(middle), 1))) - 1)
+    candidates = np.stack([np.zeros(3), floor, floor + 1, power, values[row]])
+    candidates = np.clip(candidates, -LARGEST, LARGEST)
+    cost = curve * (candidates - middle) ** 2 + _bits(candidates, guess)
+    return candidates[cost.argmin(0), range(3)]

@@ -1,0 +1,209 @@
+"""The restoration filter: its stream, its arithmetic, and what it does to files."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from conftest import aerial, in_mode, psnr
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+import dmecodec
+from dmecodec import container
+from dmecodec.container import Kind, Reader
+from dmecodec.errors import FormatError
+from dmecodec.restoration import details as module
+from dmecodec.restoration import fit
+from dmecodec.restoration.details import DETAILS, REACH, STEP, apply, details, mirrored, on_axes
+from dmecodec.restoration.stream import code_lengths, from_bytes, to_bytes
+from dmecodec.restoration.training import best_coefficients, restored
+
+
+def noise(seed: int, *shape: int) -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(seed).random(shape))
+
+
+# ---- the stream --------------------------------------------------------------------------------
+
+
+@given(arrays.arrays(int, (3, DETAILS), elements=st.integers(-255, 255), fill=st.just(0)))
+def test_coefficients_come_back(values: np.ndarray) -> None:
+    stream = to_bytes(values)
+    assert np.array_equal(from_bytes(stream), values)
+    assert 8 * len(stream) < code_lengths(values).sum() + 8
+
+
+@given(st.binary(max_size=90))
+def test_a_stream_is_refused_or_the_only_one(stream: bytes) -> None:
+    try:
+        values = from_bytes(stream)
+    except FormatError:
+        return
+    assert to_bytes(values) == stream
+
+
+def test_no_filter_takes_no_bytes() -> None:
+    assert to_bytes(np.zeros((3, DETAILS), int)) == b""
+    for damaged in (b"\0", b"\xff\xff", b"\x01\0", bytes(36) + b"\1"):
+        with pytest.raises(FormatError, match="restoration filter"):
+            from_bytes(damaged)
+    with pytest.raises(ValueError, match="out of range"):
+        to_bytes(np.full((3, DETAILS), 256))
+
+
+# ---- the arithmetic ----------------------------------------------------------------------------
+
+
+@given(st.integers(1, 40), st.integers(1, 40))
+def test_details_are_differences_of_means(height: int, width: int) -> None:
+    x = noise(1, 1, 3, height, width)
+    found = details(mirrored(x)).reshape(4, 3, height, width)
+    seen = np.pad(x[0].numpy(), ((0, 0), (REACH, REACH), (REACH, REACH)), "symmetric")
+    row, col = height // 2 + REACH, width // 3 + REACH
+    means = [seen[:, row, col]]
+    for n, r in enumerate((1, 2, 4, 8)):
+        means.append(seen[:, row - r : row + r + 1, col - r : col + r + 1].mean((1, 2)))
+        here = found[n, :, row - REACH, col - REACH].numpy()
+        np.testing.assert_allclose(here, means[n] - means[n + 1], atol=1e-12)
+
+
+def test_blocks_leave_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, coefficients = noise(2, 2, 3, 70, 90), noise(3, 2, 3, DETAILS)
+    whole = apply(x, coefficients)
+    monkeypatch.setattr(module, "_BLOCK", 32)
+    assert torch.allclose(apply(x, coefficients), whole, atol=1e-12)
+
+
+def test_its_gradient_is_exact() -> None:
+    """With the coefficients held fixed; and they are the best, so that nothing is left out."""
+    x, original = noise(4, 1, 3, 11, 30), noise(5, 1, 3, 11, 30)
+
+    def error(x: torch.Tensor) -> torch.Tensor:
+        return (restored(x, original) - original).square().sum()
+
+    assert torch.autograd.gradcheck(error, x.clone().requires_grad_(), atol=1e-3, rtol=1e-2)
+
+
+def test_least_squares_takes_back_what_a_filter_did() -> None:
+    x = noise(6, 2, 3, 64, 64)
+    wanted = noise(7, 2, 3, DETAILS) - 0.5
+    original = apply(x, wanted)
+    assert torch.allclose(best_coefficients(x, original), wanted, atol=1e-2)
+    assert (restored(x, original) - original).abs().max() < 1e-2
+
+
+# ---- the encoder's choice ----------------------------------------------------------------------
+
+
+def statistics_of(x: torch.Tensor, original: torch.Tensor) -> fit.Statistics:
+    everywhere = torch.ones(x.shape[2:], dtype=torch.bool)
+    return fit.statistics(x, original, original - x, everywhere)
+
+
+def cost(found: fit.Statistics, values: np.ndarray, weight: float) -> float:
+    c = STEP * values.T
+    change = (c * (found.gram @ c) - 2 * c * found.cross).sum()
+    return float(weight * change + code_lengths(values).sum())
+
+
+def test_the_choice_is_a_local_optimum() -> None:
+    x = noise(8, 1, 3, 64, 64)
+    coefficients = torch.from_numpy(np.random.default_rng(9).normal(0, 0.3, (1, 3, DETAILS)))
+    original = apply(x, coefficients) + 0.1 * noise(10, 1, 3, 64, 64)
+    found = statistics_of(x, original)
+    chosen = fit.choose(found, 64 * 64, np.zeros(DETAILS), 40.0)
+    best = cost(found, chosen, 40.0)
+    assert best < cost(found, np.zeros_like(chosen), 40.0) and chosen.any()
+    for index in np.ndindex(*chosen.shape):
+        for step in (-1, 1):
+            other = chosen.copy()
+            other[index] += step
+            assert cost(found, other, 40.0) >= best
+
+
+def test_what_does_not_pay_is_left_out() -> None:
+    x = noise(11, 1, 3, 32, 32)
+    found = statistics_of(x, x + 0.01 * (noise(12, 1, 3, 32, 32) - 0.5))
+    assert not fit.choose(found, 32 * 32, np.zeros(DETAILS), 0.01).any()
+    assert not fit.choose(fit.Statistics.none(), 32 * 32, np.zeros(DETAILS), 1e6).any()
+
+
+def test_the_weight_of_an_axis_is_that_of_colours() -> None:
+    """The axes are orthonormal: an error keeps its square."""
+    x = noise(13, 1, 3, 5, 6)
+    assert torch.allclose(on_axes(x).square().sum(), x.square().sum())
+
+
+# ---- files -------------------------------------------------------------------------------------
+
+
+def without_filter(data: bytes) -> bytes:
+    reader = Reader(data)
+    kinds = tuple(k for k in reader.header.kinds if k != Kind.FILTER)
+    header = dataclasses.replace(reader.header, kinds=kinds)
+    tiles = [
+        {k: s for k, s in reader.tile(index, group).items() if k != Kind.FILTER}
+        for index in range(header.tile_count)
+        for group in range(header.groups)
+    ]
+    return container.write(header, tiles, reader.metadata())
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA"])
+def test_it_brings_pixels_nearer_and_leaves_latents_alone(mode: str) -> None:
+    image = in_mode(aerial(60, 150, 190), mode)
+    data = dmecodec.encode(image, 4)
+    plain = without_filter(data)
+    assert len(plain) < len(data) < len(plain) + 60
+    assert psnr(dmecodec.decode(data), image) > psnr(dmecodec.decode(plain), image) + 0.01
+    for one, other in zip(dmecodec.latents(data), dmecodec.latents(plain), strict=True):
+        assert np.array_equal(one, other)
+
+
+def test_only_from_effort_1_and_without_a_bound() -> None:
+    image = aerial(61, 100, 80)
+    assert Kind.FILTER in Reader(dmecodec.encode(image, 4)).header.kinds
+    assert Kind.FILTER not in Reader(dmecodec.encode(image, 4, effort=0)).header.kinds
+    assert Kind.FILTER not in Reader(dmecodec.encode(image, 4, max_error=2)).header.kinds
+    assert Kind.FILTER not in Reader(dmecodec.encode(aerial(61, 7, 9), 0)).header.kinds
+
+
+def test_a_window_is_a_part_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fit, "_LEAST", 1)
+    data = dmecodec.encode(aerial(62, 200, 300), 5, tile=64)
+    assert sum(bool(Reader(data).tile(n)[Kind.FILTER]) for n in range(20)) > 5
+    whole = dmecodec.decode(data).astype(int)
+    for col, row, width, height in ((0, 0, 300, 9), (60, 55, 12, 20), (291, 190, 9, 10)):
+        part = dmecodec.decode(data, window=(col, row, width, height))
+        assert abs(whole[row : row + height, col : col + width] - part).max() <= 1
+
+
+def test_what_is_not_looked_at_is_not_spoilt() -> None:
+    """In a large tile the encoder looks at windows; here they see a lake, and the rest is land."""
+    image = np.tile(aerial(63, 160, 160), (5, 5, 1))
+    for row in range(3):
+        for col in range(3):
+            top, left = 133 + 266 * row - 96, 133 + 266 * col - 96
+            lake = np.random.default_rng(row + 3 * col).integers(60, 64, (192, 192, 3))
+            image[top : top + 192, left : left + 192] = lake
+    data = dmecodec.encode(image, 4)
+    plain = without_filter(data)
+    assert psnr(dmecodec.decode(data), image) > psnr(dmecodec.decode(plain), image) - 0.02
+
+
+def test_misplaced_filters_are_refused() -> None:
+    data = dmecodec.encode(aerial(64, 64, 64), 4, max_error=2)
+    header = Reader(data).header
+    with pytest.raises(FormatError, match="RESIDUAL and FILTER"):
+        dataclasses.replace(header, kinds=(1, 2, Kind.RESIDUAL, Kind.FILTER))
+    scene = in_mode(aerial(65, 64, 64), "RGBA")
+    scene[..., 3] = 0
+    reader = Reader(dmecodec.encode(scene, 4))
+    header = dataclasses.replace(reader.header, kinds=(*reader.header.kinds, Kind.FILTER))
+    forged = container.write(header, [reader.tile(0) | {Kind.FILTER: b"\1"}], reader.metadata())
+    with pytest.raises(FormatError, match="without latents has a filter"):
+        dmecodec.decode(forged)
