@@ -180,9 +180,10 @@ class Encoder:
         counts = np.zeros((block.height, block.width), bool)
         for window in self._looked_at(block):
             counts[counted(window, self.image).slices(block)] = True
-        valid = self.planes.valid(block, self.planes.samples(block, group), group)
-        if valid is not None:
-            counts &= valid.all(2)
+        layout = self.planes.layout
+        if layout.has_alpha or layout.has_nodata:
+            valid = self.planes.valid(block, self.planes.samples(block, group), group)
+            counts &= True if valid is None else valid.all(2)
         return x[..., : block.height, : block.width], torch.from_numpy(counts).to(x.device)
 
     def _seen(self, y_hat: np.ndarray, window: Box, quality: int) -> Tensor:
