@@ -61,13 +61,11 @@ def statistics(x: Tensor, original: Tensor, error: Tensor, counts: Tensor) -> St
         counts: which pixels count, (h, w) bool.
     """
     with torch.autocast(x.device.type, enabled=False):
-        of_x = details(mirrored(on_axes(x.contiguous())))[0, :, counts].double()
-        on_axis = on_axes(error)[0, :, counts].double()
+        of_x = details(mirrored(on_axes(x.contiguous())))[0, :, counts].cpu().double()
+        on_axis = on_axes(error)[0, :, counts].cpu().double()
         gram, cross = of_x @ of_x.T, of_x @ on_axis.T
     pixels = of_x.shape[1]
-    return Statistics(
-        gram.cpu().numpy(), cross.cpu().numpy(), pixels, pixels * detail(original, _APART)
-    )
+    return Statistics(gram.numpy(), cross.numpy(), pixels, pixels * detail(original, _APART))
 
 
 def detail(original: Tensor, apart: int) -> np.ndarray:
@@ -78,7 +76,7 @@ def detail(original: Tensor, apart: int) -> np.ndarray:
         patches = original.unfold(2, _PATCH, apart).unfold(3, _PATCH, apart)[0]
         patches = patches.permute(1, 2, 0, 3, 4).flatten(0, 1).contiguous()
         squares = details(on_axes(patches)).square().mean((0, 2, 3))
-    return squares.double().cpu().numpy()
+    return squares.cpu().double().numpy()
 
 
 def choose(found: Statistics, pixels: int, usual: np.ndarray, weight: float) -> np.ndarray:
