@@ -22,12 +22,12 @@ from common import CLOCKS, add_image_option, machine, medians, mosaic
 
 import dmecodec
 from dmecodec import codec, entropy, registry, weights
-from dmecodec.decoder import synthesise
 from dmecodec.device import autocast, pick_device
 from dmecodec.encoder import analyse
 from dmecodec.images import open_source
 from dmecodec.metrics import psnr
 from dmecodec.network.config import QUALITY_STEPS
+from dmecodec.synthesis import synthesise
 from dmecodec.tiling import Box
 from dmecodec.weights import Model
 

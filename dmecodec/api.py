@@ -95,8 +95,9 @@ def encode(
         model: name or path of a model; None is the default one.
         device: "auto", "cpu", "cuda", "cuda:N", "mps" or a torch.device.
         tile: side of a tile in pixels, a multiple of 64 up to 4096.
-        effort: 0 rounds latents plainly; 1 for rate and distortion; 2 first improves them by gradient
-            descent, minutes a megapixel on a CPU. Decoders need not know.
+        effort: 0 rounds latents plainly; 1 rounds them for rate and distortion, and fits a restoration
+            filter to each tile (of 192 pixels at least, and where there is no `max_error`); 2 first
+            improves the latents by gradient descent, minutes a megapixel on a CPU.
         nodata: of an array, the value of samples that are not valid; they come back exactly. A
             GeoTIFF has its own.
         scale: of samples of 16 bits, the two that stand for black and white to the network; None

@@ -150,8 +150,8 @@ _no_geo = click.option(
 @click.option("--tile", type=int, default=1024, show_default=True,
               help="Side of a tile in pixels, a multiple of 64.")  # fmt: skip
 @click.option("--effort", type=click.IntRange(0, 2), default=1, show_default=True,
-              help="0 rounds latents plainly, 1 for rate and distortion; 2 improves them for each "
-              "image, minutes a megapixel without a GPU.")  # fmt: skip
+              help="0 rounds latents plainly, 1 for rate and distortion, and fits a filter; 2 improves "
+              "latents for each image, minutes a megapixel without a GPU.")  # fmt: skip
 @click.option("--scale", type=_Numbers("MIN,MAX", int), metavar="MIN,MAX",
               help="Of 16 bits: the samples to code between.  [default: each band's range]")  # fmt: skip
 @_no_geo

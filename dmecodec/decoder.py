@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property
 
 import numpy as np
 import torch
@@ -33,6 +32,7 @@ class _Tile:
     Attributes:
         box: its pixels.
         empty: whether it has no latents, which says that nothing near it is valid.
+        coefficients: of the restoration filter, int (3, 12), or None where there is none.
     """
 
     def __init__(self, decoder: Decoder, index: int, group: int) -> None:
@@ -47,6 +47,8 @@ class _Tile:
             raise FormatError("a second alpha stream of a tile")
         if self.empty and self._streams.get(Kind.FILTER):
             raise FormatError("damaged: a tile without latents has a filter")
+        stream = self._streams.get(Kind.FILTER)
+        self.coefficients = from_bytes(stream) if stream else None
         self._y: np.ndarray | None = None
         self._alpha: np.ndarray | None = None
         self._mask: np.ndarray | None = None
@@ -89,12 +91,6 @@ class _Tile:
             stream, bands = self._streams[Kind.MASK], len(self._decoder.layout.groups[self._group])
             self._mask = decode_mask(stream, self.box.height, self.box.width, bands)
         return self._mask
-
-    @cached_property
-    def coefficients(self) -> np.ndarray | None:
-        """Of the restoration filter, int (3, 12), or None where there is none."""
-        stream = self._streams.get(Kind.FILTER)
-        return from_bytes(stream) if stream else None
 
     @property
     def bounded(self) -> np.ndarray:
@@ -265,6 +261,8 @@ class Decoder:
         y_hat = torch.from_numpy(self._gather(outer, group))[None].to(self.model.device)
         x = synthesise(self.model, y_hat, self.header.quality)
         x = self._restore(x, outer.scaled_up(STRIDE), block, group)
+        if not torch.isfinite(x).all():
+            raise FormatError("damaged: the latents do not give an image")
         x = from_three(x[0], len(self.layout.groups[group]))
         return from_network(x, self.layout, group)
 

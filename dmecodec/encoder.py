@@ -6,15 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from . import container
 from .alpha import encode_alpha
 from .annealing import BLOCK, Annealer
-from .bands.fill import fill
 from .bands.mask import encode_mask
-from .bands.samples import from_three, to_network, to_three
+from .bands.pixels import network_pixels
 from .bands.source import Planes
 from .bounded import base_samples, encode_bounded
 from .codec import encode_tile_and_latents
@@ -24,12 +22,7 @@ from .images import Source
 from .linear import LinearBase
 from .network.config import QUALITY_STEPS, STRIDE
 from .network.transforms import HALO
-from .restoration.details import DETAILS
-from .restoration.fit import Statistics, choose, detail, statistics
-from .restoration.sampling import APART, counted, windows
-from .restoration.stream import to_bytes
-from .rounding import error_worth
-from .synthesis import synthesise
+from .restoration.tile import encode_filter
 from .tiling import Box
 from .weights import Model
 
@@ -47,7 +40,8 @@ class Encoder:
         tile: side of a tile in pixels, a multiple of 64.
         keep: whether to keep the latents for another quality, where the image is not too large.
         max_error: levels that a decoded sample may be off, or None for no bound.
-        effort: 0 rounds latents plainly, 1 for rate and distortion, 2 improves them before that.
+        effort: 0 rounds latents plainly; 1 rounds them for rate and distortion and fits a restoration
+            filter; 2 improves them before that.
     """
 
     def __init__(
@@ -130,7 +124,15 @@ class Encoder:
         if self.max_error is not None:
             streams[Kind.RESIDUAL] = self._residual(box, group, y_hat, header.quality)
         elif self.effort > 0:
-            streams[Kind.FILTER] = self._filter(box, group, y_hat, header.quality)
+            streams[Kind.FILTER] = encode_filter(
+                self.model,
+                self.planes,
+                box,
+                group,
+                y_hat,
+                header.quality,
+                self.effort == MAX_EFFORT,
+            )
         return streams
 
     def _annealed(
@@ -139,7 +141,8 @@ class Encoder:
         """Better latents of a tile, found block by block."""
         better = latents.clone()
         for block in box.blocks(BLOCK):
-            pixels = _pixels(self.planes, block.clipped(self.image), group, self.model.device)
+            seen = block.clipped(self.image)
+            pixels, _ = network_pixels(self.planes, seen, group, self.model.device)
             rows, cols = block.scaled_down(STRIDE).slices(box.scaled_down(STRIDE))
             part = latents[:, :, rows, cols]
             better[:, :, rows, cols] = annealer.improve(pixels, part, quality)
@@ -155,45 +158,6 @@ class Encoder:
         samples = self.planes.samples(box, group)
         valid = self.planes.valid(box, samples, group) if self.source.mode == "BANDS" else None
         return encode_bounded(samples, valid, base, layout, group, self.max_error)
-
-    def _filter(self, box: Box, group: int, y_hat: np.ndarray, quality: int) -> bytes:
-        """The restoration filter that suits a tile, judged by a part of it."""
-        pixels = box.width * box.height
-        found, usual = Statistics.none(), np.zeros(DETAILS)
-        for block in box.blocks():
-            original, counts = self._original(block, group)
-            for window in self._looked_at(block):
-                inner = (..., *window.slices(block))
-                rows, cols = window.scaled_down(STRIDE).slices(box.scaled_down(STRIDE))
-                x = self._seen(y_hat[:, rows, cols], window, quality)
-                lacking = self._of_bands(original[inner] - x.clamp(0, 1), group)
-                found += statistics(x, original[inner], lacking, counts[inner])
-            usual += detail(original, APART) * block.width * block.height / pixels
-        return to_bytes(choose(found, pixels, usual, error_worth(quality)))
-
-    def _looked_at(self, block: Box) -> list[Box]:
-        return [block] if self.effort == MAX_EFFORT else windows(block)
-
-    def _original(self, block: Box, group: int) -> tuple[Tensor, Tensor]:
-        """What the network is to see of a block, (1, 3, h, w), and which of its pixels count, (h, w) bool."""
-        x = _pixels(self.planes, block, group, self.model.device)
-        counts = np.zeros((block.height, block.width), bool)
-        for window in self._looked_at(block):
-            counts[counted(window, self.image).slices(block)] = True
-        layout = self.planes.layout
-        if layout.has_alpha or layout.has_nodata:
-            valid = self.planes.valid(block, self.planes.samples(block, group), group)
-            counts &= True if valid is None else valid.all(2)
-        return x[..., : block.height, : block.width], torch.from_numpy(counts).to(x.device)
-
-    def _seen(self, y_hat: np.ndarray, window: Box, quality: int) -> Tensor:
-        """What a decoder sees of a window that stands alone: (1, 3, h, w)."""
-        latents = torch.from_numpy(y_hat)[None].to(self.model.device)
-        return synthesise(self.model, latents, quality)[..., : window.height, : window.width]
-
-    def _of_bands(self, x: Tensor, group: int) -> Tensor:
-        """(1, 3, h, w) with the same for channels of the same band."""
-        return to_three(from_three(x[0], len(self.planes.layout.groups[group]))[None])
 
     def _masks(self, index: int, group: int, box: Box) -> tuple[dict[int, bytes], bool]:
         """ALPHA and MASK streams of a tile, and whether it is empty: the same at every quality."""
@@ -249,26 +213,11 @@ def analyse(model: Model, source: Source, box: Box, group: int = 0) -> Tensor:
     for block in box.blocks():
         inner = block.scaled_down(STRIDE)
         outer = inner.grown(HALO, image.scaled_down(STRIDE))
-        pixels = _pixels(planes, outer.scaled_up(STRIDE).clipped(image), group, model.device)
+        seen = outer.scaled_up(STRIDE).clipped(image)
+        pixels, _ = network_pixels(planes, seen, group, model.device)
         with autocast(model.device):
             latents = model.net.analysis(pixels)
         rows, cols = inner.slices(outer)
         target_rows, target_cols = inner.slices(tile)
         y[:, :, target_rows, target_cols] = latents[:, :, rows, cols]
     return y
-
-
-def _pixels(planes: Planes, box: Box, group: int, device: torch.device) -> Tensor:
-    """Bands of a group in a box as three of 0..1, filled where they are not valid, the image's last
-    row and column repeated to a multiple of 16: float32 (1, 3, h, w), channels last."""
-    samples = planes.samples(box, group)
-    valid = planes.valid(box, samples, group)
-    x = _channels_first(to_network(samples, planes.layout, group), device)
-    if valid is not None:
-        x = fill(x, _channels_first(valid, device))
-    x = F.pad(x, (0, -box.width % STRIDE, 0, -box.height % STRIDE), mode="replicate")
-    return to_three(x).contiguous(memory_format=torch.channels_last)
-
-
-def _channels_first(array: np.ndarray, device: torch.device) -> Tensor:
-    return torch.from_numpy(array).to(device).permute(2, 0, 1)[None]

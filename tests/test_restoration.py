@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+import second_decoder
 import torch
 from conftest import aerial, in_mode, psnr
 from hypothesis import given
@@ -13,14 +14,21 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 import dmecodec
-from dmecodec import container
+from dmecodec import annealing, container, tiling
+from dmecodec.bands.samples import from_network, from_three
 from dmecodec.container import Kind, Reader
+from dmecodec.container.fields import Fields
+from dmecodec.container.layout import parse_header
+from dmecodec.decoder import Decoder
 from dmecodec.errors import FormatError
 from dmecodec.restoration import details as module
 from dmecodec.restoration import fit
 from dmecodec.restoration.details import DETAILS, REACH, STEP, apply, details, mirrored, on_axes
 from dmecodec.restoration.stream import code_lengths, from_bytes, to_bytes
 from dmecodec.restoration.training import best_coefficients, restored
+from dmecodec.synthesis import synthesise
+from dmecodec.tiling import Box
+from dmecodec.weights import Model
 
 
 def noise(seed: int, *shape: int) -> torch.Tensor:
@@ -48,7 +56,7 @@ def test_a_stream_is_refused_or_the_only_one(stream: bytes) -> None:
 
 def test_no_filter_takes_no_bytes() -> None:
     assert to_bytes(np.zeros((3, DETAILS), int)) == b""
-    for damaged in (b"\0", b"\xff\xff", b"\x01\0", bytes(36) + b"\1"):
+    for damaged in (b"\0", b"\xff\xff", b"\x01\0", bytes(36) + b"\1", bytes(78)):
         with pytest.raises(FormatError, match="restoration filter"):
             from_bytes(damaged)
     with pytest.raises(ValueError, match="out of range"):
@@ -100,7 +108,7 @@ def test_least_squares_takes_back_what_a_filter_did() -> None:
 
 
 def statistics_of(x: torch.Tensor, original: torch.Tensor) -> fit.Statistics:
-    everywhere = torch.ones(x.shape[2:], dtype=torch.bool)
+    everywhere = np.ones(x.shape[2:], bool)
     return fit.statistics(x, original, original - x, everywhere)
 
 
@@ -182,6 +190,81 @@ def test_a_window_is_a_part_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> Non
         assert abs(whole[row : row + height, col : col + width] - part).max() <= 1
 
 
+def with_filters(data: bytes) -> bytes:
+    """The file with random filters in every tile and group."""
+    reader, rng = Reader(data), np.random.default_rng(0)
+    header = dataclasses.replace(
+        reader.header, kinds=tuple(sorted({*reader.header.kinds, Kind.FILTER}))
+    )
+    tiles = [
+        reader.tile(index, group) | {Kind.FILTER: to_bytes(rng.integers(-40, 41, (3, DETAILS)))}
+        for index in range(header.tile_count)
+        for group in range(header.groups)
+    ]
+    return container.write(header, tiles, reader.metadata())
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "bands"),
+    [(1, 1, 3), (1, 200, 3), (5, 3, 3), (66, 17, 3), (65, 129, 3), (90, 133, 5)],
+)
+def test_a_second_decoder_agrees_on_every_window(
+    tiny: Model, height: int, width: int, bands: int
+) -> None:
+    """Images and tiles of any size, groups of three bands and of two, what crosses borders of tiles."""
+    image = np.tile(aerial(66, height, width), 2)[..., :bands]
+    data = with_filters(dmecodec.encode(image, 3, tile=64))
+    reader = Reader(data)
+    decoder, header = Decoder(reader, tiny), reader.header
+    for group in range(header.groups):
+        y = decoder._gather(decoder.image.scaled_down(16), group)
+        with torch.inference_mode():
+            plain = synthesise(tiny, torch.from_numpy(y)[None], header.quality)[0].numpy()
+        plain = plain[:, :height, :width].astype(float)
+        filtered = plain.copy()
+        for index in range(header.tile_count):
+            left, top, w, h = box = header.tile_box(index)
+            stream = reader.tile(index, group)[Kind.FILTER]
+            filtered[:, top : top + h, left : left + w] = second_decoder.filtered(
+                plain, box, stream
+            )
+        samples = from_three(torch.from_numpy(filtered), len(decoder.layout.groups[group]))
+        expected = from_network(samples, decoder.layout, group)
+        for window in ((0, 0, width, height), (width // 2, height // 2, 1, 1)):
+            rows, cols = Box(*window).slices(decoder.image)
+            ours = decoder._synthesise(Box(*window), group)
+            assert (ours - expected[:, rows, cols]).abs().max() < 0.1
+
+
+def test_masked_pixels_do_not_count() -> None:
+    """A filter is judged by what is valid, and what is not does not forbid it."""
+    image = aerial(67, 200, 200)
+    opaque = in_mode(image, "RGBA")
+    opaque[..., 3] = 255
+    opaque[0, 0, 3] = 0
+    assert Reader(dmecodec.encode(opaque, 4)).tile(0).get(Kind.FILTER)
+    image[60:] = 0
+    assert Reader(dmecodec.encode(image, 4, nodata=0)).tile(0).get(Kind.FILTER)
+    image[..., 1] = 0
+    assert Reader(dmecodec.encode(image, 4, nodata=0)).tile(0).get(Kind.FILTER)
+
+
+@pytest.mark.parametrize("effort", [1, 2])
+def test_tiles_larger_than_a_block(effort: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The encoder looks at a tile block by block."""
+    monkeypatch.setattr(tiling.Box.blocks, "__defaults__", (128,))
+    monkeypatch.setattr(annealing, "STEPS", 1)
+    image = aerial(68, 200, 264)
+    data = dmecodec.encode(image, 4, tile=320, effort=effort)
+    assert psnr(dmecodec.decode(data), image) > psnr(dmecodec.decode(without_filter(data)), image)
+
+
+def test_small_tiles_beside_others_have_none() -> None:
+    """Too little of them can be judged without their neighbours."""
+    data = dmecodec.encode(aerial(69, 130, 200), 4, tile=64)
+    assert Kind.FILTER not in Reader(data).header.kinds
+
+
 def test_what_is_not_looked_at_is_not_spoilt() -> None:
     """In a large tile the encoder looks at windows; here they see a lake, and the rest is land."""
     image = np.tile(aerial(63, 160, 160), (5, 5, 1))
@@ -203,6 +286,8 @@ def test_misplaced_filters_are_refused() -> None:
     scene = in_mode(aerial(65, 64, 64), "RGBA")
     scene[..., 3] = 0
     reader = Reader(dmecodec.encode(scene, 4))
+    with pytest.raises(FormatError, match="version 1 does not have"):
+        parse_header(Fields(b"12345678" + bytes([64, 64, 2, 1, 128, 16, 3, 1, 2, Kind.FILTER])), 1)
     header = dataclasses.replace(reader.header, kinds=(*reader.header.kinds, Kind.FILTER))
     forged = container.write(header, [reader.tile(0) | {Kind.FILTER: b"\1"}], reader.metadata())
     with pytest.raises(FormatError, match="without latents has a filter"):

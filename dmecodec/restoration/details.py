@@ -39,8 +39,8 @@ def mirrored(x: Tensor) -> Tensor:
     """
     for dim in (2, 3):
         size = x.shape[dim]
-        index = torch.arange(-REACH, size + REACH, device=x.device) % (2 * size)
-        x = x.index_select(dim, torch.minimum(index, 2 * size - 1 - index))
+        index = torch.arange(-REACH, size + REACH) % (2 * size)
+        x = x.index_select(dim, torch.minimum(index, 2 * size - 1 - index).to(x.device))
     return x
 
 
@@ -56,18 +56,18 @@ def details(x: Tensor) -> Tensor:
     height, width = (side - 2 * REACH for side in x.shape[2:])
     finer = x[:, :, REACH : REACH + height, REACH : REACH + width]
     found = torch.empty(x.shape[0], DETAILS, height, width, dtype=x.dtype, device=x.device)
-    for n, (radius, across) in enumerate(zip(RADII, _sums(x, 3), strict=True)):
-        coarser = _sums(across, 2)[n] / (2 * radius + 1) ** 2
+    for n, across in enumerate(_sums(x, 3, RADII)):
+        coarser = _sums(across, 2, RADII[: n + 1])[-1] / (2 * RADII[n] + 1) ** 2
         torch.sub(finer, coarser, out=found[:, 3 * n : 3 * n + 3])
         finer = coarser
     return found
 
 
-def _sums(x: Tensor, dim: int) -> list[Tensor]:
+def _sums(x: Tensor, dim: int, radii: tuple[int, ...]) -> list[Tensor]:
     """Sums along an axis over each radius, by doubling: what lies within REACH of its ends is used up."""
     size = x.shape[dim] - 2 * REACH
     sums, window, length = [], x, 1
-    for radius in RADII:
+    for radius in radii:
         left = window.shape[dim] - length
         window = window.narrow(dim, 0, left) + window.narrow(dim, length, left)
         length *= 2

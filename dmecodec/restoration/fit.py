@@ -12,6 +12,7 @@ from .details import DETAILS, STEP, details, mirrored, on_axes
 from .stream import LARGEST, code_lengths
 
 _SWEEPS = 12
+"""Coordinate descent ends sooner, after 3 or 4."""
 _LEAST = 128**2
 """Pixels that say enough of those that were not looked at."""
 _GUESS = 4.0
@@ -19,6 +20,7 @@ _GUESS = 4.0
 _LIKE = 2.0
 """What was not looked at may have so many times the detail of what was, and be taken for the same kind of scene."""
 _PATCH, _APART = 48, 64
+"""Side of a patch of the original, and how far apart they lie in what was looked at."""
 
 
 @dataclass
@@ -29,13 +31,13 @@ class Statistics:
         gram: products of two details, (12, 12).
         cross: products of a detail and the error on an axis, (12, 3).
         pixels: how many there were.
-        detail: squares of the original's details, in some of these pixels: their mean, times `pixels`, (12,).
+        squares: mean square of each of the original's details around there, times `pixels`, (12,).
     """
 
     gram: np.ndarray
     cross: np.ndarray
     pixels: int
-    detail: np.ndarray
+    squares: np.ndarray
 
     @classmethod
     def none(cls) -> Statistics:
@@ -47,11 +49,11 @@ class Statistics:
             self.gram + other.gram,
             self.cross + other.cross,
             self.pixels + other.pixels,
-            self.detail + other.detail,
+            self.squares + other.squares,
         )
 
 
-def statistics(x: Tensor, original: Tensor, error: Tensor, counts: Tensor) -> Statistics:
+def statistics(x: Tensor, original: Tensor, error: Tensor, counts: np.ndarray) -> Statistics:
     """Of a part of a tile.
 
     Args:
@@ -60,15 +62,16 @@ def statistics(x: Tensor, original: Tensor, error: Tensor, counts: Tensor) -> St
         error: what x lacks of it, as far as that matters.
         counts: which pixels count, (h, w) bool.
     """
+    where = torch.from_numpy(counts).to(x.device)
     with torch.autocast(x.device.type, enabled=False):
-        of_x = details(mirrored(on_axes(x.contiguous())))[0, :, counts].cpu().double()
-        on_axis = on_axes(error)[0, :, counts].cpu().double()
+        of_x = details(mirrored(on_axes(x.contiguous())))[0, :, where].cpu().double()
+        on_axis = on_axes(error)[0, :, where].cpu().double()
         gram, cross = of_x @ of_x.T, of_x @ on_axis.T
     pixels = of_x.shape[1]
-    return Statistics(gram.numpy(), cross.numpy(), pixels, pixels * detail(original, _APART))
+    return Statistics(gram.numpy(), cross.numpy(), pixels, pixels * mean_squares(original, _APART))
 
 
-def detail(original: Tensor, apart: int) -> np.ndarray:
+def mean_squares(original: Tensor, apart: int) -> np.ndarray:
     """Mean square of each detail of an image (1, 3, h, w), judged by patches so far apart: (12,)."""
     if min(original.shape[2:]) < _PATCH:
         return np.zeros(DETAILS)
@@ -79,6 +82,11 @@ def detail(original: Tensor, apart: int) -> np.ndarray:
     return squares.cpu().double().numpy()
 
 
+def enough(seen: int, pixels: int) -> bool:
+    """Whether so many pixels say what is good for all pixels of a tile."""
+    return seen >= max(1, min(pixels, _LEAST))
+
+
 def choose(found: Statistics, pixels: int, usual: np.ndarray, weight: float) -> np.ndarray:
     """Int coefficients (3, 12), all 0 where a filter does not pay.
 
@@ -86,15 +94,15 @@ def choose(found: Statistics, pixels: int, usual: np.ndarray, weight: float) -> 
 
     Args:
         found: in that part of a tile that was looked at.
-        pixels: in the whole tile.
+        pixels: valid ones in the whole tile.
         usual: mean square of the original's details in the whole tile, (12,).
         weight: bits that a squared error of 1 in one sample is worth.
     """
-    if found.pixels < max(1, min(pixels, _LEAST)):
+    if not (enough(found.pixels, pixels) and np.isfinite(found.gram).all()):
         return np.zeros((3, DETAILS), int)
     share = max(1.0, pixels / found.pixels)
     # Where a lake was looked at and the rest is a town, nothing is known of what its details are good for.
-    strange = np.maximum(0, usual - _LIKE * found.detail / found.pixels)
+    strange = np.maximum(0, usual - _LIKE * found.squares / found.pixels)
     unknown = np.diag((pixels - found.pixels) * strange)
     gram = weight * STEP**2 * (share * found.gram + unknown)
     cross = weight * STEP * share * found.cross
@@ -109,7 +117,7 @@ def choose(found: Statistics, pixels: int, usual: np.ndarray, weight: float) -> 
         if (values == before).all():
             break
     cost = (values * (gram @ values) - 2 * values * cross + _bits(values, guess)).sum(0)
-    values *= cost < DETAILS
+    values *= cost < code_lengths(np.zeros(DETAILS)).sum()
     return values.T.astype(int)
 
 

@@ -15,6 +15,7 @@ from .details import DETAILS
 
 LARGEST = 255
 """A coefficient is within -255 to 255, in steps of 1/32."""
+_MAX_BYTES = -(-3 * DETAILS * (2 * LARGEST.bit_length() + 1) // 8)
 
 
 def code_lengths(values: np.ndarray) -> np.ndarray:
@@ -46,6 +47,8 @@ def from_bytes(stream: bytes) -> np.ndarray:
     Raises:
         FormatError: where no encoder writes such a stream.
     """
+    if len(stream) > _MAX_BYTES:
+        raise FormatError("damaged: a restoration filter with bytes too many")
     bits = _Bits(stream)
     values = [_value(bits) for _ in range(3 * DETAILS)]
     if bits.left >= 8 or bits.rest() or stream.endswith(b"\0"):

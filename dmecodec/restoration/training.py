@@ -15,10 +15,11 @@ def best_coefficients(x: Tensor, original: Tensor) -> Tensor:
     """Those that bring each of a batch (b, 3, h, w) nearest to its original: (b, 3, 12)."""
     of_x = details(mirrored(on_axes(x))).flatten(2)
     error = on_axes(original - x).flatten(2)
-    gram = (of_x @ of_x.mT).double()
+    gram = (of_x @ of_x.mT).cpu().double()  # Apple's GPUs have no float64
     size = gram.diagonal(dim1=1, dim2=2).mean(1)[:, None, None]
-    ridge = (1e-5 * size + 1e-9) * torch.eye(DETAILS, device=x.device).double()
-    return torch.linalg.solve(gram + ridge, (of_x @ error.mT).double()).mT.to(x.dtype)
+    ridge = (1e-5 * size + 1e-9) * torch.eye(DETAILS).double()
+    best = torch.linalg.solve(gram + ridge, (of_x @ error.mT).cpu().double())
+    return best.mT.to(x.device, x.dtype)
 
 
 class _Filtered(torch.autograd.Function):

@@ -187,7 +187,7 @@ class TrainingModel(nn.Module):
         z_hat, z_likelihood = self.code_z(self.net.hyper_encoder(y))
         y_hat, y_likelihood = self.code_y(y, z_hat, quality)
         seen = self.net.synthesis(y_hat * self.net.inverse_gain(quality), quality).float()
-        if self.stage > 1:
+        if self.training and self.stage > 1:
             with torch.autocast(x.device.type, enabled=False):
                 seen = restored(seen, x.float())
 
