@@ -41,7 +41,7 @@ def _padded(image: np.ndarray) -> Tensor:
 
 
 def rate_distortion(model: TrainingModel, images: list[np.ndarray]) -> list[Row]:
-    """Every quality on every image, latents rounded plainly."""
+    """Every quality on every image, latents rounded plainly, without the restoration filter."""
     model = model.eval()
     device = model.net.log_gain.device
     rows = []
