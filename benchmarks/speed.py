@@ -22,11 +22,14 @@ from common import CLOCKS, add_image_option, machine, medians, mosaic
 
 import dmecodec
 from dmecodec import codec, entropy, registry, weights
+from dmecodec.bands.source import Planes
 from dmecodec.device import autocast, pick_device
 from dmecodec.encoder import analyse
 from dmecodec.images import open_source
 from dmecodec.metrics import psnr
 from dmecodec.network.config import QUALITY_STEPS
+from dmecodec.restoration.details import DETAILS, apply
+from dmecodec.restoration.tile import encode_filter
 from dmecodec.synthesis import synthesise
 from dmecodec.tiling import Box
 from dmecodec.weights import Model
@@ -144,6 +147,7 @@ def parts(model: Model, pixels: np.ndarray, options: argparse.Namespace) -> None
         y = analyse(model, source, box) * gain
         z_hat, passes, y_hat = codec.encode_symbols(model, y, quality)
         exact = torch.from_numpy(y_hat)[None]
+        planes, seen = Planes(source), synthesise(model, exact, quality)
         z = z_hat.ravel(), codec.channels_of(z_hat.shape)
         streams = entropy.encode([z], model.z_tables), entropy.encode(passes, model.y_tables)
 
@@ -166,6 +170,8 @@ def parts(model: Model, pixels: np.ndarray, options: argparse.Namespace) -> None
                 "entropy decoding": read,
                 "tile": lambda: codec.decode_tile(model, *streams, quality, *y.shape[2:]),
                 "synthesis": lambda: synthesise(model, exact, quality),
+                "fit": lambda: encode_filter(model, planes, box, 0, y_hat, quality, False),
+                "filter": lambda: apply(seen, torch.full((1, 3, DETAILS), 0.1)),
             },
             options.rounds,
             options.clock,
@@ -176,9 +182,11 @@ def parts(model: Model, pixels: np.ndarray, options: argparse.Namespace) -> None
             "encode: hyper encoder": seconds["hyper encoder"],
             "encode: entropy parameters, rounding": seconds["symbols"] - seconds["hyper encoder"],
             "encode: entropy coding": seconds["entropy encoding"],
+            "encode: fitting the restoration filter": seconds["fit"],
             "decode: entropy coding": seconds["entropy decoding"],
             "decode: entropy parameters": seconds["tile"] - seconds["entropy decoding"],
             "decode: synthesis": seconds["synthesis"],
+            "decode: restoration filter": seconds["filter"],
         },
         pixels,
     )
@@ -194,7 +202,7 @@ def precision(pixels: np.ndarray, options: argparse.Namespace) -> None:
     data, fast = ours["encode"](), ours["decode"]()
     off = mock.Mock(side_effect=lambda device: torch.autocast(device.type, enabled=False))
     with (
-        mock.patch("dmecodec.decoder.autocast", off),
+        mock.patch("dmecodec.synthesis.autocast", off),
         mock.patch("dmecodec.encoder.autocast", off),
         mock.patch("dmecodec.codec.autocast", off),
     ):
