@@ -97,6 +97,9 @@ def same_but_for_pixels(before: Path, after: Path) -> tuple[np.ndarray, np.ndarr
         own = {"IMAGE_STRUCTURE", "DERIVED_SUBDATASETS"}
         for name in set(a.tag_namespaces()) - own:
             assert a.tags(ns=name) == b.tags(ns=name), name
+        for n in a.indexes:
+            for name in set(a.tag_namespaces(n)) - own:
+                assert a.tags(n, ns=name) == b.tags(n, ns=name), (n, name)
         points = [[(p.row, p.col, p.x, p.y, p.z) for p in file.gcps[0]] for file in (a, b)]
         assert points[0] == points[1] and a.gcps[1] == b.gcps[1]
         assert b.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
@@ -152,6 +155,19 @@ def test_everything_that_is_said(tmp_path: Path) -> None:
         tmp_path / "b.tif", aerial(1, 90, 120), tags={"own": {"a": "b"}}, photometric="RGB"
     )
     same_but_for_pixels(path, round_trip(path, tmp_path))
+
+
+def test_tags_in_namespaces_and_of_bands_together(tmp_path: Path) -> None:
+    tags = {"": {"key": "1"}, "own": {"a": "b", "c": "<d>"}, "other": {"e": "f"}, "RPC": RPC}
+    path = write(tmp_path / "a.tif", aerial(1, 600, 520), tags=tags, crs=None, transform=None)
+    with rasterio.open(path, "r+") as file:
+        file.update_tags(1, wavelength="480", of='"red"')
+        file.update_tags(2, ns="own", g="h")
+        file.update_tags(3, ns="own", i="j")
+        file.update_tags(3, wavelength="660")
+        file.set_band_description(3, "blue")
+    same_but_for_pixels(path, round_trip(path, tmp_path))
+    assert b"dmecodec" not in round_trip(path, tmp_path).read_bytes()
 
 
 @pytest.mark.parametrize("point", ["Area", "Point"])

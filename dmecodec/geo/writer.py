@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import mmap
 import shutil
 import warnings
 from collections.abc import Iterator
@@ -91,6 +92,8 @@ def write_geotiff(
         with _told():
             _write_plain(decoder, window, record, metadata, plain)
             _copy_cloud(plain, cloud, profile, record)
+            if _lodges(record):
+                _dislodge(cloud)
         cloud.replace(target)
 
 
@@ -225,7 +228,8 @@ def _write_record(file: Any, layout: Layout, record: GeoRecord, metadata: Metada
     for n, band in enumerate(record.bands, 1):
         if band.description:
             file.set_band_description(n, band.description)
-        _write_tags(file, band.tags, n)
+        lodged = {_LODGING: band.tags.get("", {})} if _lodges(record) else {}
+        _write_tags(file, band.tags | lodged, n)
     file.units = [band.unit for band in record.bands]
     if any((band.scale, band.offset) != (1, 0) for band in record.bands):
         file.scales = [band.scale for band in record.bands]
@@ -275,12 +279,33 @@ def _settle_gcps(path: Path, record: GeoRecord) -> None:
             file.gcps = _points(record, shift), _gcp_crs(record)
 
 
+def _has_namespaces(record: GeoRecord) -> bool:
+    """Whether there are tags in namespaces that GDAL does not know, and copies only when asked for."""
+    of_bands = {name for band in record.bands for name in band.tags}
+    return bool((set(record.tags) | of_bands) - {"", "RPC"})
+
+
+_LODGING = "dmecodec-5f0a9d6c41e27b38"
+"""A namespace for the tags of bands that have none, on the way: asked for namespaces, GDAL leaves out these."""
+
+
+def _lodges(record: GeoRecord) -> bool:
+    return _has_namespaces(record) and any("" in band.tags for band in record.bands)
+
+
+def _dislodge(path: Path) -> None:
+    """Takes that namespace out of the tags, where they stand: blanks in its place leave the layout as it is."""
+    attribute = f' domain="{_LODGING}"'.encode()
+    with path.open("r+b") as file, mmap.mmap(file.fileno(), 0) as data:
+        start = data.find(attribute)
+        end = data.find(b"</GDALMetadata>", start)
+        while -1 < start < end:
+            data[start : start + len(attribute)] = b" " * len(attribute)
+            start = data.find(attribute, start, end)
+
+
 def _copy_cloud(plain: Path, cloud: Path, profile: str, record: GeoRecord) -> None:
     import rasterio.shutil
-
-    # GDAL copies the namespaces that it does not know, or the tags of the bands, but not both.
-    unknown = set(record.tags) - {"", "RPC"}
-    every = "YES" if unknown and not any(band.tags for band in record.bands) else "AUTO"
 
     rasterio.shutil.copy(
         str(plain),
@@ -289,6 +314,6 @@ def _copy_cloud(plain: Path, cloud: Path, profile: str, record: GeoRecord) -> No
         BLOCKSIZE=str(BLOCK),
         OVERVIEW_RESAMPLING="AVERAGE",
         BIGTIFF="IF_SAFER",
-        COPY_SRC_MDD=every,
+        COPY_SRC_MDD="YES" if _has_namespaces(record) else "AUTO",
         **PROFILES[profile],
     )
