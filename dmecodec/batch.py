@@ -247,14 +247,22 @@ def run_here(jobs: Iterable[Job], work: Callable[[Job], Result]) -> Iterator[Res
     for job in jobs:
         began = time.perf_counter()
         try:
-            yield work(job)
+            with _naming_who_had_no_memory(job.source):
+                result = work(job)
         except DmecodecError as error:
-            yield Result(job, error=error, seconds=time.perf_counter() - began)
-        except (MemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error):
-                raise
-            failed = ImageError(f"{job.source}: {OUT_OF_MEMORY}")
-            yield Result(job, error=failed, seconds=time.perf_counter() - began)
+            result = Result(job, error=error, seconds=time.perf_counter() - began)
+        yield result
+
+
+@contextmanager
+def _naming_who_had_no_memory(name: str) -> Iterator[None]:
+    """One file for which there is too little memory is told like one that is damaged, and the rest goes on."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise ImageError(f"{name}: {OUT_OF_MEMORY}") from error
 
 
 def is_out_of_memory(error: Exception) -> bool:
@@ -511,7 +519,10 @@ def verify_file(
         if deep or original is not None:
             from . import api
 
-            with api.File(_source(name), device=device, model=model) as file:
+            with (
+                _naming_who_had_no_memory(name),
+                api.File(_source(name), device=device, model=model) as file,
+            ):
                 image = None if original is None else _source(original)
                 return file.verify(deep=deep, original=image)
         from .container import Reader

@@ -499,7 +499,9 @@ def test_out_of_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: E
     message = refused("encode", SMALL, "-o", tmp_path / "a.dmen")
     assert f"{SMALL}: not enough memory" in message
     monkeypatch.setattr("dmecodec.api.File.verify", fail)
-    assert "not enough memory" in refused("verify", "--deep", CODED)
+    assert f"{CODED}: not enough memory" in refused("verify", "--deep", CODED)
+    both = run("verify", "--deep", CODED, CODED)  # the second is looked at all the same
+    assert both.status and both.err.count("not enough memory") == 2
 
 
 def test_any_other_error_is_a_bug_and_not_hidden(
