@@ -6,7 +6,6 @@ order, in parallel, or only those that a window needs. The transforms see across
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +17,8 @@ from .device import autocast
 from .entropy import VALUE_LIMIT, Decoder, Tables, encode
 from .errors import ModelError
 from .network.config import HYPER_STRIDE
-from .network.parameters import MEAN_UNIT, checkerboard
+from .network.parameters import MEAN_UNIT
+from .network.passes import ExactPasses
 from .rounding import round_for_rate, round_plainly, step_weights
 from .weights import Model
 
@@ -50,48 +50,25 @@ def hyper_latents(model: Model, y: Tensor) -> Tensor:
     return z.clamp(1 - VALUE_LIMIT, VALUE_LIMIT - 1)
 
 
-class _Passes:
-    """Walks the passes of a tile: hands out means and scale indices, takes what was coded back."""
+def _passes(model: Model, z: Tensor, quality: int, height: int, width: int) -> ExactPasses:
+    z = z.to(model.exact_device, model.exact_dtype)
+    return ExactPasses(model.net.parameters_of_y, z, quality, height, width)
 
-    def __init__(self, model: Model, z: Tensor, quality: int, height: int, width: int) -> None:
-        self.parameters, self.quality = model.net.parameters_of_y, quality
-        z = z.to(model.exact_device, model.exact_dtype)
-        self.features = self.parameters.decoder(z, quality)[:, :, :height, :width]
-        self.shown = torch.zeros_like(self.features)
-        # In int32 as well, for float32 would round from 2^24 on.
-        self.y = torch.zeros_like(self.features, dtype=torch.int32)
-        self._boards = [checkerboard(height, width, parity).to(z.device) for parity in (0, 1)]
 
-    def __iter__(self) -> Iterator[int]:
-        return iter(range(len(self.parameters.passes)))
+def _flat(scale_index: Tensor) -> np.ndarray:
+    """As the entropy coder takes them: uint8."""
+    return scale_index.to("cpu", torch.uint8).numpy().ravel()
 
-    def predict(self, index: int) -> tuple[Tensor, np.ndarray]:
-        """Means in 1/16 step (1, c, n) at the positions of a pass, and flat scale indices (uint8)."""
-        mean, scale_index = self.parameters.predict_exact(
-            index, self.features, self.shown, self.quality
-        )
-        return mean, scale_index.to("cpu", torch.uint8).numpy().ravel()
 
-    def positions(self, index: int, x: Tensor) -> Tensor:
-        """(1, c, h, w) at the positions of a pass, row by row: (1, c, n)."""
-        parity = self.parameters.passes[index].parity
-        return x.flatten(2) if parity is None else x[:, :, self._boards[parity]]
+def _coded(mean: Tensor, steps: np.ndarray) -> Tensor:
+    """y-hat so many steps from the mean: int32 in 1/16 step."""
+    k = torch.from_numpy(steps).view(mean.shape).to(mean.device)
+    return mean.to(torch.int32) + MEAN_UNIT * k
 
-    def take(self, index: int, mean: Tensor, k: np.ndarray) -> None:
-        """Adds what a pass has coded: its integers `k`, flat."""
-        one = self.parameters.passes[index]
-        steps = torch.from_numpy(k).view(mean.shape).to(mean.device, torch.int32)
-        coded = mean.to(torch.int32) + MEAN_UNIT * steps
-        for target, values in ((self.y, coded), (self.shown, coded.to(mean.dtype))):
-            part = target[:, one.first : one.end]
-            if one.parity is None:
-                part.copy_(values.view(part.shape))
-            else:
-                part[:, :, self._boards[one.parity]] = values
 
-    def latents(self) -> np.ndarray:
-        """All of y-hat: int32 (M, h, w)."""
-        return self.y[0].contiguous().cpu().numpy()
+def _latents(passes: ExactPasses, height: int, width: int) -> np.ndarray:
+    """All of y-hat: int32 (M, h, w)."""
+    return passes.y.cpu().numpy().reshape(-1, height, width)
 
 
 Coded = tuple[np.ndarray, np.ndarray]
@@ -122,21 +99,20 @@ def encode_symbols(
         z = hyper_latents(model, y)
         if not (torch.isfinite(y).all() and torch.isfinite(z).all()):
             raise ModelError(f"model {model.name}: its latents of this image are not finite")
-        passes = _Passes(model, z, quality, height, width)
+        passes = _passes(model, z, quality, height, width)
         weights = step_weights(model.net, quality)
-        for i in passes:
-            one = model.net.config.passes[i]
-            mean, index = passes.predict(i)
-            part = passes.positions(i, y[:, one.first : one.end].to(mean))
-            residual = part - mean / MEAN_UNIT
+        for i, one in enumerate(model.net.config.passes):
+            mean, scale_index = passes.predict(i)
+            index = _flat(scale_index)
+            residual = passes.positions(i, y[0, one.first : one.end].to(mean)) - mean / MEAN_UNIT
             if optimise:
                 weight = weights[one.first : one.end]
                 values = round_for_rate(residual, index, model.y_tables, weight)
             else:
                 values = round_plainly(residual)
-            passes.take(i, mean, values)
+            passes.take(i, _coded(mean, values))
             coded.append((values, index))
-    return z[0].to("cpu", torch.int32).numpy(), coded, passes.latents()
+    return z[0].to("cpu", torch.int32).numpy(), coded, _latents(passes, height, width)
 
 
 def encode_tile(model: Model, y: Tensor, quality: int) -> tuple[bytes, bytes]:
@@ -165,12 +141,12 @@ def decode_tile(
     z = torch.from_numpy(z_hat)[None]
     decoder = Decoder(y_stream, model.y_tables)
     with torch.autocast(model.exact_device.type, enabled=False):
-        passes = _Passes(model, z, quality, height, width)
-        for i in passes:
-            mean, index = passes.predict(i)
-            passes.take(i, mean, decoder.read(index))
+        passes = _passes(model, z, quality, height, width)
+        for i in range(len(passes)):
+            mean, scale_index = passes.predict(i)
+            passes.take(i, _coded(mean, decoder.read(_flat(scale_index))))
     decoder.finish()
-    return TileLatents(passes.latents(), z_hat)
+    return TileLatents(_latents(passes, height, width), z_hat)
 
 
 def decode_z(tables: Tables, stream: bytes, height: int, width: int) -> np.ndarray:

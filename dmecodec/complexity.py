@@ -11,7 +11,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from .network.config import HYPER_STRIDE, PAPER, STRIDE, Config
 from .network.dmenet import DMENet
-from .network.parameters import checkerboard
 
 SIDE = 256
 """The paper counts one image of 3 x 256 x 256."""
@@ -39,8 +38,7 @@ class Part:
 
 
 def _size(module: nn.Module) -> int:
-    held = [*module.parameters(), *module.buffers()]
-    return sum(v.numel() for v in held)
+    return sum(v.numel() for v in module.state_dict().values())
 
 
 def _flops(module: nn.Module, *inputs: Any) -> int:
@@ -77,8 +75,11 @@ def _parts(config: Config) -> list[Part]:
     size, flops = 0, 0
     for one, network in zip(config.passes, net.parameters_of_y.networks, strict=True):
         shown = torch.zeros(1, 2 * one.before, side, side) if one.before else None
-        board = None if one.parity is None else checkerboard(side, side, one.parity)
-        size, flops = size + _size(network), flops + _flops(network, y, shown, quality, board)
+        everywhere = _flops(network, y, shown, quality)
+        if one.parity is not None:  # past the context, half of the positions
+            context = _flops(network.context, shown, quality) if network.context else 0
+            everywhere -= (everywhere - context) // 2
+        size, flops = size + _size(network), flops + everywhere
     parts.append(Part("means and scales (equation 10)", size, flops))
     if config.shortcut:
         assert net.analysis.shortcut is not None and net.synthesis.shortcut is not None

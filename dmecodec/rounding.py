@@ -67,7 +67,7 @@ def round_for_rate(
     """Integers for y - mean, some of them one step nearer to zero than the nearest.
 
     Args:
-        residual: (1, c, ...) float.
+        residual: (c, n) float.
         index: scale index of each, uint8, flat.
         tables: frequency tables by scale index.
         weights: of each channel, float64 (c,).
@@ -81,8 +81,7 @@ def round_for_rate(
     index = index[active]
     saved = tables.code_lengths(magnitude, index) - tables.code_lengths(magnitude - 1, index)
     distance = np.abs(residual.cpu().numpy().ravel()[active]) - magnitude
-    positions = residual.shape[2:].numel()
-    weight = weights[active // positions] * strength(index.astype(np.float64))
+    weight = weights[active // residual.shape[1]] * strength(index.astype(np.float64))
     added = weight * (2 * distance + 1)  # (d + 1)^2 - d^2
     nearest[active] -= np.sign(nearest[active]) * (saved > added)
     return nearest

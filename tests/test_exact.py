@@ -32,6 +32,7 @@ from dmecodec.network.parameters import (
     EntropyParameters,
     checkerboard,
 )
+from dmecodec.network.passes import ExactPasses
 from dmecodec.weights import Model
 
 MIDDLE = Config(hyper=48, slices=(16, 40, 40), hidden=(32, 0, 48), checkered=2, attention=16)
@@ -80,7 +81,10 @@ def run_float(parameters: EntropyParameters, z: Tensor, y: Tensor, quality: floa
     hyper = parameters.decoder(z, knots)
     pairs = []
     for i, one in enumerate(parameters.passes):
-        pair = parameters.predict(i, hyper, y[:, : one.before] if one.before else None, knots)
+        before = y[:, : one.before].clone() if one.before else None
+        if one.parity == 1 and before is not None:  # of its own slice it sees the other half
+            before[:, one.first : one.end] *= checkerboard(y.shape[2], y.shape[3], 0)
+        pair = parameters.predict(i, hyper, before, knots)
         if one.parity is not None:
             board = checkerboard(y.shape[2], y.shape[3], one.parity)
             pair = tuple(part[:, :, board] for part in pair)
@@ -95,10 +99,16 @@ def _joined(pairs: list[tuple[Tensor, Tensor]]) -> Tensor:
 
 def run_exact(parameters: EntropyParameters, z: Tensor, y: Tensor, quality: int = 96) -> Tensor:
     """Means in 1/16 step and scale indices of all passes (b, 2 n); `y` in 1/16 step."""
-    hyper = parameters.decoder(z, quality)
-    return _joined(
-        [parameters.predict_exact(i, hyper, y, quality) for i in range(len(parameters.passes))]
-    )
+    return torch.cat([_run_one(parameters, z[i : i + 1], y[i], quality) for i in range(len(z))])
+
+
+def _run_one(parameters: EntropyParameters, z: Tensor, y: Tensor, quality: int) -> Tensor:
+    passes, pairs = ExactPasses(parameters, z, quality, *y.shape[1:]), []
+    for i, one in enumerate(parameters.passes):
+        pairs.append(tuple(part[None] for part in passes.predict(i)))
+        passes.take(i, passes.positions(i, y[one.first : one.end]).int())
+    assert torch.equal(passes.y, y.flatten(1).int())
+    return _joined(pairs)
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from dmecodec.weights import Model
 
 def _case(seed: int) -> tuple[torch.Tensor, np.ndarray]:
     rng = np.random.default_rng(seed)
-    index = rng.integers(0, 64, (1, 4, 20, 30)).astype(np.uint8)
+    index = rng.integers(0, 64, (4, 600)).astype(np.uint8)
     scale = np.exp(-3 + index / 7)
     return torch.from_numpy(rng.normal(size=index.shape) * scale * 1.5), index.ravel()
 

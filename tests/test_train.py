@@ -211,7 +211,7 @@ def test_training_pulls_latents_as_the_encoder_rounds_them(
     weights = torch.full((1, 2, 1, 1), weight)
     ours = residual.round() + pull(residual, log_scales, weights)
     theirs = round_for_rate(
-        residual.flatten(2),
+        residual[0].flatten(1),
         np.full(50, scale_index, np.uint8),
         tables.plain_tables(),
         np.full(2, weight),

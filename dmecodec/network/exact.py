@@ -13,7 +13,7 @@ float64, where neither TF32 nor a fast convolution algorithm can touch them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -144,9 +144,45 @@ class ExactConv(nn.Module):
         return F.conv2d(x, weight, bias, padding=self.padding)
 
     def _integers(self, x: Tensor, quality: int) -> Tensor:
-        bias = self.bias[0] if len(self.bias) == 1 else interpolate_integers(self.bias, quality)
-        y = self._convolve(x, self.weight, bias.to(x.dtype))
-        y = y.mul_(self.shift).floor_()  # in place: fresh memory costs more than the arithmetic
+        return self._settled(self._sums(x, quality), self.shift)
+
+    def at(self, x: Tensor, where: Tensor | None, quality: int) -> Tensor:
+        """The frozen layer at some positions of one image, or at all of them.
+
+        Args:
+            x: (1, inputs, h, w).
+            where: int64 (n,), row by row; None is everywhere.
+            quality: in 1/32 steps.
+
+        Returns:
+            (n, outputs).
+        """
+        rows = self._sums(x, quality).permute(0, 2, 3, 1).flatten(0, 2)
+        rows = rows if where is None else rows.index_select(0, where)
+        return self._settled(rows, self.shift.flatten())
+
+    def rows(self, parts: Sequence[Tensor], quality: int) -> Tensor:
+        """The frozen layer, of a single tap, at n positions: (n, outputs).
+
+        Args:
+            parts: the channels that it sees, some in each, (n, c).
+            quality: in 1/32 steps.
+        """
+        weights = self.weight.flatten(1).split([part.shape[1] for part in parts], 1)
+        y = self._bias(quality).to(parts[0].dtype).expand(len(parts[0]), -1)
+        for part, weight in zip(parts, weights, strict=True):
+            y = torch.addmm(y, part, weight.T)
+        return self._settled(y, self.shift.flatten())
+
+    def _bias(self, quality: int) -> Tensor:
+        return self.bias[0] if len(self.bias) == 1 else interpolate_integers(self.bias, quality)
+
+    def _sums(self, x: Tensor, quality: int) -> Tensor:
+        return self._convolve(x, self.weight, self._bias(quality).to(x.dtype))
+
+    def _settled(self, y: Tensor, shift: Tensor) -> Tensor:
+        """Shifted and clamped; in place, as fresh memory costs more than the arithmetic."""
+        y = y.mul_(shift).floor_()
         limits = _RANGES[self.activation]
         if self.activation == "gate":
             y = y.add_(GATE_UNIT // 2)

@@ -24,14 +24,17 @@ MEAN_UNIT = 16
 INDEX_COUNT = 64
 """Scale indices: index i stands for a standard deviation of exp(LOG_SCALE_LOW + i / INDEX_PER_NAT)."""
 LOG_SCALE_LOW, INDEX_PER_NAT = -3.0, 7
-_INDEX_UNIT = 16  # the network's log-scale, as an integer, counts 1/16 of an index
-
-_VALUE_TOP = 8 * MEAN_UNIT  # y-hat is shown to later slices clamped to +-8 ...
-_LOG_UNIT, _LOG_ENTRIES = 32, 4096  # ... and as a table of 32 log(1 + |y|), up to |y| = 256
+INDEX_UNIT = 16
+"""The network's log-scale, as an integer, counts 1/16 of an index."""
+VALUE_TOP = 8 * MEAN_UNIT
+"""Later passes see y-hat clamped to +-8 ..."""
+LOG_ENTRIES = 4096
+"""... and as 32 log(1 + |y|), up to |y| = 256."""
+_LOG_UNIT = 32
 
 
 def _log_table() -> Tensor:
-    values = [round(_LOG_UNIT * math.log1p(i / MEAN_UNIT)) for i in range(_LOG_ENTRIES)]
+    values = [round(_LOG_UNIT * math.log1p(i / MEAN_UNIT)) for i in range(LOG_ENTRIES)]
     return torch.tensor(values, dtype=torch.float32)
 
 
@@ -63,34 +66,43 @@ class PassParameters(nn.Module):
         )
         self.out = ExactConv(hidden or inputs, 2 * channels, activation="none", knots=knots)
 
-    def forward(
-        self,
-        features: Tensor,
-        before: Tensor | None,
-        quality: Tensor | int,
-        board: Tensor | None = None,
-    ) -> Tensor:
-        """Hyper features and shown latents (b, 2 before, h, w) to means and log-scales (b, 2 c, h, w).
-
-        With `board`, bool (h, w), only at its n positions: (b, 2 c, 1, n).
-        """
+    def forward(self, features: Tensor, before: Tensor | None, quality: Tensor) -> Tensor:
+        """Float graph: hyper features and shown latents (b, 2 before, h, w) to (b, 2 c, h, w)."""
         x = features
         if self.context is not None:
             assert before is not None
             x = torch.cat([x, self.context(before, quality)], 1)
-        if board is not None:  # what follows looks at single positions
-            x = x[:, :, board].unsqueeze(2)
-            if x.shape[3] == 0:  # a tile of a single latent has no odd position
-                return x.new_zeros(x.shape[0], self.out.bias.shape[1], 1, 0)
         for layer in self.hidden:
             x = layer(x, quality)
         return self.out(x, quality)
+
+    def exact(
+        self, features: Tensor, before: Tensor | None, where: Tensor | None, quality: int
+    ) -> Tensor:
+        """Frozen graph, at n positions of one tile.
+
+        Args:
+            features: integers (n, M), those positions of the hyper features.
+            before: integers (1, 2 before, h, w); None where the pass sees none.
+            where: which positions, int64 (n,); None is all of them.
+            quality: in 1/32 steps.
+
+        Returns:
+            Integers (n, 2 c): means in 1/16 step, then log-scales in 1/16 of a scale index.
+        """
+        parts = [features]
+        if self.context is not None:
+            assert before is not None
+            parts.append(self.context.at(before, where, quality))
+        for layer in self.hidden:
+            parts = [layer.rows(parts, quality)]
+        return self.out.rows(parts, quality)
 
     def freeze(self, signal: Signal, scales: dict[nn.Module, Tensor]) -> None:
         """See :meth:`ExactConv.freeze`."""
         if self.context is not None:
             half = torch.ones(self.context.weight.shape[0] // 2, dtype=torch.float64)
-            shown = Signal(4.0 * MEAN_UNIT * half, _VALUE_TOP * half) + Signal(
+            shown = Signal(4.0 * MEAN_UNIT * half, VALUE_TOP * half) + Signal(
                 _LOG_UNIT * half, float(_log_table()[-1]) * half
             )
             signal = signal + self.context.freeze(shown, scales[self.context])
@@ -100,7 +112,7 @@ class PassParameters(nn.Module):
         with torch.no_grad():
             self.out.bias[:, channels:] -= LOG_SCALE_LOW
         scale = torch.full((2 * channels,), float(MEAN_UNIT), dtype=torch.float64)
-        scale[channels:] = INDEX_PER_NAT * _INDEX_UNIT
+        scale[channels:] = INDEX_PER_NAT * INDEX_UNIT
         self.out.freeze(signal, scale)
 
 
@@ -146,36 +158,6 @@ class EntropyParameters(nn.Module):
         shown = None if before is None else magnitudes(before)
         mean, log_scale = self.networks[index](features, shown, quality).float().chunk(2, 1)
         return mean, log_scale
-
-    def predict_exact(
-        self, index: int, features: Tensor, y: Tensor, quality: int
-    ) -> tuple[Tensor, Tensor]:
-        """Frozen graph.
-
-        Args:
-            index: which pass.
-            features: integers (1, M, h, w) from the frozen hyper decoder.
-            y: (1, M, h, w), what is decoded, integer counts of 1/16 step in the features' dtype; zero
-                where nothing is decoded yet.
-            quality: in 1/32 steps.
-
-        Returns:
-            Means in 1/16 step and scale indices 0..63 at the n positions of the pass, row by row;
-            both (1, c, n) integers in float tensors.
-        """
-        one = self.passes[index]
-        shown = self._show(y[:, : one.before]) if one.before else None
-        board = None
-        if one.parity is not None:
-            board = checkerboard(y.shape[2], y.shape[3], one.parity).to(y.device)
-        parts = self.networks[index](features, shown, quality, board).flatten(2)
-        mean, index_parts = parts.chunk(2, 1)
-        scale_index = torch.floor((index_parts + _INDEX_UNIT // 2) / _INDEX_UNIT)
-        return mean, scale_index.clamp(0, INDEX_COUNT - 1)
-
-    def _show(self, y: Tensor) -> Tensor:
-        entries = y.abs().clamp(max=_LOG_ENTRIES - 1).long()
-        return torch.cat([y.clamp(-_VALUE_TOP, _VALUE_TOP), self.log_table.to(y)[entries]], 1)
 
     def freeze(self, scales: dict[nn.Module, Tensor]) -> None:
         """Turns every layer into integers; `scales` has integers per unit for each output channel."""

@@ -51,9 +51,10 @@ class Refinement(nn.Module):
         """
         h = self.first(F.pixel_unshuffle(x - 0.5, _FOLD))
         if self.features is not None:
-            h = h + self.features(features)
-        h = h + interpolate_knots(self.quality, quality)[:, :, None, None].to(h.dtype)
-        h = F.leaky_relu(h, 0.1)
+            h += self.features(features)
+        h += interpolate_knots(self.quality, quality)[:, :, None, None].to(h.dtype)
+        h = F.leaky_relu(h, 0.1, inplace=True)
         for layer in self.middle:
-            h = h + F.leaky_relu(layer(h), 0.1)
+            found = F.leaky_relu(layer(h), 0.1, inplace=True)
+            h = h + found if torch.is_grad_enabled() else found.add_(h)
         return x + F.pixel_shuffle(self.last(h).float(), _FOLD)

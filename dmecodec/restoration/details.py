@@ -39,8 +39,12 @@ def mirrored(x: Tensor) -> Tensor:
     """
     for dim in (2, 3):
         size = x.shape[dim]
-        index = torch.arange(-REACH, size + REACH) % (2 * size)
-        x = x.index_select(dim, torch.minimum(index, 2 * size - 1 - index).to(x.device))
+        if size < REACH:  # more than one mirror
+            index = torch.arange(-REACH, size + REACH) % (2 * size)
+            x = x.index_select(dim, torch.minimum(index, 2 * size - 1 - index).to(x.device))
+        else:
+            before, after = x.narrow(dim, 0, REACH), x.narrow(dim, size - REACH, REACH)
+            x = torch.cat([before.flip(dim), x, after.flip(dim)], dim)
     return x
 
 

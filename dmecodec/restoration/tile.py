@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import groupby
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -48,19 +51,21 @@ def encode_filter(
     found, usual, pixels = Statistics.none(), np.zeros(DETAILS), 0
     for block in looked_at:
         original, alive, valid = _original(planes, block, group, model.device)
+        count = {}
         for window in looked_at[block]:
-            rows, cols = window.slices(block)
             counts = np.zeros((window.height, window.width), bool)
             counts[counted(window, image).slices(window)] = True
-            counts &= valid[rows, cols]
+            counts &= valid[window.slices(block)]
             if counts.any():
-                cells = window.scaled_down(STRIDE).slices(tile.scaled_down(STRIDE))
-                x = _seen(model, y_hat[:, cells[0], cells[1]], window, quality)
-                target = original[..., rows, cols]
-                lacking = _of_bands(target - x.clamp(0, 1), alive)
-                found += statistics(x, target, lacking, counts)
-        usual += mean_squares(original, APART) * valid.sum()
-        pixels += int(valid.sum())
+                count[window] = counts
+        for window, x in _seen(model, y_hat, tile, list(count), quality):
+            rows, cols = window.slices(block)
+            target = original[..., rows, cols]
+            lacking = _of_bands(target - x.clamp(0, 1), alive)
+            found += statistics(x, target, lacking, count[window])
+        valid_pixels = np.count_nonzero(valid)
+        usual += mean_squares(original, APART) * valid_pixels
+        pixels += valid_pixels
     return to_bytes(choose(found, pixels, usual / max(1, pixels), error_worth(quality)))
 
 
@@ -72,16 +77,29 @@ def _original(
     And which bands have a valid sample in it, bool (c,); and where all of these have one, bool (h, w).
     """
     x, valid = network_pixels(planes, block, group, device)
+    x = x[..., : block.height, : block.width]
     if valid is None:
-        valid = np.ones((block.height, block.width, len(planes.layout.groups[group])), bool)
+        bands = len(planes.layout.groups[group])
+        return x, np.ones(bands, bool), np.ones((block.height, block.width), bool)
     alive = valid.any((0, 1))
-    return x[..., : block.height, : block.width], alive, valid[..., alive].all(2) & alive.any()
+    return x, alive, valid[..., alive].all(2) & alive.any()
 
 
-def _seen(model: Model, y_hat: np.ndarray, window: Box, quality: int) -> Tensor:
-    """What a decoder sees of a window that stands alone: (1, 3, h, w)."""
-    latents = torch.from_numpy(y_hat)[None].to(model.device)
-    return synthesise(model, latents, quality)[..., : window.height, : window.width]
+def _seen(
+    model: Model, y_hat: np.ndarray, tile: Box, windows: list[Box], quality: int
+) -> Iterator[tuple[Box, Tensor]]:
+    """What a decoder sees of windows of a tile that stand alone: (1, 3, h, w) each.
+
+    Those of one size are decoded together, which takes two thirds of the time.
+    """
+    cells = tile.scaled_down(STRIDE)
+    for _, group in groupby(windows, lambda window: (window.height, window.width)):
+        alike = list(group)
+        inner = [window.scaled_down(STRIDE).slices(cells) for window in alike]
+        parts = [y_hat[:, rows, cols] for rows, cols in inner]
+        x = synthesise(model, torch.from_numpy(np.stack(parts)).to(model.device), quality)
+        for window, one in zip(alike, x[..., : alike[0].height, : alike[0].width], strict=True):
+            yield window, one[None]
 
 
 def _of_bands(error: Tensor, alive: np.ndarray) -> Tensor:
