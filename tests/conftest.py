@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 DATA = Path(__file__).resolve().parent / "data"
 # The tiny model comes first, so it is the default one; child processes inherit it.
 os.environ["DMECODEC_MODELS"] = str(DATA)
+if "PYTEST_XDIST_WORKER" in os.environ:  # one of several processes, which share the cores
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def aerial(seed: int, height: int, width: int) -> np.ndarray:
