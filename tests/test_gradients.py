@@ -68,3 +68,16 @@ def test_gdn_gradients(inverse: bool, dtype: torch.dtype) -> None:
     tolerance = 1e-5 if dtype == torch.float32 else 0.03
     rounded = x.to(dtype)
     _same(_gradients(ours, ours, rounded), _gradients(theirs, theirs, rounded.float()), tolerance)
+
+
+@pytest.mark.parametrize("shape", [(24, 200), (200, 24)])
+def test_muon_turns_a_matrix_into_a_nearly_orthogonal_one(shape: tuple[int, int]) -> None:
+    muon = pytest.importorskip("dmecodec.train.muon")
+    torch.manual_seed(0)
+    spread = torch.logspace(0, -2, 24)  # of singular values
+    x = torch.randn(shape) * (spread if shape[1] == 24 else spread[:, None])
+    turned = muon.orthogonalise(x).float()
+    values = torch.linalg.svdvals(turned)
+    assert 0.6 < values.min() and values.max() < 1.3
+    left, _, right = torch.linalg.svd(x, full_matrices=False)
+    assert (turned * (left @ right)).sum() / turned.norm() / 24**0.5 > 0.95

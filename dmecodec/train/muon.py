@@ -16,16 +16,23 @@ _STEPS = 5
 
 
 def orthogonalise(x: Tensor) -> Tensor:
-    """The nearest orthogonal matrix, roughly: singular values end between 0.7 and 1.2."""
+    """The nearest orthogonal matrix, roughly: singular values end between 0.7 and 1.2.
+
+    The iteration's steps are polynomials of the Gram matrix, which is small: they are multiplied with one another
+    first and with `x` once. Those of a Gram matrix need float32, or small singular values drown.
+    """
     a, b, c = _NEWTON_SCHULZ
-    x = x.bfloat16()
     tall = x.shape[0] > x.shape[1]
     if tall:
         x = x.T
-    x = x / (x.norm() + 1e-7)
+    x = x.float() / (x.norm() + 1e-7)
+    gram = x @ x.T
+    one = torch.eye(len(gram), device=x.device)
+    product = one
     for _ in range(_STEPS):
-        gram = x @ x.T
-        x = a * x + (b * gram + c * gram @ gram) @ x
+        step = a * one + b * gram + c * gram @ gram
+        product, gram = step @ product, step @ gram @ step
+    x = product.bfloat16() @ x.bfloat16()
     return x.T if tall else x
 
 
