@@ -6,9 +6,9 @@ z-hat to scale indices and means runs, once frozen, on integers held in float te
     out = clamp(floor((sum(weight * in) + bias) / 2^shift), low, high)
 
 with integer weights and biases, where rounding half up is already part of the bias. As long as
-sum|weight| * max|in| + |bias| < 2^24 for an output channel, every partial sum is exact in float32, in any order, on any
-device; :meth:`ExactConv.freeze` chooses the largest weight scale for which that holds. On CUDA the same integers run in
-float64, where neither TF32 nor a fast convolution algorithm can touch them.
+sum|weight| * max|in| + |bias| < 2^24 for an output channel, every partial sum is exact in float32 (not in bf16 or
+TF32), in any order, on any device; :meth:`ExactConv.freeze` chooses the largest weight scale for which that holds. On
+CUDA the same integers run in float64, where neither TF32 nor a fast convolution algorithm can touch them.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .config import QUALITY_STEPS
 from .depthwise import depthwise
+from .knots import interpolate_integers, interpolate_knots
 
 EXACT_LIMIT = 1 << 24
 """Integers up to this are exact in float32."""
@@ -53,21 +53,6 @@ class Signal:
     def __add__(self, other: Signal) -> Signal:
         """Channels of both, one after the other."""
         return Signal(torch.cat([self.scale, other.scale]), torch.cat([self.top, other.top]))
-
-
-def interpolate_knots(table: Tensor, quality: Tensor) -> Tensor:
-    """Row of a float table (knots, c) at each quality (b,) in 0..knots - 1, linear between knots: (b, c)."""
-    low = quality.floor().long().clamp(0, table.shape[0] - 2)
-    fraction = (quality - low).unsqueeze(1)
-    return table[low] * (1 - fraction) + table[low + 1] * fraction
-
-
-def interpolate_integers(table: Tensor, quality: int) -> Tensor:
-    """Row of an int64 table (knots, c) at a quality in 1/32 steps, rounded half up: int64 (c,)."""
-    low = min(quality // QUALITY_STEPS, table.shape[0] - 2)
-    fraction = quality - low * QUALITY_STEPS
-    mixed = table[low] * (QUALITY_STEPS - fraction) + table[low + 1] * fraction
-    return torch.div(mixed + QUALITY_STEPS // 2, QUALITY_STEPS, rounding_mode="floor")
 
 
 class ExactConv(nn.Module):
@@ -168,11 +153,15 @@ class ExactConv(nn.Module):
             parts: the channels that it sees, some in each, (n, c).
             quality: in 1/32 steps.
         """
-        weights = self.weight.flatten(1).split([part.shape[1] for part in parts], 1)
-        y = self._bias(quality).to(parts[0].dtype).expand(len(parts[0]), -1)
-        for part, weight in zip(parts, weights, strict=True):
-            y = torch.addmm(y, part, weight.T)
-        return self._settled(y, self.shift.flatten())
+        first, *others = [part.T[None, :, :, None] for part in parts]
+        if not first.shape[2]:  # a tile of a single latent has no odd position
+            return parts[0].new_zeros(0, self.bias.shape[1])
+        # As convolutions: matrix products may be told to round (torch.set_float32_matmul_precision).
+        own, *weights = self.weight.split([part.shape[1] for part in parts], 1)
+        y = F.conv2d(first, own, self._bias(quality).to(first.dtype))
+        for x, weight in zip(others, weights, strict=True):
+            y += F.conv2d(x, weight)
+        return self._settled(y[0, :, :, 0].T, self.shift.flatten())
 
     def _bias(self, quality: int) -> Tensor:
         return self.bias[0] if len(self.bias) == 1 else interpolate_integers(self.bias, quality)
