@@ -88,8 +88,9 @@ class _Tile:
     def mask(self) -> np.ndarray:
         """Which samples are not nodata, bool (h, w, c)."""
         if self._mask is None:
-            stream, bands = self._streams[Kind.MASK], len(self._decoder.layout.groups[self._group])
-            self._mask = decode_mask(stream, self.box.height, self.box.width, bands)
+            layout, stream = self._decoder.layout, self._streams[Kind.MASK]
+            nodata = [layout.bands[i].nodata is not None for i in layout.groups[self._group]]
+            self._mask = decode_mask(stream, self.box.height, self.box.width, nodata)
         return self._mask
 
     @property

@@ -118,18 +118,25 @@ def test_mask_round_trip(height: int, width: int, bands: int, seed: int) -> None
     rng = np.random.default_rng(seed)
     valid = rng.random((height, width, bands)) < rng.choice([0, 0.1, 0.9, 1])
     stream = encode_mask(valid)
-    np.testing.assert_array_equal(decode_mask(stream, height, width, bands), valid)
+    nodata = [True] * bands
+    np.testing.assert_array_equal(decode_mask(stream, height, width, nodata), valid)
     if valid.all() or not valid.any():
         assert len(stream) == 1
     with pytest.raises(FormatError):
-        decode_mask(stream + b"\0\0", height, width, bands)
+        decode_mask(stream + b"\0\0", height, width, nodata)
     with pytest.raises(FormatError, match="mask stream is empty"):
-        decode_mask(b"", height, width, bands)
+        decode_mask(b"", height, width, nodata)
 
 
 def test_a_mask_of_bands_that_there_are_not() -> None:
     with pytest.raises(FormatError, match="more than 2 bands"):
-        decode_mask(b"\x04", 3, 3, 2)
+        decode_mask(b"\x04", 3, 3, [True, True])
+
+
+def test_a_mask_of_a_band_without_nodata() -> None:
+    assert decode_mask(b"\x02", 3, 3, [True, False])[..., 1].all()
+    with pytest.raises(FormatError, match="without such a value"):
+        decode_mask(b"\x01", 3, 3, [True, False])
 
 
 @st.composite

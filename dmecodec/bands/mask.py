@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ..alpha import decode_alpha, encode_alpha
@@ -14,16 +16,20 @@ def encode_mask(valid: np.ndarray) -> bytes:
     return encode_alpha((valid * bits).sum(2, dtype=np.uint8))
 
 
-def decode_mask(stream: bytes, height: int, width: int, bands: int) -> np.ndarray:
-    """The inverse of :func:`encode_mask`.
+def decode_mask(stream: bytes, height: int, width: int, nodata: Sequence[bool]) -> np.ndarray:
+    """The inverse of :func:`encode_mask`, where `nodata` says which bands have such a value.
 
     Raises:
-        FormatError: where the stream is damaged, or speaks of bands that there are not.
+        FormatError: where the stream is damaged, or speaks of bands that there are not or have no nodata.
     """
+    bands = len(nodata)
     try:
         bits = decode_alpha(stream, height, width)
     except FormatError as error:
         raise FormatError(str(error).replace("an alpha stream", "a mask stream")) from error
     if (bits >> bands).any():
         raise FormatError(f"a mask stream speaks of more than {bands} bands")
+    whole = sum(1 << i for i in range(bands) if not nodata[i])
+    if (~bits & whole).any():
+        raise FormatError("a mask stream has nodata in a band without such a value")
     return (bits[..., None] >> np.arange(bands, dtype=np.uint8) & 1).astype(bool)
