@@ -24,6 +24,7 @@ from dmecodec.encoder import analyse
 from dmecodec.entropy import Decoder, encode
 from dmecodec.images import open_source
 from dmecodec.network.config import QUALITY_STEPS
+from dmecodec.network.knots import knots_of
 from dmecodec.tiling import Box
 from dmecodec.weights import Model
 
@@ -66,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 @torch.inference_mode()
 def symbols(model: Model, latents: torch.Tensor, quality: int) -> tuple[Coded, list[Coded]]:
     """What is coded of z, and of each pass of y."""
-    gain = model.net.gain(torch.tensor([quality / QUALITY_STEPS]))
+    gain = model.net.gain(knots_of(quality))
     z_hat, passes, _ = encode_symbols(model, latents * gain, quality)
     return (z_hat.ravel(), channels_of(z_hat.shape)), passes
 

@@ -28,6 +28,7 @@ from dmecodec.encoder import analyse
 from dmecodec.images import open_source
 from dmecodec.metrics import psnr
 from dmecodec.network.config import QUALITY_STEPS
+from dmecodec.network.knots import knots_of
 from dmecodec.restoration.details import DETAILS, apply
 from dmecodec.restoration.tile import encode_filter
 from dmecodec.synthesis import synthesise
@@ -143,7 +144,7 @@ def parts(model: Model, pixels: np.ndarray, options: argparse.Namespace) -> None
     source, box = open_source(pixels), Box(0, 0, pixels.shape[1], pixels.shape[0])
     quality = round(options.quality * QUALITY_STEPS)
     with torch.inference_mode():
-        gain = model.net.gain(torch.tensor([quality / QUALITY_STEPS]))
+        gain = model.net.gain(knots_of(quality))
         y = analyse(model, source, box) * gain
         z_hat, passes, y_hat = codec.encode_symbols(model, y, quality)
         exact = torch.from_numpy(y_hat)[None]

@@ -14,11 +14,12 @@ from torch import Tensor
 
 from .codec import channels_of, encode_symbols, hyper_latents
 from .device import autocast
-from .network.config import QUALITY_STEPS
+from .network.knots import knots_of
 from .network.likelihood import gaussian_likelihood
-from .network.parameters import MEAN_UNIT, EntropyParameters, checkerboard
+from .network.parameters import EntropyParameters, checkerboard
 from .network.thaw import thaw
 from .rounding import error_worth
+from .synthesis import synthesise
 from .weights import Model
 
 STEPS = 100
@@ -53,7 +54,7 @@ class Annealer:
         return min((y, better), key=lambda latents: self._cost(x, latents, quality))
 
     def _descend(self, x: Tensor, start: Tensor, quality: int) -> Tensor:
-        knots = torch.tensor([quality / QUALITY_STEPS], device=x.device)
+        knots = knots_of(quality, x.device)
         z = hyper_latents(self.model, start).clone().to(x.device)
         with torch.no_grad():
             features = self.parameters.decoder(z, knots)[:, :, : start.shape[2], : start.shape[3]]
@@ -66,7 +67,8 @@ class Annealer:
             temperature = max(_COLD, _HOT * math.exp(-_COOLING * done))
             with autocast(self.model.device):
                 y_hat, bits = self._code(y, features, knots, temperature, chance)
-                seen = self._seen(y_hat * gain, knots)
+                latents = (y_hat * gain).contiguous(memory_format=torch.channels_last)
+                seen = self.model.net.synthesis(latents, knots)
             cost = bits + error_worth(quality) * (seen - x).square().sum()
             (y.grad,) = torch.autograd.grad(cost, y)
             descent.param_groups[0]["lr"] = _RATE * min(1.0, 2 * (1 - done))
@@ -99,21 +101,13 @@ class Annealer:
             bits = bits - likelihood.log2().sum()
         return torch.cat(decoded, 1), bits
 
-    def _seen(self, y: Tensor, knots: Tensor) -> Tensor:
-        return self.model.net.synthesis(
-            y.contiguous(memory_format=torch.channels_last), knots
-        ).float()
-
     @torch.inference_mode()
     def _cost(self, x: Tensor, y: Tensor, quality: int) -> float:
         """Bits and the worth of the error, as coded."""
         z, coded, y_hat = encode_symbols(self.model, y, quality)
         bits = self.model.z_tables.bits(z.ravel(), channels_of(z.shape))
         bits += sum(self.model.y_tables.bits(*one) for one in coded)
-        knots = torch.tensor([quality / QUALITY_STEPS], device=x.device)
-        latents = torch.from_numpy(y_hat)[None].to(x.device).float() / MEAN_UNIT
-        with autocast(self.model.device):
-            seen = self._seen(latents * self.model.net.inverse_gain(knots), knots)
+        seen = synthesise(self.model, torch.from_numpy(y_hat)[None].to(x.device), quality)
         return float(bits) + error_worth(quality) * float((seen - x).square().sum())
 
 

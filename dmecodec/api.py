@@ -65,6 +65,29 @@ def prepare(
     return weights.load(registry.find(model), pick_device(device))
 
 
+def check_aims(
+    quality: float | None, bpp: float | None, psnr: float | None, max_error: int | None
+) -> None:
+    """Refuses aims that exclude one another, or that no image can meet.
+
+    Raises:
+        OptionError: more than one of quality, bpp and psnr; a target beside max_error; one out of its range.
+    """
+    if bpp is not None and psnr is not None:
+        raise OptionError("give bpp or psnr, not both")
+    if max_error is not None:
+        check_bound(max_error)
+    for name, target in (("bpp", bpp), ("psnr", psnr)):
+        if target is None:
+            continue
+        if max_error is not None:
+            raise OptionError(f"give a bound on the error or {name}, not both")
+        if quality is not None:
+            raise OptionError(f"give a quality or {name}, not both")
+        if not 0 < _number(target, name) < math.inf:
+            raise OptionError(f"a target of {target:g} cannot be met")
+
+
 def encode(
     image: object,
     quality: float | None = None,
@@ -87,8 +110,9 @@ def encode(
         image: a path, a binary file, a Pillow image, or an array (h, w) or (h, w, bands) of uint8 or
             uint16, with at most 64 bands and alpha.
         quality: 0 (smallest) to 7 (best), in steps of 1/32. None is 4, or what suits `max_error`.
-        bpp: bits per pixel of the whole file to aim at, instead of a quality (within 2 %).
-        psnr: dB over all colour samples to aim at, instead of a quality (within 0.1 dB).
+        bpp: bits per pixel of the whole file to aim at, instead of a quality: within 2 %, or as near as
+            qualities allow.
+        psnr: dB over all colour samples to aim at, instead of a quality: within 0.1 dB, or as near.
         max_error: levels that no valid sample is farther off than, 0 for lossless; the file then
             decodes to the same pixels on every device. In files of mode BANDS what lies under alpha
             0, a mask or nodata is not valid, and not kept.
@@ -96,8 +120,9 @@ def encode(
         device: "auto", "cpu", "cuda", "cuda:N", "mps" or a torch.device.
         tile: side of a tile in pixels, a multiple of 64 up to 4096.
         effort: 0 rounds latents plainly; 1 rounds them for rate and distortion, and fits a restoration
-            filter to each tile (of 192 pixels at least, and where there is no `max_error`); 2 first
-            improves the latents by gradient descent, minutes a megapixel on a CPU.
+            filter to each tile (of 192 pixels at least, if there are others); 2 first improves the
+            latents by gradient descent, minutes a megapixel on a CPU. With `max_error` there is
+            rounding alone.
         nodata: of an array, the value of samples that are not valid; they come back exactly. A
             GeoTIFF has its own.
         scale: of samples of 16 bits, the two that stand for black and white to the network; None
@@ -115,15 +140,9 @@ def encode(
         ModelError: no such model.
         DependencyError: a GeoTIFF needs rasterio, which is not installed.
     """
-    if bpp is not None and psnr is not None:
-        raise OptionError("give bpp or psnr, not both")
-    if max_error is not None:
-        if bpp is not None or psnr is not None:
-            raise OptionError("give max_error or a target, bpp or psnr, not both")
-        max_error = check_bound(max_error)
+    check_aims(quality, bpp, psnr, max_error)
+    bpp, psnr = (None if target is None else float(target) for target in (bpp, psnr))
     quality = chosen_quality(quality, max_error)
-    bpp = None if bpp is None else _number(bpp, "bpp")
-    psnr = None if psnr is None else _number(psnr, "psnr")
     tile = _tile_side(tile)
     if effort not in range(MAX_EFFORT + 1):
         raise OptionError(f"effort must be 0 to {MAX_EFFORT}, not {effort}")

@@ -463,6 +463,7 @@ def decode_job(
     from . import api, done
     from .images import output_format
 
+    check_part(window, bounds)
     told = {"window": window, "bounds": bounds, "profile": profile, "geo": geo}
     if skip_done and done.is_decoded(job, **told):
         return replace(_decoded(job, window), skipped=True)
@@ -483,6 +484,12 @@ def decode_job(
             written = out.stat().st_size if isinstance(out, Path) else out.tell()
         result = _result(job, file.header, file.layout.raw_bytes, written, window)
     return replace(result, seconds=time.perf_counter() - began)
+
+
+def check_part(window: object, bounds: object) -> None:
+    """Refuses a window beside bounds (OptionError)."""
+    if window is not None and bounds is not None:
+        raise OptionError("give a window or bounds, not both")
 
 
 def _decoded(job: Job, window: tuple[int, int, int, int] | None) -> Result:

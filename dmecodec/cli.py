@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import signal
 import sys
 import warnings
@@ -191,12 +190,12 @@ def encode(
     from . import api, batch, done
     from .images import IMAGE_SUFFIXES
 
-    _check_target(ctx, bpp, psnr, max_error)
+    chosen = None if ctx.get_parameter_source("quality") is ParameterSource.DEFAULT else quality
+    api.check_aims(chosen, bpp, psnr, max_error)
     batch.check_processes(processes, scheduler)
     jobs = batch.plan(inputs, output, IMAGE_SUFFIXES, ".dmen")
     here = "cpu" if scheduler is not None else device  # the workers may have what is not here
     api.prepare(quality, model=model, device=here, tile=tile)
-    chosen = None if ctx.get_parameter_source("quality") is ParameterSource.DEFAULT else quality
     options = {
         "quality": chosen, "bpp": bpp, "psnr": psnr, "max_error": max_error,
         "tile": tile, "effort": effort, "model": model, "device": device,
@@ -209,27 +208,6 @@ def encode(
     )
     single = batch.is_single(inputs)
     return _run(jobs, results, single=single, quiet=quiet, as_json=as_json)
-
-
-def _check_target(
-    ctx: click.Context, bpp: float | None, psnr: float | None, max_error: int | None
-) -> None:
-    """Refuses targets that no image can meet, before any is read."""
-    if bpp is not None and psnr is not None:
-        raise OptionError("give --bpp or --psnr, not both")
-    target = psnr if bpp is None else bpp
-    if max_error is not None:
-        from .bound import check_bound
-
-        check_bound(max_error)
-    if target is None:
-        return
-    if max_error is not None:
-        raise OptionError("give --max-error or a target, --bpp or --psnr, not both")
-    if ctx.get_parameter_source("quality") is ParameterSource.COMMANDLINE:
-        raise OptionError("give --quality or a target, --bpp or --psnr, not both")
-    if not 0 < target < math.inf:
-        raise OptionError(f"a target of {target:g} cannot be met")
 
 
 @main.command()
@@ -272,8 +250,7 @@ def decode(
     """Decompress .dmen files to images."""
     from . import batch, done
 
-    if window and bounds:
-        raise OptionError("give --window or --bounds, not both")
+    batch.check_part(window, bounds)
     batch.check_processes(processes, scheduler)
     jobs = batch.plan(inputs, output, batch.DMEN_SUFFIXES, batch.image_suffix)
     options: dict[str, Any] = {

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .device import autocast
+from .device import autocast, full_precision
 from .entropy import VALUE_LIMIT, Decoder, Tables, encode
 from .errors import ModelError
 from .network.config import HYPER_STRIDE
@@ -95,7 +95,7 @@ def encode_symbols(
     """
     height, width = y.shape[2:]
     coded = []
-    with torch.autocast(model.exact_device.type, enabled=False):
+    with full_precision(model.exact_device):
         z = hyper_latents(model, y)
         if not (torch.isfinite(y).all() and torch.isfinite(z).all()):
             raise ModelError(f"model {model.name}: its latents of this image are not finite")
@@ -140,7 +140,7 @@ def decode_tile(
     z_hat = decode_z(model.z_tables, z_stream, hyper_side(height), hyper_side(width))
     z = torch.from_numpy(z_hat)[None]
     decoder = Decoder(y_stream, model.y_tables)
-    with torch.autocast(model.exact_device.type, enabled=False):
+    with full_precision(model.exact_device):
         passes = _passes(model, z, quality, height, width)
         for i in range(len(passes)):
             mean, scale_index = passes.predict(i)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
@@ -31,10 +32,17 @@ def pick_device(name: str | torch.device) -> torch.device:
     return device
 
 
-def autocast(device: torch.device) -> torch.autocast:
+def autocast(device: torch.device) -> AbstractContextManager[object]:
     """bf16 for the paper's path where the hardware computes in it; the rest stays in float32."""
+    if device.type == "mps":  # which older versions of torch refuse here
+        return nullcontext()
     if device.type == "cuda":
         has_bf16 = torch.cuda.is_bf16_supported()
     else:
         has_bf16 = device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported()
     return torch.autocast(device.type, torch.bfloat16, enabled=has_bf16)
+
+
+def full_precision(device: torch.device) -> AbstractContextManager[object]:
+    """float32 whatever is around it."""
+    return nullcontext() if device.type == "mps" else torch.autocast(device.type, enabled=False)

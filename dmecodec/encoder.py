@@ -16,11 +16,13 @@ from .bands.pixels import network_pixels
 from .bands.source import Planes
 from .bounded import base_samples, encode_bounded
 from .codec import encode_tile_and_latents
-from .container import Header, Kind
+from .container import MAX_TILES, Header, Kind
 from .device import autocast
+from .errors import OptionError
 from .images import Source
 from .linear import LinearBase
-from .network.config import QUALITY_STEPS, STRIDE
+from .network.config import STRIDE
+from .network.knots import knots_of
 from .network.transforms import HALO
 from .restoration.tile import encode_filter
 from .tiling import Box
@@ -42,6 +44,9 @@ class Encoder:
         max_error: levels that a decoded sample may be off, or None for no bound.
         effort: 0 rounds latents plainly; 1 rounds them for rate and distortion and fits a restoration
             filter; 2 improves them before that.
+
+    Raises:
+        OptionError: where the image has too many such tiles for a file.
     """
 
     def __init__(
@@ -55,11 +60,17 @@ class Encoder:
         effort: int = DEFAULT_EFFORT,
     ) -> None:
         self.max_error, self.effort = max_error, effort
-        self._annealer = Annealer(model) if effort == MAX_EFFORT else None
+        # Annealing aims at the image of the whole synthesis, which is not what a bound is kept from.
+        anneals = effort == MAX_EFFORT and max_error is None
+        self._annealer = Annealer(model) if anneals else None
         self._bases: dict[int, LinearBase] = {}
         self.source, self.model, self.tile = source, model, tile
         self.planes = Planes(source)
         self.image = Box(0, 0, source.width, source.height)
+        if -(-source.width // tile) * -(-source.height // tile) > MAX_TILES:
+            raise OptionError(
+                f"tiles of {tile} pixels are too many for this image; choose larger ones"
+            )
         pixels = source.width * source.height * len(self.planes.layout.groups)
         self.keep = keep and pixels <= _KEEP_PIXELS
         self._kept: dict[tuple[int, int], Tensor] = {}
@@ -113,7 +124,7 @@ class Encoder:
             coded = (Kind.Z, Kind.Y, Kind.RESIDUAL, Kind.FILTER)
             kinds = [k for k in coded if k in header.kinds]
             return masks | {int(kind): b"" for kind in kinds}
-        gain = self.model.net.gain(_knots(header.quality, self.model.device))
+        gain = self.model.net.gain(knots_of(header.quality, self.model.device))
         latents = self._latents(index, group, box) * gain
         if self._annealer is not None:
             latents = self._annealed(self._annealer, latents, box, group, header.quality)
@@ -197,10 +208,6 @@ def encode_masks(planes: Planes, box: Box, group: int) -> tuple[dict[int, bytes]
         rows, cols = box.slices(near)
         streams[Kind.MASK] = encode_mask(planes.with_nodata(samples[rows, cols], group))
     return streams, valid is not None and not valid.any()
-
-
-def _knots(quality: int, device: torch.device) -> Tensor:
-    return torch.tensor([quality / QUALITY_STEPS], dtype=torch.float32, device=device)
 
 
 def analyse(model: Model, source: Source, box: Box, group: int = 0) -> Tensor:

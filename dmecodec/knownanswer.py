@@ -6,6 +6,7 @@ import zlib
 
 import torch
 
+from .device import full_precision
 from .network.config import HYPER_STRIDE
 from .network.dmenet import DMENet
 from .network.parameters import MEAN_UNIT
@@ -21,7 +22,7 @@ def known_answer(net: DMENet, device: torch.device, dtype: torch.dtype) -> str:
     count = net.config.hyper * _SIDE * _SIDE
     z = (torch.arange(count) * 7919 % 23 - 11).view(1, -1, _SIDE, _SIDE)
     answer = 0
-    with torch.inference_mode(), torch.autocast(device.type, enabled=False):
+    with torch.inference_mode(), full_precision(device):
         side = HYPER_STRIDE * _SIDE
         passes = ExactPasses(parameters, z.to(device, dtype), _QUALITY, side, side)
         for i in range(len(passes)):

@@ -18,6 +18,7 @@ from torch import Tensor
 from .entropy import VALUE_LIMIT, Tables
 from .network.config import LAMBDAS, QUALITY_STEPS
 from .network.dmenet import DMENet
+from .network.knots import knots_of
 from .network.parameters import INDEX_COUNT
 
 T = TypeVar("T", np.ndarray, Tensor)
@@ -49,9 +50,10 @@ def error_worth(quality: int) -> float:
 def step_weights(net: DMENet, quality: int) -> np.ndarray:
     """Bits that a squared error of one step is worth, for each latent channel: float64 (M,)."""
     place = net.log_gain.device
-    knots = torch.tensor([quality / QUALITY_STEPS], dtype=torch.float32, device=place)
-    steps = net.inverse_gain(knots).flatten().double()
-    worth: np.ndarray = error_worth(quality) * steps.square().cpu().numpy()
+    steps = (
+        net.inverse_gain(knots_of(quality, place)).flatten().cpu().double()
+    )  # Apple's GPUs have no float64
+    worth: np.ndarray = error_worth(quality) * steps.square().numpy()
     return worth
 
 

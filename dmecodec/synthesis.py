@@ -6,14 +6,17 @@ import torch
 from torch import Tensor
 
 from .device import autocast
-from .network.config import QUALITY_STEPS
+from .network.knots import knots_of
 from .network.parameters import MEAN_UNIT
 from .weights import Model
 
 
 def synthesise(model: Model, y_hat: Tensor, quality: int) -> Tensor:
-    """y-hat (1, M, h, w) in 1/16 step to an image (1, 3, 16 h, 16 w) float32, about 0..1."""
-    knots = torch.tensor([quality / QUALITY_STEPS], dtype=torch.float32, device=y_hat.device)
+    """y-hat (b, M, h, w) in 1/16 step to images (b, 3, 16 h, 16 w), float32, about 0..1.
+
+    The quality is in 1/32 steps.
+    """
+    knots = knots_of(quality, y_hat.device)
     y = y_hat.float() * (model.net.inverse_gain(knots) / MEAN_UNIT)
     with autocast(model.device):
         return model.net.synthesis(y.contiguous(memory_format=torch.channels_last), knots)

@@ -65,8 +65,6 @@ def _search(
 
     Returns the nearest file, its measure, and whether some files lay below the target and some above.
     """
-    if not 0 < target < math.inf:
-        raise OptionError(f"a target of {target:g} cannot be met")
     low, high = 0, MAX_QUALITY
     best: tuple[float, bytes, float] | None = None
     sides = set()

@@ -21,9 +21,8 @@ from dmecodec.network.exact import (
     ExactnessError,
     Signal,
     gate,
-    interpolate_integers,
-    interpolate_knots,
 )
+from dmecodec.network.knots import interpolate_integers, interpolate_knots
 from dmecodec.network.parameters import (
     INDEX_COUNT,
     INDEX_PER_NAT,

@@ -88,6 +88,8 @@ class Config:
         widths = [self.channels, self.hyper, self.latents, self.strip, self.attention, *self.slices]
         if not all(1 <= width <= MAX_WIDTH for width in widths) or not self.strip % 2:
             raise ValueError("a width of the network is out of range")
+        if self.channels < 4 or (self.channels // 4) % max(1, self.channels // 64):
+            raise ValueError("SDPM cannot slice so many channels")
         if len(self.hidden) != len(self.slices) or not all(
             0 <= w <= MAX_WIDTH for w in self.hidden
         ):

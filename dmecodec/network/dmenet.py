@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from .config import LAMBDAS, Config
-from .exact import interpolate_knots
 from .gdn import GDNFactory, PlainGDN
 from .hyperprior import HyperEncoder
+from .knots import interpolate_knots
 from .parameters import EntropyParameters
 from .transforms import Analysis, Synthesis
 

@@ -31,6 +31,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..device import full_precision
+
 # The caption of Fig. 2. Section 2.1 of the paper has c = 0.1; equation 3's own text has 0.5 too.
 AVERAGE_HORIZONTAL, DEVIATION_HORIZONTAL = 0.5, 0.5  # a, b
 AVERAGE_VERTICAL, DEVIATION_VERTICAL = 0.5, 0.5  # c, d
@@ -134,6 +136,6 @@ def mdse_loss(original: Tensor, reconstruction: Tensor) -> Tensor:
     """
     # Made anew: cheap, and never shared between devices or threads.
     mdei = MDEI().to(original.device)
-    with torch.autocast(original.device.type, enabled=False):
+    with full_precision(original.device):
         difference = mdei(original.float()) - mdei(reconstruction.float())
     return 255.0**2 * difference.square().mean(dim=(1, 2, 3))

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .config import LAMBDAS
-from .exact import interpolate_knots
+from .knots import interpolate_knots
 
 _FOLD = 2
 

@@ -12,10 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..device import full_precision
 from . import wavelet
 from .config import LAMBDAS, Config
-from .exact import interpolate_knots
 from .gdn import GDNFactory, PlainGDN
+from .knots import interpolate_knots
 from .refinement import Refinement
 from .sdpm import SDPM
 
@@ -114,7 +115,7 @@ class Analysis(nn.Module):
         """The shortcut and the sum stay in float32, whatever the paper's path runs in."""
         y = self.blocks(x).float() * self.scale if self.enabled else None
         if self.shortcut is not None:
-            with torch.autocast(x.device.type, enabled=False):
+            with full_precision(x.device):
                 linear = self.shortcut(wavelet.pack(x.float()))
             y = linear if y is None else linear + y
         assert y is not None
@@ -147,7 +148,7 @@ class Synthesis(nn.Module):
             found, features = self.blocks(y * _SYNTHESIS_INPUT, quality)
             x = found.float() * self.scale
         if self.shortcut is not None:
-            with torch.autocast(y.device.type, enabled=False):
+            with full_precision(y.device):
                 linear = wavelet.unpack(self.shortcut(y.float()))
             x = linear if x is None else linear + x
         assert x is not None

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..device import full_precision
+
 RADII = (1, 2, 4, 8)
 """Of the neighbourhoods, squares of 2 r + 1 pixels a side; each is twice the one before."""
 REACH = RADII[-1]
@@ -104,6 +106,6 @@ def apply(x: Tensor, coefficients: Tensor) -> Tensor:
         x: (b, 3, h, w), red, green and blue.
         coefficients: (b, 3, 12): to each axis, how much of each detail is added.
     """
-    with torch.autocast(x.device.type, enabled=False):
+    with full_precision(x.device):
         sums = _axes(x).T @ added(on_axes(x), coefficients).flatten(2)
     return x + sums.reshape(x.shape)

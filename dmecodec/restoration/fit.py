@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..device import full_precision
 from .details import DETAILS, STEP, details, mirrored, on_axes
 from .stream import LARGEST, code_lengths
 
@@ -63,7 +64,7 @@ def statistics(x: Tensor, original: Tensor, error: Tensor, counts: np.ndarray) -
         counts: which pixels count, (h, w) bool.
     """
     where = torch.from_numpy(counts).to(x.device)
-    with torch.autocast(x.device.type, enabled=False):
+    with full_precision(x.device):
         of_x = details(mirrored(on_axes(x.contiguous())))[0, :, where].cpu().double()
         on_axis = on_axes(error)[0, :, where].cpu().double()
         gram, cross = of_x @ of_x.T, of_x @ on_axis.T
@@ -75,7 +76,7 @@ def mean_squares(original: Tensor, apart: int) -> np.ndarray:
     """Mean square of each detail of an image (1, 3, h, w), judged by patches so far apart: (12,)."""
     if min(original.shape[2:]) < _PATCH:
         return np.zeros(DETAILS)
-    with torch.autocast(original.device.type, enabled=False):
+    with full_precision(original.device):
         patches = original.unfold(2, _PATCH, apart).unfold(3, _PATCH, apart)[0]
         patches = patches.permute(1, 2, 0, 3, 4).flatten(0, 1).contiguous()
         squares = details(on_axes(patches)).square().mean((0, 2, 3))

@@ -24,7 +24,7 @@ def _files(paths: Iterable[Path]) -> Iterator[tuple[str, bytes]]:
             yield from _files(
                 sorted(p for p in path.rglob("*") if p.suffix.lower() in {".tar"} | _SUFFIXES)
             )
-        elif path.suffix == ".tar":
+        elif path.suffix.lower() == ".tar":
             yield from _members(path)
         elif path.exists():
             yield str(path), path.read_bytes()

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ..device import full_precision
 from ..errors import DependencyError
 from ..network.config import LAMBDAS, Config, Pass
 from ..network.dmenet import DMENet
-from ..network.exact import interpolate_knots
+from ..network.knots import interpolate_knots
 from ..network.likelihood import gaussian_likelihood
 from ..network.mdei import mdse_loss
 from ..network.parameters import INDEX_COUNT, INDEX_PER_NAT, LOG_SCALE_LOW, checkerboard
@@ -188,7 +189,7 @@ class TrainingModel(nn.Module):
         y_hat, y_likelihood = self.code_y(y, z_hat, quality)
         seen = self.net.synthesis(y_hat * self.net.inverse_gain(quality), quality).float()
         if self.training and self.stage > 1:
-            with torch.autocast(x.device.type, enabled=False):
+            with full_precision(x.device):
                 seen = restored(seen, x.float())
 
         def bpp(likelihood: Tensor) -> Tensor:

@@ -47,7 +47,8 @@ class Settings:
             trained model is the start, or where there is no shortcut.
         last: share of it for stage 3 (all but the encoder, on latents as files hold them).
         val: folder of images for the table; else some training images are held out.
-        batch, side, rate, psi, max_steps, seed: as :class:`Options`.
+        batch, side, rate, psi, max_steps: as :class:`Options`.
+        seed: of crops, noise and starting values.
     """
 
     data: tuple[str, ...] = ()
@@ -83,7 +84,6 @@ class Settings:
             rate=self.rate * (_LAST_RATE if stage == 3 else 1),
             psi=self.psi,
             max_steps=self.max_steps,
-            seed=self.seed,
         )
 
 
@@ -140,6 +140,8 @@ def train(
     """
     folder = Path(out)
     _check_run(folder, resume)
+    if resume and (init is not None or paper or config is not None):
+        raise OptionError("a run that goes on keeps its network; leave out --init and --paper")
     if init is not None and paper:
         raise OptionError("a start from a model keeps its network; leave out --paper")
     config = config or (PAPER if paper else Config())
@@ -154,7 +156,7 @@ def train(
     chosen.check(config)
     images = _load_data(chosen.data, chosen.val, chosen.side)
     place = pick_device(device)
-    trainer = _resumed(folder, place) if resume else None
+    trainer = _resumed(folder, place, chosen.seed) if resume else None
     done = trainer.progress.total_steps if trainer else 0
     crops = Crops(images.training, chosen.side, chosen.seed + done, place)
     if trainer is None:
@@ -206,9 +208,10 @@ def _remembered(folder: Path) -> Settings:
         raise ModelError(f"{folder}: holds no readable {_SETTINGS_FILE} of a run") from error
 
 
-def _resumed(folder: Path, device: torch.device) -> Trainer:
+def _resumed(folder: Path, device: torch.device, seed: int = 0) -> Trainer:
     tensors, progress, config = checkpoint.load(folder)
-    trainer = Trainer(folder, Config.from_json(config), device)
+    seed += progress.total_steps  # other noise than at the beginning
+    trainer = Trainer(folder, Config.from_json(config), device, seed)
     trainer.restore(tensors, progress)
     return trainer
 

@@ -11,7 +11,8 @@ import torch
 
 from ..codec import encode_symbols
 from ..entropy import Tables, normalise
-from ..network.config import MAX_QUALITY, QUALITY_STEPS
+from ..network.config import MAX_QUALITY
+from ..network.knots import knots_of
 from ..network.parameters import INDEX_COUNT, INDEX_PER_NAT, LOG_SCALE_LOW
 from ..weights import Model
 from .data import Crops
@@ -81,7 +82,7 @@ def count_symbols(model: Model, crops: Crops, batches: int) -> list[np.ndarray]:
         x = crops.batch(1)
         quality = int(i * 37 % (MAX_QUALITY + 1))
         with torch.inference_mode():
-            gain = model.net.gain(torch.tensor([quality / QUALITY_STEPS]))
+            gain = model.net.gain(knots_of(quality))
             _, coded, _ = encode_symbols(model, model.net.analysis(x) * gain, quality)
         for values, indices in coded:
             for index in np.unique(indices):

@@ -36,7 +36,6 @@ class Options:
         rate: learning rate at its height.
         psi: weight of Loss_MDSE; 0 leaves it out.
         max_steps: stops earlier; for tests.
-        seed: of crops, noise and starting values.
     """
 
     minutes: float = 60.0
@@ -45,7 +44,6 @@ class Options:
     rate: float = 1e-3
     psi: float = PSI
     max_steps: int | None = None
-    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,7 @@ def learning_rate(done: float, step: int) -> float:
     return min(1.0, (step + 1) / _WARMUP_STEPS) * (cosine * (1 - _FLOOR) + _FLOOR)
 
 
-def _is_matrix(name: str, p: Tensor) -> bool:
+def _is_matrix(p: Tensor) -> bool:
     """Muon's parameters: dense kernels that are large on both sides."""
     rows = p.shape[0]
     return p.ndim == 4 and p.shape[1] > 1 and min(rows, p.numel() // rows) >= 32
@@ -96,8 +94,8 @@ class Trainer:
     def _reset(self) -> None:
         """Fresh optimizers and EMA around the present weights."""
         main = {n: p for n, p in self.names.items() if not n.endswith("quantiles")}
-        matrices = [p for n, p in main.items() if _is_matrix(n, p)]
-        others = [p for n, p in main.items() if not _is_matrix(n, p)]
+        matrices = [p for n, p in main.items() if _is_matrix(p)]
+        others = [p for n, p in main.items() if not _is_matrix(p)]
         self.optimizers: list[torch.optim.Optimizer] = [
             torch.optim.Adam(others, 1e-3, betas=(0.9, 0.99)),
         ]
