@@ -393,8 +393,12 @@ class File:
     ) -> None:
         """Decodes block by block, from the top down, in memory that does not grow with the image.
 
-        Calls `write(col, row, pixels)` for each block: uint8 (height, width, bands), its corner
-        counted from that of the window.
+        Calls `write(col, row, pixels)` for each block: uint8 or uint16 (height, width, planes), its
+        corner counted from that of the window; a mask is the last plane.
+
+        Raises:
+            OptionError: a window outside the image.
+            FormatError, ModelError: as :meth:`read`.
         """
         box = window_box(window, self.header.width, self.header.height)
         self._decoder().blocks(box, write)

@@ -87,7 +87,7 @@ def encode_symbols(
         optimise: whether to round for rate and distortion, or plainly.
 
     Returns:
-        z-hat, int32 (N, h / 4, w / 4); the passes of y; and y-hat as a decoder will have it,
+        z-hat, int32 (N, ceil(h / 4), ceil(w / 4)); the passes of y; and y-hat as a decoder will have it,
         int32 (M, h, w).
 
     Raises:

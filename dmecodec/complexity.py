@@ -1,4 +1,7 @@
-"""Parameters and floating-point operations, part by part, as the paper counts them (Table 3)."""
+"""Parameters and floating-point operations, part by part, as the paper counts them (Table 3).
+
+What runs as a convolution counts as one, SDPM's handing of weights to channels included (0.02 GFLOPs a transform).
+"""
 
 from __future__ import annotations
 

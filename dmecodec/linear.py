@@ -2,7 +2,7 @@
 
 Floating-point synthesis may differ by one grey level between machines, so nothing can be coded on top of it. Here the
 shortcut B and the inverse 9/7 wavelet run in integers, on the latents of one tile alone. The network's own path is left
-out: what it adds is small (benchmarks/README.md). `docs/format.md`, "Base image", is normative.
+out: what that costs grows with what the network has learned (benchmarks/README.md). `docs/format.md`, "Base image", is normative.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ class Dmecodec(Codec):
         """One chunk as the bytes of a `.dmen` file.
 
         Args:
-            buf: C-contiguous uint8, of a shape that :func:`dmecodec.chunks.as_image` knows.
+            buf: C-contiguous uint8, of a shape that :func:`dmecodec.chunks.image_shape` knows.
 
         Raises:
             ImageError: another type, order or shape.

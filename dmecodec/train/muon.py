@@ -16,7 +16,7 @@ _STEPS = 5
 
 
 def orthogonalise(x: Tensor) -> Tensor:
-    """The nearest orthogonal matrix, roughly: singular values end between 0.7 and 1.2.
+    """The nearest orthogonal matrix, roughly: singular values end near 1, between 0.6 and 1.3.
 
     The iteration's steps are polynomials of the Gram matrix, which is small: they are multiplied with one another
     first and with `x` once. Those of a Gram matrix need float32, or small singular values drown.
