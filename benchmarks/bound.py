@@ -23,8 +23,8 @@ from common import machine
 from PIL import Image
 
 import dmecodec
+from dmecodec.bounded.fit import encode_residual
 from dmecodec.container import Kind, Reader
-from dmecodec.residual_fit import encode_residual
 
 Row = dict[str, float]
 

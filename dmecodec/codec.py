@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .device import autocast, full_precision
-from .entropy import VALUE_LIMIT, Decoder, Tables, encode
+from .entropy import VALUE_LIMIT, Decoder, Pass, Tables, encode
 from .errors import ModelError
 from .network.config import HYPER_STRIDE
 from .network.parameters import MEAN_UNIT
@@ -71,13 +71,9 @@ def _latents(passes: ExactPasses, height: int, width: int) -> np.ndarray:
     return passes.y.cpu().numpy().reshape(-1, height, width)
 
 
-Coded = tuple[np.ndarray, np.ndarray]
-"""Coded integers of a pass and their scale indices, both flat."""
-
-
 def encode_symbols(
     model: Model, y: Tensor, quality: int, *, optimise: bool = True
-) -> tuple[np.ndarray, list[Coded], np.ndarray]:
+) -> tuple[np.ndarray, list[Pass], np.ndarray]:
     """What is coded of one tile.
 
     Args:

@@ -12,11 +12,11 @@ from .alpha import decode_alpha
 from .bands import Alpha, layout_of
 from .bands.mask import decode_mask
 from .bands.samples import from_network, from_three, nowhere_valid, sample_type, to_samples
-from .bounded import base_samples, decode_bounded
+from .bounded.linear import LinearBase
+from .bounded.tile import base_samples, decode_bounded
 from .codec import TileLatents, decode_tile, hyper_side
 from .container import Kind, Reader
 from .errors import FormatError
-from .linear import LinearBase
 from .network.config import HYPER_STRIDE, STRIDE
 from .network.transforms import HALO
 from .restoration.details import REACH, apply, in_steps

@@ -14,13 +14,13 @@ from .annealing import BLOCK, Annealer
 from .bands.mask import encode_mask
 from .bands.pixels import network_pixels
 from .bands.source import Planes
-from .bounded import base_samples, encode_bounded
+from .bounded.linear import LinearBase
+from .bounded.tile import base_samples, encode_bounded
 from .codec import encode_tile_and_latents
 from .container import MAX_TILES, Header, Kind
 from .device import autocast
 from .errors import OptionError
 from .images import Source
-from .linear import LinearBase
 from .network.config import STRIDE
 from .network.knots import knots_of
 from .network.transforms import HALO

@@ -14,10 +14,10 @@ from PIL import Image
 
 import dmecodec
 from dmecodec import registry, weights
+from dmecodec.bounded.fit import encode_residual
+from dmecodec.bounded.residual import decode_residual
 from dmecodec.container import Kind, Reader
 from dmecodec.network.wavelet import unpack
-from dmecodec.residual import decode_residual
-from dmecodec.residual_fit import encode_residual
 from dmecodec.weights import Model
 
 GOLDEN = json.loads((DATA / "golden.json").read_text())

@@ -49,11 +49,6 @@ class Reader:
         _check_size(self._offsets[-1], self.size)
 
     @property
-    def metadata_kinds(self) -> tuple[int, ...]:
-        """The file-scoped kinds of the file that are defined, ascending."""
-        return tuple(kind for kind in self.header.file_kinds if kind in KNOWN_KINDS)
-
-    @property
     def stream_sizes(self) -> dict[int, int]:
         """Bytes that each kind of stream takes in the whole file, unknown kinds included."""
         tile_kinds, file_kinds = self.header.tile_kinds, self.header.file_kinds

@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..entropy import Pass as Symbols
 from . import residual as layer
-from . import residual_settings as settings
-from .entropy import Pass as Symbols
+from . import settings
 from .interlace import (
     PASSES,
     WEIGHT_LIMIT,
@@ -53,7 +53,7 @@ def encode_residual(
 
     Args:
         original: what to stay within the bound of, integers (h, w, bands) from 0 to `levels`.
-        base, bound, skip, levels: as for :func:`dmecodec.residual.decode_residual`.
+        base, bound, skip, levels: as for :func:`dmecodec.bounded.residual.decode_residual`.
     """
     passes: list[Symbols] = []
     for block in layer.blocks(*base.shape[:2]):
@@ -148,7 +148,7 @@ class _BandFit:
             worth = self._is_worth(served[slot])
             yield _integers([int(worth)], settings.FLAG)
             if worth:
-                weights[slot] = self._fit_spread(slot, served[slot], weights[slot], means)
+                weights[slot] = self._fit_spread(served[slot], weights[slot], means)
             for where in served[slot]:
                 _, spreads = self._predict(where, weights[slot])
                 samples[where] = self._samples(where, means[where], spreads)
@@ -234,7 +234,6 @@ class _BandFit:
 
     def _fit_spread(
         self,
-        slot: settings.Slot,
         passes: Sequence[Pass],
         weights: Weights,
         means: dict[Pass, np.ndarray],
@@ -256,7 +255,7 @@ class _BandFit:
 
 @dataclass(frozen=True)
 class _Samples:
-    """The coded samples of a pass, flat: int32, as :func:`dmecodec.residual.coding` takes them."""
+    """The coded samples of a pass, flat: int32, as :func:`dmecodec.bounded.residual.coding` takes them."""
 
     means: np.ndarray
     spreads: np.ndarray

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from .bands import Layout
-from .bands.samples import sample_type
+from ..bands import Layout
+from ..bands.samples import sample_type
+from .fit import encode_residual
 from .linear import GREY_BITS, LinearBase
 from .residual import decode_residual
-from .residual_fit import encode_residual
 
 _WHITE = 255 << GREY_BITS
 

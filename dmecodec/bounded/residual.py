@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from . import entropy
-from .errors import FormatError
+from .. import entropy
+from ..errors import FormatError
 from .interlace import GRID, PASSES, WEIGHT_UNIT, Band, Weights, predict, settle
 from .logistic import PHASES, SCALES, flat_table, residual_tables, table_index
-from .residual_settings import FLAG, LEVELS, SMALL, WIDE, Settings, slots, within
+from .settings import FLAG, LEVELS, SMALL, WIDE, Settings, slots, within
 
 BLOCK = 1024
 """A tile is coded in blocks of at most this many pixels a side, each as if alone: it bounds memory."""

@@ -2,7 +2,8 @@
 
 Floating-point synthesis may differ by one grey level between machines, so nothing can be coded on top of it. Here the
 shortcut B and the inverse 9/7 wavelet run in integers, on the latents of one tile alone. The network's own path is left
-out: what that costs grows with what the network has learned (benchmarks/README.md). `docs/format.md`, "Base image", is normative.
+out: what that costs grows with what the network has learned (benchmarks/README.md). `docs/format.md`, "Base image", is
+normative.
 """
 
 from __future__ import annotations
@@ -11,10 +12,10 @@ from decimal import ROUND_FLOOR, Decimal, localcontext
 
 import numpy as np
 
-from .errors import ModelError
-from .network.config import QUALITY_STEPS
-from .network.wavelet import FOLDS, PACKED
-from .weights import Model
+from ..errors import ModelError
+from ..network.config import QUALITY_STEPS
+from ..network.wavelet import FOLDS, PACKED
+from ..weights import Model
 
 GAIN_BITS, LATENT_BITS, WEIGHT_BITS = 24, 13, 24
 LATENT_LIMIT = 1 << 22
@@ -78,11 +79,6 @@ class LinearBase:
         if grey:  # to the nearest: a sum of three is never half-way
             colours = (colours.sum(0, keepdims=True) + 1) // 3
         return np.stack([unpack(band) for band in colours], 2)
-
-    def pixels(self, y_hat: np.ndarray, *, grey: bool = False) -> np.ndarray:
-        """As :meth:`image`, rounded half up and clamped to grey levels: uint8."""
-        image = self.image(y_hat, grey=grey)
-        return ((image + (1 << GREY_BITS - 1)) >> GREY_BITS).clip(0, 255).astype(np.uint8)
 
     def _coefficients(self, y_hat: np.ndarray) -> np.ndarray:
         """Packed wavelet coefficients of a tile: int32 (768, h, w) in 2^-12 grey levels."""
