@@ -21,7 +21,7 @@ from common import CLOCKS, add_image_option, machine, medians, mosaic
 from dmecodec import registry, weights
 from dmecodec.codec import channels_of, encode_symbols
 from dmecodec.encoder import analyse
-from dmecodec.entropy import Decoder, Pass, encode
+from dmecodec.entropy import Decoder, Symbols, encode
 from dmecodec.images import open_source
 from dmecodec.network.config import QUALITY_STEPS
 from dmecodec.network.knots import knots_of
@@ -65,18 +65,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 @torch.inference_mode()
-def symbols(model: Model, latents: torch.Tensor, quality: int) -> tuple[Pass, list[Pass]]:
+def symbols(model: Model, latents: torch.Tensor, quality: int) -> tuple[Symbols, list[Symbols]]:
     """What is coded of z, and of each pass of y."""
     gain = model.net.gain(knots_of(quality))
     z_hat, passes, _ = encode_symbols(model, latents * gain, quality)
     return (z_hat.ravel(), channels_of(z_hat.shape)), passes
 
 
-def code(model: Model, z: Pass, y: list[Pass]) -> tuple[bytes, bytes]:
+def code(model: Model, z: Symbols, y: list[Symbols]) -> tuple[bytes, bytes]:
     return encode([z], model.z_tables), encode(y, model.y_tables)
 
 
-def read(model: Model, streams: tuple[bytes, bytes], z: Pass, y: list[Pass]) -> list[np.ndarray]:
+def read(
+    model: Model, streams: tuple[bytes, bytes], z: Symbols, y: list[Symbols]
+) -> list[np.ndarray]:
     decoders = Decoder(streams[0], model.z_tables), Decoder(streams[1], model.y_tables)
     values = [decoders[0].read(z[1]), *(decoders[1].read(indices) for _, indices in y)]
     for decoder in decoders:
@@ -84,7 +86,7 @@ def read(model: Model, streams: tuple[bytes, bytes], z: Pass, y: list[Pass]) -> 
     return values
 
 
-def check(model: Model, streams: tuple[bytes, bytes], z: Pass, y: list[Pass]) -> None:
+def check(model: Model, streams: tuple[bytes, bytes], z: Symbols, y: list[Symbols]) -> None:
     """Checks once that what is read is what was coded."""
     for values, (expected, _) in zip(read(model, streams, z, y), [z, *y], strict=True):
         if not np.array_equal(values, expected):

@@ -332,6 +332,7 @@ def verify(
 ) -> int:
     """Check every checksum of .dmen files."""
     from .batch import verify_file
+    from .report import verified_line
 
     if original is not None and len(files) > 1:
         raise OptionError("--original goes with one file")
@@ -344,12 +345,7 @@ def verify(
             status = 1
         else:
             if not quiet:
-                levels = (
-                    ""
-                    if error is None
-                    else f", valid samples at most {error} levels from the original"
-                )
-                click.echo(f"{name}: ok{levels}")
+                click.echo(verified_line(name, error))
     return status
 
 

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .device import autocast, full_precision
-from .entropy import VALUE_LIMIT, Decoder, Pass, Tables, encode
+from .entropy import VALUE_LIMIT, Decoder, Symbols, Tables, encode
 from .errors import ModelError
 from .network.config import HYPER_STRIDE
 from .network.parameters import MEAN_UNIT
@@ -73,7 +73,7 @@ def _latents(passes: ExactPasses, height: int, width: int) -> np.ndarray:
 
 def encode_symbols(
     model: Model, y: Tensor, quality: int, *, optimise: bool = True
-) -> tuple[np.ndarray, list[Pass], np.ndarray]:
+) -> tuple[np.ndarray, list[Symbols], np.ndarray]:
     """What is coded of one tile.
 
     Args:

@@ -101,11 +101,11 @@ class Tables:
         return np.where(outside, escape, symbols).astype(np.int32), np.flatnonzero(outside)
 
 
-Pass = tuple[np.ndarray, np.ndarray]
+Symbols = tuple[np.ndarray, np.ndarray]
 """Values (int32, flat) and the table index of each (uint8 or uint16, flat)."""
 
 
-def encode(passes: Sequence[Pass], tables: Tables) -> bytes:
+def encode(passes: Sequence[Symbols], tables: Tables) -> bytes:
     """Codes passes of values with |value| < 2^22 into one stream."""
     coder = AnsCoder()
     for values, indices in reversed(passes):  # a stack: last in, first out

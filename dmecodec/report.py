@@ -37,6 +37,12 @@ def summary_line(result: Result) -> str:
     )
 
 
+def verified_line(name: str, error: int | None) -> str:
+    """That a file is intact, and how many levels its samples are off where it was compared."""
+    levels = "" if error is None else f", valid samples at most {error} levels from the original"
+    return f"{name}: ok{levels}"
+
+
 def show(renderables: Iterable[RenderableType]) -> None:
     """Prints tables."""
     from rich.console import Console

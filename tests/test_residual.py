@@ -176,7 +176,7 @@ def test_random_streams(stream: bytes) -> None:
         return
 
 
-def integers(values: list[int], table: int) -> entropy.Pass:
+def integers(values: list[int], table: int) -> entropy.Symbols:
     return np.array(values, np.int32), np.full(len(values), table, np.uint16)
 
 
@@ -189,7 +189,7 @@ def integers(values: list[int], table: int) -> entropy.Pass:
         ([integers([0], LEVELS), integers([0], FLAG), integers([1], FLAG), integers([0, 0, 1 << 20, 0, 0], WIDE)], 0),
     ],
 )  # fmt: skip
-def test_settings_out_of_range(passes: list[entropy.Pass], bound: int) -> None:
+def test_settings_out_of_range(passes: list[entropy.Symbols], bound: int) -> None:
     stream = entropy.encode(passes, residual_tables())
     with pytest.raises(FormatError, match=r"out of its range|not lossless"):
         decode_residual(stream, np.zeros((16, 16, 1), np.uint8), bound)

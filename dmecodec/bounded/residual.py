@@ -82,7 +82,7 @@ def context_of(spreads: np.ndarray, step: int) -> np.ndarray:
     return np.searchsorted(_THRESHOLDS, spreads // step, side="right")
 
 
-def to_symbols(q: np.ndarray, how: Coding) -> Iterator[entropy.Pass]:
+def to_symbols(q: np.ndarray, how: Coding) -> Iterator[entropy.Symbols]:
     """The integers of a pass as passes of the entropy coder."""
     value = q - how.shift
     if how.low_bits is None:
