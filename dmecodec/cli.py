@@ -339,13 +339,13 @@ def verify(
     status = 0
     for name in files:
         try:
-            error = verify_file(name, deep=deep, device=device, model=model, original=original)
+            levels = verify_file(name, deep=deep, device=device, model=model, original=original)
         except DmecodecError as error:
             _complain(error)
             status = 1
         else:
             if not quiet:
-                click.echo(verified_line(name, error))
+                click.echo(verified_line(name, levels))
     return status
 
 

@@ -37,10 +37,10 @@ def summary_line(result: Result) -> str:
     )
 
 
-def verified_line(name: str, error: int | None) -> str:
+def verified_line(name: str, levels: int | None) -> str:
     """That a file is intact, and how many levels its samples are off where it was compared."""
-    levels = "" if error is None else f", valid samples at most {error} levels from the original"
-    return f"{name}: ok{levels}"
+    told = "" if levels is None else f", valid samples at most {levels} levels from the original"
+    return f"{name}: ok{told}"
 
 
 def show(renderables: Iterable[RenderableType]) -> None:
