@@ -161,6 +161,8 @@ def test_psnr() -> None:
         ({"psnr": float("nan")}, "cannot be met"),
         ({"psnr": float("inf")}, "cannot be met"),
         ({"bpp": 1, "psnr": 30}, "not both"),
+        ({"quality": 3, "psnr": 30}, "not both"),
+        ({"max_error": 1, "bpp": 1}, "not both"),
     ],
 )
 def test_impossible_targets(image: np.ndarray, target: dict[str, float], words: str) -> None:
@@ -175,6 +177,13 @@ def test_impossible_targets(image: np.ndarray, target: dict[str, float], words: 
 def test_impossible_qualities(image: np.ndarray, quality: float) -> None:
     with pytest.raises(OptionError, match=r"quality .* between 0 and 7"):
         dmecodec.encode(image, quality)
+
+
+def test_more_tiles_than_a_file_holds(image: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dmecodec.encoder, "MAX_TILES", 3)
+    with pytest.raises(OptionError, match="choose larger ones"):
+        dmecodec.encode(image[:128, :65], tile=64)
+    dmecodec.encode(image[:128, :64], tile=64)
 
 
 @pytest.mark.parametrize("tile", [0, -64, 63, 100, 4160])

@@ -199,6 +199,8 @@ def test_configuration_as_json() -> None:
         {"slices": (0,), "hidden": (1,)},
         {"slices": (8, 8), "hidden": (8,)},
         {"channels": 10**9},
+        {"channels": 2},
+        {"channels": 140},
         {"strip": 6},
         {"hidden": (1, 1, 1, 1, -1)},
     ],

@@ -92,6 +92,9 @@ def test_images_come_from_folders_and_shards(data: Path) -> None:
     assert [image.shape for image in images] == [(72, 80, 3), (64, 96, 3), (70, 66, 3), (70, 66, 3)]
     shard = load_images([data / "shard.tar"], 64)
     assert np.array_equal(shard[0], aerial(4, 70, 66))
+    shouted = data.parent / "SHARD.TAR"
+    shouted.write_bytes((data / "shard.tar").read_bytes())
+    assert np.array_equal(load_images([shouted], 64)[0], shard[0])
 
 
 def test_data_that_is_not_there_or_not_enough(data: Path, tmp_path: Path) -> None:
@@ -308,6 +311,8 @@ def test_resume_needs_a_run_and_a_run_needs_resume(
     with pytest.raises(OptionError, match="no run to resume here"):
         session.train([str(data)], str(tmp_path / "nowhere"), resume=True, **FEW)
     before = (trained[0] / "state.safetensors").read_bytes()
+    with pytest.raises(OptionError, match="keeps its network"):
+        session.train([], str(trained[0]), resume=True, paper=True, **FEW)
     with pytest.raises(OptionError, match="holds a run; add --resume"):
         session.train([str(data)], str(trained[0]), **FEW)
     assert (trained[0] / "state.safetensors").read_bytes() == before
