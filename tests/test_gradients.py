@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from dmecodec.network.depthwise import DepthwiseConv
+from dmecodec.train.parallel import Parts
 
 
 def _gradients(layer: nn.Module, call: object, x: Tensor) -> list[Tensor]:
@@ -38,9 +39,10 @@ def test_depthwise_gradients(
     _same(_gradients(layer, layer, x), theirs, 1e-5)
 
 
-def test_depthwise_gradients_in_bfloat16() -> None:
+@pytest.mark.parametrize("side", [3, 5])
+def test_depthwise_gradients_in_bfloat16(side: int) -> None:
     torch.manual_seed(0)
-    layer = DepthwiseConv(8, 5, 5)
+    layer = DepthwiseConv(8, side, side)
     x = torch.randn(2, 8, 16, 16)
     exact = _gradients(layer, lambda v: nn.Conv2d.forward(layer, v), x)
 
@@ -81,3 +83,27 @@ def test_muon_turns_a_matrix_into_a_nearly_orthogonal_one(shape: tuple[int, int]
     assert values.min() > 0.6 and values.max() < 1.3
     left, _, right = torch.linalg.svd(x, full_matrices=False)
     assert (turned * (left @ right)).sum() / turned.norm() / 24**0.5 > 0.95
+
+
+@pytest.mark.parametrize("batch", [1, 2, 5])
+def test_parts_of_a_batch_give_the_gradient_of_the_whole(batch: int) -> None:
+    x = torch.rand(batch, 4)
+    used, unused = torch.nn.Parameter(torch.rand(4)), torch.nn.Parameter(torch.rand(4))
+    fixed = torch.nn.Parameter(torch.rand(4), requires_grad=False)
+
+    def loss(part: slice) -> tuple[torch.Tensor, torch.Tensor]:
+        each = (x[part] * used * fixed).sum(1) ** 2
+        return each.mean(), torch.stack([each.mean(), x[part].mean()])
+
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        mean, values = Parts(torch.device("cpu")).backward(loss, batch, [used, unused, fixed])
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+    whole, expected = loss(slice(0, batch))
+    assert torch.allclose(mean, whole) and torch.allclose(values, expected)
+    assert used.grad is not None
+    assert torch.allclose(used.grad, torch.autograd.grad(whole, used)[0])
+    assert unused.grad is None and fixed.grad is None

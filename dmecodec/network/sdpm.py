@@ -73,7 +73,8 @@ class SDPM(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(b, c, h, w) to (b, c, h, w)."""
         half = self.seb.row.in_channels
+        first, second = x.split([half, x.shape[1] - half], 1)
         # Copies are dense, in the layout of x: a view of half the channels is slow in every operation.
-        shapes, scales = self.seb(x[:, :half].clone()), self.peb(x[:, half:].clone())
+        shapes, scales = self.seb(first.clone()), self.peb(second.clone())
         both = torch.cat([shapes, scales], 1)
         return x + self.join(F.leaky_relu(both, 0.1, inplace=True))

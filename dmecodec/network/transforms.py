@@ -49,12 +49,13 @@ class _Up(nn.ConvTranspose2d):
         if not self.conditional:
             return F.conv_transpose2d(x, weight, bias, 2, 1, 1)
         gain = interpolate_knots(self.log_gain, quality).exp()
-        offset = interpolate_knots(self.offset, quality)
+        offset = bias + interpolate_knots(self.offset, quality)
         if len(quality) == 1:  # as it is outside training: nothing passes over x
-            weight, bias = weight * gain[0][:, None, None, None], bias + offset[0]
-            return F.conv_transpose2d(x, weight, bias, 2, 1, 1)
+            weight = weight * gain[0][:, None, None, None]
+            return F.conv_transpose2d(x, weight, offset[0], 2, 1, 1)
         x = x * gain[:, :, None, None].to(x.dtype)
-        y = F.conv_transpose2d(x, weight, bias, 2, 1, 1)
+        # Without a bias of its own: the gradient of that takes a CPU as long as all the others together.
+        y = F.conv_transpose2d(x, weight, None, 2, 1, 1)
         return y + offset[:, :, None, None].to(y.dtype)
 
 

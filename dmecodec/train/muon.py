@@ -21,19 +21,26 @@ def orthogonalise(x: Tensor) -> Tensor:
     The iteration's steps are polynomials of the Gram matrix, which is small: they are multiplied with one another
     first and with `x` once. Those of a Gram matrix need float32, or small singular values drown.
     """
-    a, b, c = _NEWTON_SCHULZ
     tall = x.shape[0] > x.shape[1]
     if tall:
         x = x.T
     x = x.float() / (x.norm() + 1e-7)
     gram = x @ x.T
-    one = torch.eye(len(gram), device=x.device)
-    product = one
-    for _ in range(_STEPS):
-        step = a * one + b * gram + c * gram @ gram
-        product, gram = step @ product, step @ gram @ step
+    product = step = _newton_schulz(gram)
+    for _ in range(_STEPS - 1):
+        gram = step @ gram @ step
+        step = _newton_schulz(gram)
+        product = step @ product
     x = product.bfloat16() @ x.bfloat16()
     return x.T if tall else x
+
+
+def _newton_schulz(gram: Tensor) -> Tensor:
+    """What one step of the iteration multiplies by: a + b gram + c gram^2."""
+    a, b, c = _NEWTON_SCHULZ
+    step = torch.addmm(gram, gram, gram, beta=b, alpha=c)
+    step.diagonal().add_(a)
+    return step
 
 
 class Muon(torch.optim.Optimizer):

@@ -19,6 +19,7 @@ from .checkpoint import Progress
 from .data import Crops
 from .model import PSI, TrainingModel
 from .muon import Muon
+from .parallel import Parts
 
 _WARMUP_STEPS, _HOLD, _FLOOR = 200, 0.3, 1e-3
 _SAVE_EVERY_MINUTES = 2.0
@@ -88,6 +89,7 @@ class Trainer:
         self.folder, self.config, self.device = folder, config, device
         self.model = TrainingModel(config).to(memory_format=torch.channels_last).to(device)
         self.progress = Progress()
+        self._parts = Parts(device)
         self.names = dict(self.model.named_parameters())
         self._reset()
 
@@ -191,12 +193,18 @@ class Trainer:
         # One quality from each part of the range: every step sees the whole of it.
         spread = (torch.arange(options.batch) + torch.rand(options.batch)) / options.batch
         quality = (spread**_TOWARDS_LOW * (len(LAMBDAS) - 1)).to(self.device)
-        with autocast(self.device):
-            outcome = self.model(x, quality, mdse=self.progress.stage > 1 and options.psi > 0)
-            loss = outcome.loss(quality, options.psi)
+        mdse = self.progress.stage > 1 and options.psi > 0
+
+        def loss_of(part: slice) -> tuple[Tensor, Tensor]:
+            with autocast(self.device):
+                outcome = self.model(x[part], quality[part], mdse=mdse)
+                loss = outcome.loss(quality[part], options.psi)
+            psnr = 10 * torch.log10(255**2 / outcome.mse).mean()
+            return loss, torch.stack([outcome.y_bpp.mean(), outcome.z_bpp.mean(), psnr])
+
         for optimizer in [*self.optimizers, self.auxiliary]:
             optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss, values = self._parts.backward(loss_of, options.batch, self.trained)
         norm = nn.utils.clip_grad_norm_(self.trained, 1.0)
         if not torch.isfinite(loss + norm):
             raise DmecodecError(
@@ -208,10 +216,7 @@ class Trainer:
         self.model.bottleneck.loss().backward()
         self.auxiliary.step()
         self._average()
-        psnr = 10 * torch.log10(255**2 / outcome.mse.detach()).mean()
-        return torch.stack(
-            [loss.detach(), outcome.y_bpp.mean(), outcome.z_bpp.mean(), psnr]
-        ).detach()
+        return torch.cat([loss[None], values])
 
     @torch.no_grad()
     def _average(self) -> None:
