@@ -131,6 +131,19 @@ def test_wavelet_reconstructs_perfectly(height: int, width: int) -> None:
     assert torch.allclose(wavelet.pack(wavelet.unpack(other)), other, atol=1e-11)
 
 
+@pytest.mark.parametrize(("height", "width"), [(16, 16), (32, 80)])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_wavelet_without_a_gradient(height: int, width: int, layout: torch.memory_format) -> None:
+    """In place then, which changes neither what comes out nor what it was given."""
+    x = torch.randn(2, 3, height, width, dtype=torch.float64).contiguous(memory_format=layout)
+    given, packed = x.clone(), wavelet.pack(x)
+    with torch.no_grad():
+        assert torch.allclose(wavelet.pack(x), packed, atol=1e-12)
+        kept = packed.clone()
+        assert torch.allclose(wavelet.unpack(packed), x, atol=1e-12)
+    assert torch.equal(x, given) and torch.equal(packed, kept)
+
+
 def test_wavelet_is_nearly_orthonormal() -> None:
     x = torch.randn(1, 3, 256, 256)
     assert abs(float(wavelet.pack(x).square().sum() / x.square().sum()) - 1) < 0.05

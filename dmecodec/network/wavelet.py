@@ -23,34 +23,46 @@ PACKED = 768
 FOLDS = (8, 4, 2, 1)  # pixel-unshuffle factor of each level, finest first
 
 
-def _next(even: Tensor, dim: int) -> Tensor:
-    """even[i + 1], the last one repeated."""
-    n = even.shape[dim]
-    return torch.cat([even.narrow(dim, 1, n - 1), even.narrow(dim, n - 1, 1)], dim)
+def _step(target: Tensor, other: Tensor, factor: float, dim: int, *, later: bool) -> Tensor:
+    """One lifting step: target[i] + factor (other[i] + other[i +- 1]), borders repeated; in place, but for a gradient.
 
-
-def _previous(odd: Tensor, dim: int) -> Tensor:
-    """odd[i - 1], the first one repeated."""
-    return torch.cat([odd.narrow(dim, 0, 1), odd.narrow(dim, 0, odd.shape[dim] - 1)], dim)
+    Args:
+        later: whether it is other[i + 1] that is added, or other[i - 1].
+    """
+    n = other.shape[dim]
+    first, last = other.narrow(dim, 0, 1), other.narrow(dim, n - 1, 1)
+    if torch.is_grad_enabled():
+        inner = other.narrow(dim, int(later), n - 1)
+        neighbour = torch.cat([inner, last] if later else [first, inner], dim)
+        return target.add(other + neighbour, alpha=factor)
+    target.add_(other, alpha=factor)
+    if later:
+        target.narrow(dim, 0, n - 1).add_(other.narrow(dim, 1, n - 1), alpha=factor)
+        target.narrow(dim, n - 1, 1).add_(last, alpha=factor)
+    else:
+        target.narrow(dim, 1, n - 1).add_(other.narrow(dim, 0, n - 1), alpha=factor)
+        target.narrow(dim, 0, 1).add_(first, alpha=factor)
+    return target
 
 
 def _split(x: Tensor, dim: int) -> tuple[Tensor, Tensor]:
     """One level along `dim` (2 or 3): low and high half band."""
     even, odd = (x[:, :, 0::2], x[:, :, 1::2]) if dim == 2 else (x[..., 0::2], x[..., 1::2])
-    even, odd = even.contiguous(), odd.contiguous()
-    odd = odd.add(even + _next(even, dim), alpha=_ALPHA)
-    even = even.add(odd + _previous(odd, dim), alpha=_BETA)
-    odd = odd.add(even + _next(even, dim), alpha=_GAMMA)
-    even = even.add(odd + _previous(odd, dim), alpha=_DELTA)
+    even, odd = (half.clone(memory_format=torch.contiguous_format) for half in (even, odd))
+    odd = _step(odd, even, _ALPHA, dim, later=True)
+    even = _step(even, odd, _BETA, dim, later=False)
+    odd = _step(odd, even, _GAMMA, dim, later=True)
+    even = _step(even, odd, _DELTA, dim, later=False)
     return even * _K, odd / _K
 
 
 def _merge(low: Tensor, high: Tensor, dim: int) -> Tensor:
+    """The inverse of :func:`_split`."""
     even, odd = low / _K, high * _K
-    even = even.sub(odd + _previous(odd, dim), alpha=_DELTA)
-    odd = odd.sub(even + _next(even, dim), alpha=_GAMMA)
-    even = even.sub(odd + _previous(odd, dim), alpha=_BETA)
-    odd = odd.sub(even + _next(even, dim), alpha=_ALPHA)
+    even = _step(even, odd, -_DELTA, dim, later=False)
+    odd = _step(odd, even, -_GAMMA, dim, later=True)
+    even = _step(even, odd, -_BETA, dim, later=False)
+    odd = _step(odd, even, -_ALPHA, dim, later=True)
     return torch.stack([even, odd], dim + 1).flatten(dim, dim + 1)
 
 
