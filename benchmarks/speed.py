@@ -21,19 +21,20 @@ import torch
 from common import CLOCKS, add_image_option, machine, medians, mosaic
 
 import dmecodec
-from dmecodec import codec, entropy, registry, weights
 from dmecodec.bands.source import Planes
+from dmecodec.coding import codec, entropy
+from dmecodec.coding.encoder import analyse
+from dmecodec.coding.synthesis import synthesise
 from dmecodec.device import autocast, pick_device
-from dmecodec.encoder import analyse
+from dmecodec.frozen import registry, weights
+from dmecodec.frozen.weights import Model
 from dmecodec.images import open_source
 from dmecodec.metrics import psnr
 from dmecodec.network.config import QUALITY_STEPS
 from dmecodec.network.knots import knots_of
 from dmecodec.restoration.details import DETAILS, apply
 from dmecodec.restoration.tile import encode_filter
-from dmecodec.synthesis import synthesise
 from dmecodec.tiling import Box
-from dmecodec.weights import Model
 
 GOAL = 4.0
 """Times as fast as the baseline."""
@@ -203,9 +204,9 @@ def precision(pixels: np.ndarray, options: argparse.Namespace) -> None:
     data, fast = ours["encode"](), ours["decode"]()
     off = mock.Mock(side_effect=lambda device: torch.autocast(device.type, enabled=False))
     with (
-        mock.patch("dmecodec.synthesis.autocast", off),
-        mock.patch("dmecodec.encoder.autocast", off),
-        mock.patch("dmecodec.codec.autocast", off),
+        mock.patch("dmecodec.coding.synthesis.autocast", off),
+        mock.patch("dmecodec.coding.encoder.autocast", off),
+        mock.patch("dmecodec.coding.codec.autocast", off),
     ):
         slow = ours["decode"]()
         plain = our_tasks(pixels, options)

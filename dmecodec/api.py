@@ -15,17 +15,19 @@ from typing import BinaryIO, cast
 import numpy as np
 import torch
 
-from . import registry, weights
 from .bands import Layout, layout_of
 from .bands.array import check_array
 from .bands.samples import sample_type
-from .bound import check_bound, default_quality, largest_error
+from .coding.bound import check_bound, default_quality, largest_error
+from .coding.decoder import Decoder
+from .coding.encoder import DEFAULT_EFFORT, MAX_EFFORT, Encoder
+from .coding.target import search_bpp, search_psnr
 from .container import MAX_TILE, TILE_UNIT, Header, Kind, Reader
-from .decoder import Decoder
 from .device import pick_device
-from .encoder import DEFAULT_EFFORT, MAX_EFFORT, Encoder
 from .errors import FormatError, ModelError, OptionError
 from .files import path_for
+from .frozen import registry, weights
+from .frozen.weights import Model
 from .geo.backend import need_rasterio
 from .geo.record import Bounds, GeoRecord, parse_record
 from .images import (
@@ -38,9 +40,7 @@ from .images import (
     picture_mode,
 )
 from .network.config import MAX_QUALITY, QUALITY_STEPS
-from .target import search_bpp, search_psnr
 from .tiling import Box, window_box
-from .weights import Model
 
 DEFAULT_QUALITY, DEFAULT_TILE = 4.0, 1024
 Window = tuple[int, int, int, int]

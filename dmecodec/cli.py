@@ -17,7 +17,7 @@ from . import __version__
 from .errors import DmecodecError, OptionError
 
 if TYPE_CHECKING:
-    from .batch import Job, Result
+    from .many.batch import Job, Result
 
 _INTERRUPTED = 130
 
@@ -63,7 +63,7 @@ class _Commands(click.Group):
         except (KeyboardInterrupt, click.Abort):
             _fail("interrupted", _INTERRUPTED)
         except (MemoryError, RuntimeError) as error:
-            from .batch import OUT_OF_MEMORY, is_out_of_memory
+            from .many.batch import OUT_OF_MEMORY, is_out_of_memory
 
             if not is_out_of_memory(error):
                 raise
@@ -187,8 +187,9 @@ def encode(
     as_json: bool,
 ) -> int:
     """Compress images to .dmen files. A folder stands for the images in it."""
-    from . import api, batch, done
+    from . import api
     from .images import IMAGE_SUFFIXES
+    from .many import batch, done
 
     chosen = None if ctx.get_parameter_source("quality") is ParameterSource.DEFAULT else quality
     api.check_aims(chosen, bpp, psnr, max_error)
@@ -248,7 +249,7 @@ def decode(
     as_json: bool,
 ) -> int:
     """Decompress .dmen files to images."""
-    from . import batch, done
+    from .many import batch, done
 
     batch.check_part(window, bounds)
     batch.check_processes(processes, scheduler)
@@ -275,7 +276,7 @@ def _run(
     as_json: bool,
 ) -> int:
     """Runs jobs under a progress bar, tells of failures as they come, sums up at the end."""
-    from . import batch
+    from .many import batch
     from .report import summary_line, summary_table, tracked
 
     done: dict[Job, Result] = {}
@@ -331,7 +332,7 @@ def verify(
     quiet: bool,
 ) -> int:
     """Check every checksum of .dmen files."""
-    from .batch import verify_file
+    from .many.batch import verify_file
     from .report import verified_line
 
     if original is not None and len(files) > 1:
@@ -355,7 +356,7 @@ def verify(
 def models(complexity: bool, as_json: bool) -> int:
     """List the models that are here and check their files."""
     if complexity:
-        from .complexity import count
+        from .network.complexity import count
         from .report import complexity_table
 
         parts = count()
@@ -364,7 +365,7 @@ def models(complexity: bool, as_json: bool) -> int:
         else:
             complexity_table(parts)
         return 0
-    from .registry import survey
+    from .frozen.registry import survey
     from .report import models_table
 
     found = survey()

@@ -8,12 +8,12 @@ import sys
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from . import registry
 from .bands import layout_of
-from .batch import STREAM
 from .container import Header, Kind, Reader, kind_name
 from .errors import FormatError, ModelError
+from .frozen import registry
 from .geo.record import parse_record
+from .many.batch import STREAM
 
 
 def describe(path: str | os.PathLike[str]) -> dict[str, Any]:

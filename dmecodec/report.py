@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from .batch import Result
-    from .complexity import Part
+    from .many.batch import Result
+    from .network.complexity import Part
     from .train.trainer import Snapshot
 
 

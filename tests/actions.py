@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from dmecodec.batch import Job, Result
 from dmecodec.files import replace_file
+from dmecodec.many.batch import Job, Result
 
 
 def die(job: Job, *, times: str, restarted: bool = False, **_: Any) -> Result:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 if TYPE_CHECKING:
-    from dmecodec.weights import Model
+    from dmecodec.frozen.weights import Model
 
 DATA = Path(__file__).resolve().parent / "data"
 # The tiny model comes first, so it is the default one; child processes inherit it.
@@ -84,6 +84,6 @@ def tiny() -> Model:
     """The tiny frozen model on the CPU."""
     import torch
 
-    from dmecodec import registry, weights
+    from dmecodec.frozen import registry, weights
 
     return weights.load(registry.find("tiny"), torch.device("cpu"))

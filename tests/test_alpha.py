@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dmecodec.alpha import decode_alpha, encode_alpha
+from dmecodec.coding.alpha import decode_alpha, encode_alpha
 from dmecodec.errors import FormatError
 
 

@@ -17,10 +17,12 @@ from conftest import DATA, aerial, in_mode, psnr
 from PIL import Image
 
 import dmecodec
-from dmecodec import api, encoder, registry, weights
-from dmecodec.alpha import encode_alpha
+from dmecodec import api
+from dmecodec.coding import encoder
+from dmecodec.coding.alpha import encode_alpha
 from dmecodec.container import Header, Kind, Reader, write
 from dmecodec.errors import FormatError, ImageError, ModelError, OptionError
+from dmecodec.frozen import registry, weights
 
 MODES = ("L", "LA", "RGB", "RGBA")
 
@@ -180,7 +182,7 @@ def test_impossible_qualities(image: np.ndarray, quality: float) -> None:
 
 
 def test_more_tiles_than_a_file_holds(image: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dmecodec.encoder, "MAX_TILES", 3)
+    monkeypatch.setattr(dmecodec.coding.encoder, "MAX_TILES", 3)
     with pytest.raises(OptionError, match="choose larger ones"):
         dmecodec.encode(image[:128, :65], tile=64)
     dmecodec.encode(image[:128, :64], tile=64)

@@ -17,13 +17,14 @@ from hypothesis import strategies as st
 from second_bands import digest
 
 import dmecodec
-from dmecodec import container, decoder
+from dmecodec import container
 from dmecodec.bands import Alpha, Band, Layout, layout_of, plain_layout
 from dmecodec.bands.array import BandArray
 from dmecodec.bands.fill import fill
 from dmecodec.bands.layout import grouped, parse_layout
 from dmecodec.bands.mask import decode_mask, encode_mask
 from dmecodec.bands.samples import to_samples
+from dmecodec.coding import decoder
 from dmecodec.container import Header, Kind, Reader
 from dmecodec.errors import DmecodecError, FormatError, ImageError, OptionError
 

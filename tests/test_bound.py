@@ -14,8 +14,9 @@ from conftest import aerial, in_mode
 from PIL import Image
 
 import dmecodec
-from dmecodec import container, decoder
-from dmecodec.bound import default_quality
+from dmecodec import container
+from dmecodec.coding import decoder
+from dmecodec.coding.bound import default_quality
 from dmecodec.container import Kind, Reader
 from dmecodec.errors import BoundError, FormatError, ImageError, OptionError
 

@@ -15,7 +15,8 @@ from conftest import DATA, aerial, in_mode, psnr
 from PIL import Image
 
 import dmecodec
-from dmecodec import complexity, weights
+from dmecodec.frozen import weights
+from dmecodec.network import complexity
 
 SMALL = DATA / "rgb_37x91.png"
 TILES = DATA / "rgb_tiles.dmen"  # 200 x 150 in tiles of 64

@@ -17,9 +17,9 @@ from command import environment, refused, run, works
 from conftest import DATA, aerial
 from PIL import Image
 
-from dmecodec import batch, cluster
-from dmecodec.batch import Job, Result, Work
 from dmecodec.errors import WorkerError
+from dmecodec.many import batch, cluster
+from dmecodec.many.batch import Job, Result, Work
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 

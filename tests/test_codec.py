@@ -10,18 +10,12 @@ from conftest import DATA
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dmecodec import registry, weights
-from dmecodec.codec import (
-    TileLatents,
-    decode_tile,
-    encode_symbols,
-    encode_tile,
-    hyper_side,
-)
-from dmecodec.entropy import VALUE_LIMIT
+from dmecodec.coding.codec import TileLatents, decode_tile, encode_symbols, encode_tile, hyper_side
+from dmecodec.coding.entropy import VALUE_LIMIT
 from dmecodec.errors import FormatError
+from dmecodec.frozen import registry, weights
+from dmecodec.frozen.weights import Model
 from dmecodec.network.parameters import MEAN_UNIT
-from dmecodec.weights import Model
 
 SECOND = second_decoder.Model(DATA / "tiny.safetensors")
 

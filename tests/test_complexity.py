@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dmecodec.complexity import Part, count
+from dmecodec.network.complexity import Part, count
 from dmecodec.network.config import Config
 from dmecodec.network.dmenet import DMENet
 

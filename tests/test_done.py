@@ -13,8 +13,8 @@ from conftest import DATA, aerial
 from PIL import Image
 
 import dmecodec
-from dmecodec import batch, done
-from dmecodec.batch import Job
+from dmecodec.many import batch, done
+from dmecodec.many.batch import Job
 
 LONG_AGO = 10**9
 

@@ -12,10 +12,10 @@ from conftest import aerial, in_mode, psnr
 from PIL import Image
 
 import dmecodec
-from dmecodec import annealing
+from dmecodec.coding import annealing
 from dmecodec.errors import OptionError
+from dmecodec.frozen.weights import Model
 from dmecodec.network.config import LAMBDAS
-from dmecodec.weights import Model
 
 
 @pytest.fixture(autouse=True)

@@ -8,9 +8,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from second_decoder import Ans, FrequencyTables
 
-from dmecodec.entropy import PRECISION, VALUE_LIMIT, AnsCoder, Decoder, Tables, encode, normalise
+from dmecodec.coding.entropy import (
+    PRECISION,
+    VALUE_LIMIT,
+    AnsCoder,
+    Decoder,
+    Tables,
+    encode,
+    normalise,
+)
 from dmecodec.errors import FormatError
-from dmecodec.weights import Model
+from dmecodec.frozen.weights import Model
 
 TOTAL = 1 << PRECISION
 

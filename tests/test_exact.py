@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import dmecodec
-from dmecodec.knownanswer import known_answer
+from dmecodec.frozen.knownanswer import known_answer
+from dmecodec.frozen.weights import Model
 from dmecodec.network.config import LAMBDAS, Config
 from dmecodec.network.exact import (
     EXACT_LIMIT,
@@ -32,7 +33,6 @@ from dmecodec.network.parameters import (
     checkerboard,
 )
 from dmecodec.network.passes import ExactPasses
-from dmecodec.weights import Model
 
 MIDDLE = Config(hyper=48, slices=(16, 40, 40), hidden=(32, 0, 48), checkered=2, attention=16)
 

@@ -16,10 +16,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import dmecodec
-from dmecodec import container, decoder, weights
+from dmecodec import container
+from dmecodec.coding import decoder
 from dmecodec.container import Kind, Reader
 from dmecodec.errors import DmecodecError, FormatError, ModelError, OptionError
-from dmecodec.weights import Model
+from dmecodec.frozen import weights
+from dmecodec.frozen.weights import Model
 
 FILES = {path.stem: path.read_bytes() for path in sorted(DATA.glob("*.dmen"))}
 MODEL = (DATA / "tiny.safetensors").read_bytes()

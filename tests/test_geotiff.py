@@ -660,7 +660,7 @@ def test_a_folder_that_vanishes_is_no_traceback(
 
 
 def test_nothing_stays_open_and_logging_is_as_before(tmp_path: Path) -> None:
-    from dmecodec import batch, done
+    from dmecodec.many import batch, done
 
     path = write(tmp_path / "a.tif", aerial(1, 40, 50), photometric="RGB")
     works("encode", path)

@@ -13,12 +13,12 @@ from conftest import DATA
 from PIL import Image
 
 import dmecodec
-from dmecodec import registry, weights
 from dmecodec.bounded.fit import encode_residual
 from dmecodec.bounded.residual import decode_residual
 from dmecodec.container import Kind, Reader
+from dmecodec.frozen import registry, weights
+from dmecodec.frozen.weights import Model
 from dmecodec.network.wavelet import unpack
-from dmecodec.weights import Model
 
 GOLDEN = json.loads((DATA / "golden.json").read_text())
 

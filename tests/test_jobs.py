@@ -18,10 +18,10 @@ from conftest import DATA, aerial
 from PIL import Image
 
 import dmecodec
-from dmecodec import batch, jobs
-from dmecodec.batch import Job, Work
 from dmecodec.errors import WorkerError
 from dmecodec.files import replace_file
+from dmecodec.many import batch, jobs
+from dmecodec.many.batch import Job, Work
 
 posix = pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 
@@ -104,7 +104,8 @@ def test_processes_that_do_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyP
 # The command, but for what it does with each file.
 WAITING = """
 import actions
-from dmecodec import batch, cli
+from dmecodec import cli
+from dmecodec.many import batch
 
 batch.decode_job = actions.wait
 cli.main()

@@ -12,7 +12,6 @@ from conftest import aerial
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dmecodec import entropy
 from dmecodec.bounded.fit import encode_residual
 from dmecodec.bounded.interlace import PASSES, WEIGHT_LIMIT, mean_count, spread_count
 from dmecodec.bounded.linear import LinearBase
@@ -27,9 +26,10 @@ from dmecodec.bounded.settings import (
     default_weights,
     slots,
 )
+from dmecodec.coding import entropy
 from dmecodec.errors import FormatError, ModelError
+from dmecodec.frozen.weights import Model
 from dmecodec.network.wavelet import unpack
-from dmecodec.weights import Model
 
 
 def checkerboard(height: int, width: int, bands: int) -> np.ndarray:

@@ -14,21 +14,22 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 import dmecodec
-from dmecodec import annealing, container, tiling
+from dmecodec import container, tiling
 from dmecodec.bands.samples import from_network, from_three
+from dmecodec.coding import annealing
+from dmecodec.coding.decoder import Decoder
+from dmecodec.coding.synthesis import synthesise
 from dmecodec.container import Kind, Reader
 from dmecodec.container.fields import Fields
 from dmecodec.container.layout import parse_header
-from dmecodec.decoder import Decoder
 from dmecodec.errors import FormatError
+from dmecodec.frozen.weights import Model
 from dmecodec.restoration import details as module
 from dmecodec.restoration import fit
 from dmecodec.restoration.details import DETAILS, REACH, STEP, apply, details, mirrored, on_axes
 from dmecodec.restoration.stream import code_lengths, from_bytes, to_bytes
 from dmecodec.restoration.training import best_coefficients, restored
-from dmecodec.synthesis import synthesise
 from dmecodec.tiling import Box
-from dmecodec.weights import Model
 
 
 def noise(seed: int, *shape: int) -> torch.Tensor:

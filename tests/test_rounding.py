@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from dmecodec.entropy import VALUE_LIMIT
+from dmecodec.coding.entropy import VALUE_LIMIT
+from dmecodec.coding.rounding import round_for_rate, round_plainly, step_weights, strength
+from dmecodec.frozen.weights import Model
 from dmecodec.network.config import MAX_QUALITY
-from dmecodec.rounding import round_for_rate, round_plainly, step_weights, strength
-from dmecodec.weights import Model
 
 
 def _case(seed: int) -> tuple[torch.Tensor, np.ndarray]:

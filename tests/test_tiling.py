@@ -14,13 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import dmecodec
-from dmecodec import encoder
+from dmecodec.coding import encoder
 from dmecodec.container import Reader
 from dmecodec.errors import OptionError
+from dmecodec.frozen.weights import Model
 from dmecodec.images import open_source
 from dmecodec.network.transforms import HALO
 from dmecodec.tiling import Box, window_box
-from dmecodec.weights import Model
 
 boxes = st.builds(
     Box, st.integers(0, 90), st.integers(0, 90), st.integers(1, 40), st.integers(1, 40)
@@ -238,7 +238,7 @@ def test_tiles_are_forgotten_on_the_way_down(
     big_tiled: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Memory is bounded: each tile is decoded once, and dropped when no later row needs it."""
-    from dmecodec import decoder
+    from dmecodec.coding import decoder
 
     monkeypatch.setattr(Box, "blocks", _small_blocks(Box.blocks))
     held, decoded = [], []

@@ -22,11 +22,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import dmecodec
-from dmecodec import registry
+from dmecodec.coding.rounding import round_for_rate
 from dmecodec.errors import DmecodecError, ImageError, ModelError, OptionError, OutputError
+from dmecodec.frozen import registry
 from dmecodec.network.config import Config
 from dmecodec.network.parameters import INDEX_PER_NAT, LOG_SCALE_LOW
-from dmecodec.rounding import round_for_rate
 from dmecodec.train import checkpoint, evaluate, session, tables
 from dmecodec.train.data import Crops, load_images
 from dmecodec.train.model import Outcome, lambda_of, pull

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..alpha import decode_alpha, encode_alpha
+from ..coding.alpha import decode_alpha, encode_alpha
 from ..errors import FormatError
 
 

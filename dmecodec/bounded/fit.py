@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..entropy import Symbols
+from ..coding.entropy import Symbols
 from . import residual as layer
 from . import settings
 from .interlace import (

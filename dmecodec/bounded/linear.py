@@ -13,9 +13,9 @@ from decimal import ROUND_FLOOR, Decimal, localcontext
 import numpy as np
 
 from ..errors import ModelError
+from ..frozen.weights import Model
 from ..network.config import QUALITY_STEPS
 from ..network.wavelet import FOLDS, PACKED
-from ..weights import Model
 
 GAIN_BITS, LATENT_BITS, WEIGHT_BITS = 24, 13, 24
 LATENT_LIMIT = 1 << 22

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .. import entropy
+from ..coding import entropy
 from ..errors import FormatError
 from .interlace import GRID, PASSES, WEIGHT_UNIT, Band, Weights, predict, settle
 from .logistic import PHASES, SCALES, flat_table, residual_tables, table_index

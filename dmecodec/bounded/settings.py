@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..entropy import Decoder
+from ..coding.entropy import Decoder
 from ..errors import FormatError
 from .interlace import KINDS, WEIGHT_LIMIT, WEIGHT_UNIT, Pass, Weights, mean_count, spread_count
 from .logistic import flat_table, table_index

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..bands.layout import Alpha, Layout
 from ..bands.samples import sample_type
-from ..decoder import Decoder
+from ..coding.decoder import Decoder
 from ..errors import FormatError, OptionError, OutputError
 from ..files import hidden_name
 from ..images.metadata import Metadata

@@ -12,11 +12,11 @@ from torch import Tensor
 from ..bands.pixels import network_pixels
 from ..bands.samples import from_three, to_three
 from ..bands.source import Planes
+from ..coding.rounding import error_worth
+from ..coding.synthesis import synthesise
+from ..frozen.weights import Model
 from ..network.config import STRIDE
-from ..rounding import error_worth
-from ..synthesis import synthesise
 from ..tiling import Box
-from ..weights import Model
 from .details import DETAILS
 from .fit import Statistics, choose, enough, mean_squares, statistics
 from .sampling import APART, counted, windows

@@ -12,11 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .. import codec
+from ..coding import codec
+from ..coding.entropy import Tables
 from ..device import autocast
-from ..entropy import Tables
+from ..frozen.weights import load_file
 from ..network.config import LAMBDAS, QUALITY_STEPS
-from ..weights import load_file
 from .model import TrainingModel
 
 if TYPE_CHECKING:

@@ -17,15 +17,24 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from .. import registry
 from ..errors import ModelError
 from ..files import replace_file
-from ..knownanswer import known_answer
+from ..frozen import registry
+from ..frozen.knownanswer import known_answer
+from ..frozen.weights import (
+    EXACT,
+    FORMAT,
+    TABLE_FIELDS,
+    TABLES,
+    TRAINING,
+    VERSION,
+    Model,
+    exact_layers,
+)
 from ..network.config import LAMBDAS
 from ..network.dmenet import DMENet
 from ..network.exact import ExactConv
 from ..network.gdn import fold_gdn
-from ..weights import EXACT, FORMAT, TABLE_FIELDS, TABLES, TRAINING, VERSION, Model, exact_layers
 from .data import Crops
 from .model import TrainingModel
 from .tables import fit_tables, prior_tables, z_tables

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ..coding.rounding import step_weight, strength
 from ..device import full_precision
 from ..errors import DependencyError
 from ..network.config import LAMBDAS, Config, Pass
@@ -18,7 +19,6 @@ from ..network.likelihood import gaussian_likelihood
 from ..network.mdei import mdse_loss
 from ..network.parameters import INDEX_COUNT, INDEX_PER_NAT, LOG_SCALE_LOW, checkerboard
 from ..restoration.training import restored
-from ..rounding import step_weight, strength
 
 PSI = 0.0185
 """Weight of Loss_MDSE beside D (section 3.1.3)."""
@@ -42,7 +42,7 @@ def pull(residual: Tensor, log_scale: Tensor, weight: Tensor) -> Tensor:
     Args:
         residual: y - mean, (b, c, h, w), in steps.
         log_scale: of the same shape.
-        weight: bits that a squared error of one step is worth, (b, c, 1, 1): see `dmecodec.rounding`.
+        weight: bits that a squared error of one step is worth, (b, c, 1, 1): see `dmecodec.coding.rounding`.
     """
     nearest = residual.round()
     magnitude = nearest.abs()

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from .. import registry
 from ..device import pick_device
 from ..errors import ModelError, OptionError, OutputError
+from ..frozen import registry
 from ..network.config import PAPER, Config
 from ..network.exact import ExactnessError
 from . import checkpoint

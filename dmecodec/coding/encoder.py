@@ -8,25 +8,25 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import container
+from .. import container
+from ..bands.mask import encode_mask
+from ..bands.pixels import network_pixels
+from ..bands.source import Planes
+from ..bounded.linear import LinearBase
+from ..bounded.tile import base_samples, encode_bounded
+from ..container import MAX_TILES, Header, Kind
+from ..device import autocast
+from ..errors import OptionError
+from ..frozen.weights import Model
+from ..images import Source
+from ..network.config import STRIDE
+from ..network.knots import knots_of
+from ..network.transforms import HALO
+from ..restoration.tile import encode_filter
+from ..tiling import Box
 from .alpha import encode_alpha
 from .annealing import BLOCK, Annealer
-from .bands.mask import encode_mask
-from .bands.pixels import network_pixels
-from .bands.source import Planes
-from .bounded.linear import LinearBase
-from .bounded.tile import base_samples, encode_bounded
 from .codec import encode_tile_and_latents
-from .container import MAX_TILES, Header, Kind
-from .device import autocast
-from .errors import OptionError
-from .images import Source
-from .network.config import STRIDE
-from .network.knots import knots_of
-from .network.transforms import HALO
-from .restoration.tile import encode_filter
-from .tiling import Box
-from .weights import Model
 
 DEFAULT_EFFORT, MAX_EFFORT = 1, 2
 _KEEP_PIXELS = 1 << 24

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .device import autocast
-from .network.knots import knots_of
-from .network.parameters import MEAN_UNIT
-from .weights import Model
+from ..device import autocast
+from ..frozen.weights import Model
+from ..network.knots import knots_of
+from ..network.parameters import MEAN_UNIT
 
 
 def synthesise(model: Model, y_hat: Tensor, quality: int) -> Tensor:

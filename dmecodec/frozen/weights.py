@@ -11,15 +11,15 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from ..coding.entropy import Tables
+from ..container import MODEL_BYTES
+from ..errors import ModelError
+from ..network.config import Config
+from ..network.dmenet import DMENet
+from ..network.exact import ExactConv
+from ..network.parameters import INDEX_COUNT
 from . import registry
-from .container import MODEL_BYTES
-from .entropy import Tables
-from .errors import ModelError
 from .knownanswer import known_answer
-from .network.config import Config
-from .network.dmenet import DMENet
-from .network.exact import ExactConv
-from .network.parameters import INDEX_COUNT
 
 FORMAT, VERSION = "dmecodec-model", "1"
 TABLE_FIELDS = ("low", "length", "frequency")

@@ -16,9 +16,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from . import __version__, registry
+from .. import __version__
+from ..errors import DependencyError, DmecodecError, ModelError, OptionError, WorkerError
+from ..frozen import registry
 from .batch import STREAM, Job, Result, Work, encode_job, folders_of, run_here
-from .errors import DependencyError, DmecodecError, ModelError, OptionError, WorkerError
 
 _PATIENCE = 15
 """Seconds that a scheduler has to answer, and then to have a worker."""

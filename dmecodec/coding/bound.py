@@ -6,13 +6,13 @@ import operator
 
 import numpy as np
 
-from .bands import Alpha, Layout
-from .bands.source import Planes
-from .container import MAX_BOUND, Header
+from ..bands import Alpha, Layout
+from ..bands.source import Planes
+from ..container import MAX_BOUND, Header
+from ..errors import BoundError, ImageError, OptionError
+from ..images import Source
+from ..tiling import Box
 from .decoder import Decoder
-from .errors import BoundError, ImageError, OptionError
-from .images import Source
-from .tiling import Box
 
 _QUALITIES = ((5, 0.0), (10, 4.0), (16, 3.0), (22, 2.0), (32, 1.0), (MAX_BOUND, 0.0))
 """The base quality with the smallest files, measured on training crops, for bounds up to each of these."""

@@ -23,16 +23,16 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, BinaryIO
 
-from . import files
+from .. import files
+from ..errors import WorkerError
 from .batch import Job, Result, Work, folders_of, run_here
-from .errors import WorkerError
 
 _ATTEMPTS = 2
 _PATIENCE = 30.0
 """Seconds that a process has to tidy up before it is killed."""
 _BOOT = (
     "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); "
-    "from dmecodec.jobs import serve; serve()"
+    "from dmecodec.many.jobs import serve; serve()"
 )
 
 

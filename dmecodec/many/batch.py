@@ -12,12 +12,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
-from .errors import DmecodecError, FormatError, ImageError, OptionError, OutputError
-from .files import replace_file, replace_path
+from ..errors import DmecodecError, FormatError, ImageError, OptionError, OutputError
+from ..files import replace_file, replace_path
 
 if TYPE_CHECKING:
-    from .container import Header, Reader
-    from .geo.record import Bounds
+    from ..container import Header, Reader
+    from ..geo.record import Bounds
 
 STREAM = "-"
 """Stands for standard input or output."""
@@ -121,7 +121,7 @@ def plan(
 
 def image_suffix(path: Path) -> str:
     """How the name of a decoded file ends where nobody says it: .tif for what was a GeoTIFF."""
-    from .container import Kind, Reader
+    from ..container import Kind, Reader
 
     with suppress(OSError, ValueError, FormatError), path.open("rb") as file:
         header = Reader(file).header
@@ -142,7 +142,7 @@ def _means_folder(output: str | None) -> bool:
 
 
 def _looks_like_file(output: str) -> bool:
-    from .images import IMAGE_SUFFIXES
+    from ..images import IMAGE_SUFFIXES
 
     if _means_folder(output):
         return False
@@ -207,8 +207,8 @@ def run(
     Args:
         jobs: what is to be done; see :func:`plan`.
         work: how; a :class:`Work` where other processes do it.
-        processes: of this machine that share the jobs; see :mod:`dmecodec.jobs`.
-        scheduler: address of a Dask scheduler whose workers do it; see :mod:`dmecodec.cluster`.
+        processes: of this machine that share the jobs; see :mod:`dmecodec.many.jobs`.
+        scheduler: address of a Dask scheduler whose workers do it; see :mod:`dmecodec.many.cluster`.
 
     Yields:
         The results: of one process in the order of the jobs, of several as they come.
@@ -365,7 +365,7 @@ def encode_job(
     Args:
         job: input and output.
         overwrite: whether an output that exists may be replaced.
-        skip_done: leaves an output as it is that :func:`dmecodec.done.is_encoded`, and replaces any
+        skip_done: leaves an output as it is that :func:`dmecodec.many.done.is_encoded`, and replaces any
             other.
         restarted: a first attempt was cut short, perhaps after it had put the output in place.
         options: the rest.
@@ -373,8 +373,9 @@ def encode_job(
     Raises:
         DmecodecError: whatever is wrong, the input's name in its message.
     """
-    from . import api, done
-    from .container import Reader
+    from .. import api
+    from ..container import Reader
+    from . import done
 
     if skip_done and done.is_encoded(job, **options):
         return replace(_encoded(job), skipped=True)
@@ -395,7 +396,7 @@ _PREPARED = ("quality", "model", "device", "tile")
 
 def _encoded(job: Job) -> Result:
     """The result of a job whose output is there, as the output tells it."""
-    from .container import Reader
+    from ..container import Reader
 
     with Path(job.target).open("rb") as file:
         reader = Reader(file)
@@ -405,7 +406,7 @@ def _encoded(job: Job) -> Result:
 def _read_result(
     job: Job, reader: Reader, bytes_out: int, window: tuple[int, int, int, int] | None = None
 ) -> Result:
-    from .bands import layout_of
+    from ..bands import layout_of
 
     return _result(job, reader.header, layout_of(reader).raw_bytes, bytes_out, window)
 
@@ -451,7 +452,7 @@ def decode_job(
     Args:
         job: input and output.
         overwrite, restarted: as for :func:`encode_job`.
-        skip_done: leaves an output as it is that :func:`dmecodec.done.is_decoded`. Another one is
+        skip_done: leaves an output as it is that :func:`dmecodec.many.done.is_decoded`. Another one is
             refused without `overwrite`: it may be the original.
         window, profile, geo: as for :meth:`dmecodec.File.save`.
         bounds: west, south, east, north in the file's CRS, instead of a window.
@@ -460,8 +461,9 @@ def decode_job(
     Raises:
         DmecodecError: whatever is wrong, the input's name in its message.
     """
-    from . import api, done
-    from .images import output_format
+    from .. import api
+    from ..images import output_format
+    from . import done
 
     check_part(window, bounds)
     told = {"window": window, "bounds": bounds, "profile": profile, "geo": geo}
@@ -494,7 +496,7 @@ def check_part(window: object, bounds: object) -> None:
 
 def _decoded(job: Job, window: tuple[int, int, int, int] | None) -> Result:
     """The result of a job whose output is there, as the input tells it."""
-    from .container import Reader
+    from ..container import Reader
 
     with Path(job.source).open("rb") as file:
         return _read_result(job, Reader(file), Path(job.target).stat().st_size, window)
@@ -524,7 +526,7 @@ def verify_file(
         raise OptionError("the file and its original cannot both come from standard input")
     try:
         if deep or original is not None:
-            from . import api
+            from .. import api
 
             with (
                 _naming_who_had_no_memory(name),
@@ -532,7 +534,7 @@ def verify_file(
             ):
                 image = None if original is None else _source(original)
                 return file.verify(deep=deep, original=image)
-        from .container import Reader
+        from ..container import Reader
 
         with Path(name).open("rb") if name != STREAM else sys.stdin.buffer as stream:
             Reader(io.BytesIO(stream.read()) if name == STREAM else stream).verify()

@@ -7,13 +7,13 @@ from collections.abc import Callable
 
 import numpy as np
 
-from . import container
-from .bands.samples import to_network
+from .. import container
+from ..bands.samples import to_network
+from ..errors import OptionError
+from ..network.config import MAX_QUALITY
+from ..tiling import Box
 from .decoder import Decoder
 from .encoder import Encoder
-from .errors import OptionError
-from .network.config import MAX_QUALITY
-from .tiling import Box
 
 
 def search_bpp(encoder: Encoder, bpp: float) -> bytes:

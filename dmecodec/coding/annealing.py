@@ -12,15 +12,15 @@ import math
 import torch
 from torch import Tensor
 
+from ..device import autocast
+from ..frozen.weights import Model
+from ..network.knots import knots_of
+from ..network.likelihood import gaussian_likelihood
+from ..network.parameters import EntropyParameters, checkerboard
+from ..network.thaw import thaw
 from .codec import channels_of, encode_symbols, hyper_latents
-from .device import autocast
-from .network.knots import knots_of
-from .network.likelihood import gaussian_likelihood
-from .network.parameters import EntropyParameters, checkerboard
-from .network.thaw import thaw
 from .rounding import error_worth
 from .synthesis import synthesise
-from .weights import Model
 
 STEPS = 100
 BLOCK = 256

@@ -10,7 +10,7 @@ import zlib
 
 import numpy as np
 
-from .errors import FormatError
+from ..errors import FormatError
 
 # Bits of the filter byte, which is the first byte of every stream longer than one byte.
 ALONG_ROWS = 0x01

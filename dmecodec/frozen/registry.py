@@ -10,8 +10,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from .container import MODEL_BYTES
-from .errors import ModelError, OptionError
+from ..container import MODEL_BYTES
+from ..errors import ModelError, OptionError
 
 MANIFEST = "manifest.json"
 SUFFIX = ".safetensors"
@@ -46,7 +46,7 @@ class Entry:
 def folders() -> list[Path]:
     """Folders of models: those of DMECODEC_MODELS, then the package's own."""
     extra = [Path(p) for p in os.environ.get("DMECODEC_MODELS", "").split(os.pathsep) if p]
-    package = Path(__file__).resolve().parent
+    package = Path(__file__).resolve().parents[1]
     own = (package / "models", package.parent / "models")  # an installed wheel; a checkout
     return extra + [folder for folder in own if (folder / MANIFEST).is_file()]
 

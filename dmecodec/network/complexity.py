@@ -12,8 +12,8 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from .network.config import HYPER_STRIDE, PAPER, STRIDE, Config
-from .network.dmenet import DMENet
+from .config import HYPER_STRIDE, PAPER, STRIDE, Config
+from .dmenet import DMENet
 
 SIDE = 256
 """The paper counts one image of 3 x 256 x 256."""

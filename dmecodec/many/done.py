@@ -12,14 +12,15 @@ from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import batch, registry
+from ..container import Kind, Reader
+from ..errors import DmecodecError, OptionError
+from ..frozen import registry
+from ..tiling import Box
+from . import batch
 from .batch import Job
-from .container import Kind, Reader
-from .errors import DmecodecError, OptionError
-from .tiling import Box
 
 if TYPE_CHECKING:
-    from .images import Source
+    from ..images import Source
 
 _WITHOUT_EFFECT = frozenset({"device", "overwrite", "skip_done"})
 _COMPARED = frozenset({"quality", "model", "tile", "max_error", "scale", "geo"})
@@ -38,7 +39,7 @@ def check_decoding(options: Mapping[str, Any]) -> None:
     """Refuses what an image does not tell of its making, such as a window.
 
     Raises:
-        OptionError: naming those options of :func:`dmecodec.batch.decode_job`.
+        OptionError: naming those options of :func:`dmecodec.many.batch.decode_job`.
     """
     _refuse(_untold_by_images(options))
 
@@ -52,7 +53,7 @@ def is_encoded(job: Job, **options: Any) -> bool:
     Raises:
         OptionError, ModelError: as :func:`dmecodec.encode`.
     """
-    from . import api
+    from .. import api
 
     bound, tile = options.get("max_error"), options.get("tile")
     wanted = (
@@ -81,7 +82,7 @@ def is_decoded(job: Job, **options: Any) -> bool:
     """
     if _untold_by_images(options) or not _is_newer(job):
         return False
-    from .bands.source import Planes
+    from ..bands.source import Planes
 
     try:
         with Path(job.source).open("rb") as file:
@@ -98,7 +99,7 @@ def is_decoded(job: Job, **options: Any) -> bool:
 
 
 def _untold_by_files(options: Mapping[str, Any]) -> list[str]:
-    from . import api
+    from .. import api
 
     return _set_beside(_WITHOUT_EFFECT | _COMPARED, api.encode, options)
 
@@ -142,11 +143,11 @@ def _is_of(name: str, reader: Reader, scale: tuple[int, int] | None, geo: bool) 
     Raises:
         DmecodecError: the input cannot be read.
     """
-    from .bands import layout_of
-    from .bands.source import Planes
-    from .images import image_size
-    from .images.headers import is_tiff
-    from .images.pillow import mode_of_file
+    from ..bands import layout_of
+    from ..bands.source import Planes
+    from ..images import image_size
+    from ..images.headers import is_tiff
+    from ..images.pillow import mode_of_file
 
     header = reader.header
     size, has_geo = (header.width, header.height), Kind.GEO in header.kinds
@@ -162,7 +163,7 @@ def _is_of(name: str, reader: Reader, scale: tuple[int, int] | None, geo: bool) 
 @contextmanager
 def _opened(name: str, **options: Any) -> Iterator[Source]:
     """An image that is closed in the end."""
-    from .images import close_source, open_source
+    from ..images import close_source, open_source
 
     image = open_source(name, **options)
     try:

@@ -6,11 +6,11 @@ import zlib
 
 import torch
 
-from .device import full_precision
-from .network.config import HYPER_STRIDE
-from .network.dmenet import DMENet
-from .network.parameters import MEAN_UNIT
-from .network.passes import ExactPasses
+from ..device import full_precision
+from ..network.config import HYPER_STRIDE
+from ..network.dmenet import DMENet
+from ..network.parameters import MEAN_UNIT
+from ..network.passes import ExactPasses
 
 _SIDE = 3  # hyper latents
 _QUALITY = 100  # between two knots, so that interpolation is part of the answer

@@ -8,22 +8,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..bands import Alpha, layout_of
+from ..bands.mask import decode_mask
+from ..bands.samples import from_network, from_three, nowhere_valid, sample_type, to_samples
+from ..bounded.linear import LinearBase
+from ..bounded.tile import base_samples, decode_bounded
+from ..container import Kind, Reader
+from ..errors import FormatError
+from ..frozen.weights import Model
+from ..network.config import HYPER_STRIDE, STRIDE
+from ..network.transforms import HALO
+from ..restoration.details import REACH, apply, in_steps
+from ..restoration.stream import from_bytes
+from ..tiling import Box
 from .alpha import decode_alpha
-from .bands import Alpha, layout_of
-from .bands.mask import decode_mask
-from .bands.samples import from_network, from_three, nowhere_valid, sample_type, to_samples
-from .bounded.linear import LinearBase
-from .bounded.tile import base_samples, decode_bounded
 from .codec import TileLatents, decode_tile, hyper_side
-from .container import Kind, Reader
-from .errors import FormatError
-from .network.config import HYPER_STRIDE, STRIDE
-from .network.transforms import HALO
-from .restoration.details import REACH, apply, in_steps
-from .restoration.stream import from_bytes
 from .synthesis import synthesise
-from .tiling import Box
-from .weights import Model
 
 
 class _Tile:

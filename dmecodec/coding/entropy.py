@@ -15,7 +15,7 @@ from typing import Any
 import constriction
 import numpy as np
 
-from .errors import FormatError
+from ..errors import FormatError
 
 # constriction's modules live inside one compiled extension: they cannot be imported by name.
 AnsCoder: Any = constriction.stream.stack.AnsCoder

@@ -13,14 +13,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .device import autocast, full_precision
+from ..device import autocast, full_precision
+from ..errors import ModelError
+from ..frozen.weights import Model
+from ..network.config import HYPER_STRIDE
+from ..network.parameters import MEAN_UNIT
+from ..network.passes import ExactPasses
 from .entropy import VALUE_LIMIT, Decoder, Symbols, Tables, encode
-from .errors import ModelError
-from .network.config import HYPER_STRIDE
-from .network.parameters import MEAN_UNIT
-from .network.passes import ExactPasses
 from .rounding import round_for_rate, round_plainly, step_weights
-from .weights import Model
 
 
 @dataclass(frozen=True)

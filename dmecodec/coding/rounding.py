@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..network.config import LAMBDAS, QUALITY_STEPS
+from ..network.dmenet import DMENet
+from ..network.knots import knots_of
+from ..network.parameters import INDEX_COUNT
 from .entropy import VALUE_LIMIT, Tables
-from .network.config import LAMBDAS, QUALITY_STEPS
-from .network.dmenet import DMENet
-from .network.knots import knots_of
-from .network.parameters import INDEX_COUNT
 
 T = TypeVar("T", np.ndarray, Tensor)
 

@@ -1,0 +1,1 @@
+"""From pixels to the streams of a tile and back."""
