@@ -5,6 +5,18 @@
     pixels = dmecodec.decode(data, window=(0, 0, 256, 256))
 
 torch is imported when one of these is first used, not before.
+
+From pixels to a file, folder by folder:
+
+    images, geo     files of images, their metadata and georeference
+    bands           samples of any bands to what the network sees, and what is kept beside it
+    network         the transforms, the hyperprior, means and scales
+    coding          latents rounded and entropy coded, tile by tile, and back
+    restoration     the filter that is fitted to each tile
+    bounded         what a bound on the error adds
+    container       the .dmen file
+
+Beside it: frozen (models and where they are found), train, bench, and many (files in one call).
 """
 
 from __future__ import annotations
