@@ -49,10 +49,7 @@ class Refinement(nn.Module):
             features: (b, c, h / 2, w / 2), or None where the network sees none.
             quality: (b,) in 0..7.
         """
-        # In the convolutions' dtype and layout before they ask for it: they would be slower at it.
-        seen = (x - 0.5).to(x.dtype if features is None else features.dtype)
-        seen = F.pixel_unshuffle(seen, _FOLD).contiguous(memory_format=torch.channels_last)
-        h = self.first(seen)
+        h = self.first(F.pixel_unshuffle(x - 0.5, _FOLD))
         if self.features is not None:
             h += self.features(features)
         h += interpolate_knots(self.quality, quality)[:, :, None, None].to(h.dtype)
@@ -60,4 +57,4 @@ class Refinement(nn.Module):
         for layer in self.middle:
             found = F.leaky_relu(layer(h), 0.1, inplace=True)
             h = h + found if torch.is_grad_enabled() else found.add_(h)
-        return x + F.pixel_shuffle(self.last(h), _FOLD).float()
+        return x + F.pixel_shuffle(self.last(h).float(), _FOLD)

@@ -123,14 +123,6 @@ class Analysis(nn.Module):
         return y
 
 
-def _in_planes(layer: nn.Conv2d, x: Tensor) -> Tensor:
-    """A 1x1 convolution that leaves one plane a channel, not channels last: an image is folded and summed faster so."""
-    weight = layer.weight.flatten(1)[
-        :, :, None, None
-    ]  # whose strides say no more that they are channels last
-    return F.conv2d(x.contiguous(), weight, layer.bias)
-
-
 class Synthesis(nn.Module):
     """Latents (b, M, h, w) with the gain undone to an image (b, 3, 16 h, 16 w), about 0..1."""
 
@@ -155,10 +147,10 @@ class Synthesis(nn.Module):
         x, features = None, None
         if self.enabled:
             found, features = self.blocks(y * _SYNTHESIS_INPUT, quality)
-            x = found.contiguous().float() * self.scale
+            x = found.float() * self.scale
         if self.shortcut is not None:
             with full_precision(y.device):
-                linear = wavelet.unpack(_in_planes(self.shortcut, y.float()))
+                linear = wavelet.unpack(self.shortcut(y.float()))
             x = linear if x is None else linear + x
         assert x is not None
         if self.refinement is not None and self.enabled:
