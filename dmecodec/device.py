@@ -11,7 +11,7 @@ from .errors import OptionError
 
 
 def pick_device(name: str | torch.device) -> torch.device:
-    """The device a user means: "auto" is the first GPU where there is one, else the CPU.
+    """The device a user means: "auto" and "cuda" are the first GPU, the former the CPU where there is none.
 
     Raises:
         OptionError: where there is no such device here.
@@ -19,17 +19,26 @@ def pick_device(name: str | torch.device) -> torch.device:
     if isinstance(name, torch.device):
         name = str(name) if name.type == "cuda" else name.type  # "mps:0" is the only one
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if not isinstance(name, str) or not re.fullmatch(r"cpu|mps|cuda(:[0-9]{1,2})?", name):
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if not isinstance(name, str) or not re.fullmatch(r"cpu|mps|cuda(:(0|[1-9][0-9]?))?", name):
         raise OptionError(f"device {name!r}: must be auto, cpu, cuda, cuda:N or mps")
     device = torch.device(name)
     if device.type == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        if (device.index or 0) >= count:
+        device = torch.device("cuda", device.index or 0)
+        if device.index >= count:
             raise OptionError(f"device {name!r}: this machine has {count} CUDA devices")
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise OptionError("device 'mps': this machine has none")
     return device
+
+
+def exact_arithmetic(device: torch.device) -> tuple[torch.device, torch.dtype]:
+    """Where and in what the integers beside transforms on `device` are computed: float64 on CUDA, whose float32 may be
+    rounded to TF32; elsewhere float32 on the CPU."""
+    if device.type == "cuda":
+        return device, torch.float64
+    return torch.device("cpu"), torch.float32
 
 
 def autocast(device: torch.device) -> AbstractContextManager[object]:
@@ -39,8 +48,12 @@ def autocast(device: torch.device) -> AbstractContextManager[object]:
     if device.type == "cuda":
         has_bf16 = torch.cuda.is_bf16_supported()
     else:
-        has_bf16 = device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        has_bf16 = _cpu_has_bf16()
     return torch.autocast(device.type, torch.bfloat16, enabled=has_bf16)
+
+
+def _cpu_has_bf16() -> bool:
+    return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 def full_precision(device: torch.device) -> AbstractContextManager[object]:

@@ -223,7 +223,7 @@ def test_what_is_no_image(wrong: object) -> None:
         dmecodec.encode(wrong)
 
 
-@pytest.mark.parametrize("device", ["gpu", "cuda:x", "", "cuda:99", "cpu:7"])
+@pytest.mark.parametrize("device", ["gpu", "cuda:x", "", "cuda:99", "cuda:01", "cpu:7"])
 def test_impossible_devices(image: np.ndarray, data: bytes, device: str) -> None:
     with pytest.raises(OptionError, match="device"):
         dmecodec.encode(image, device=device)

@@ -23,7 +23,8 @@ def to_network(samples: np.ndarray, layout: Layout, group: int) -> np.ndarray:
 
 def to_three(x: Tensor) -> Tensor:
     """One or two bands (1, c, h, w) as the three that the network takes: a, a, a or a, b, b."""
-    return x[:, [0, min(1, x.shape[1] - 1), x.shape[1] - 1]]
+    last = x.shape[1] - 1
+    return x.index_select(1, torch.tensor([0, min(1, last), last], device=x.device))
 
 
 def from_three(x: Tensor, bands: int) -> Tensor:

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..coding.entropy import Tables
 from ..container import MODEL_BYTES
+from ..device import exact_arithmetic
 from ..errors import ModelError
 from ..network.config import Config
 from ..network.dmenet import DMENet
@@ -113,16 +114,18 @@ def load_file(path: Path, device: torch.device) -> Model:
             raise ValueError("tables missing")
     except (LookupError, ValueError, TypeError, RuntimeError) as error:
         raise ModelError(f"{path}: damaged model file ({error})") from error
-    on_cuda = device.type == "cuda"
-    exact_device = device if on_cuda else torch.device("cpu")
-    exact_dtype = torch.float64 if on_cuda else torch.float32
+    exact_device, exact_dtype = exact_arithmetic(device)
     net = net.to(memory_format=torch.channels_last).to(device)
     net.parameters_of_y.to(exact_device)
     for layer in exact_layers(net).values():
-        layer.weight.data = layer.weight.data.to(exact_dtype)
+        layer.weight = nn.Parameter(layer.weight.detach().to(exact_dtype), requires_grad=False)
         layer.shift = layer.shift.to(exact_dtype)
     if known_answer(net, exact_device, exact_dtype) != metadata.get("known_answer"):
-        advice = "use --device cpu" if on_cuda else "torch may be told to round float32"
+        advice = (
+            "torch may be told to round float32"
+            if exact_device.type == "cpu"
+            else "use --device cpu"
+        )
         raise ModelError(f"{path}: integer arithmetic is not exact on {exact_device}; {advice}")
     model_id = bytes.fromhex(registry.file_hash(path))[:MODEL_BYTES]
     name = path.name.removesuffix(registry.SUFFIX)
