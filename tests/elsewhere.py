@@ -1,4 +1,4 @@
-"""A device that is none: its tensors say that they lie elsewhere, are computed on the CPU, and refuse to mix with others.
+"""A device that is none: its tensors say they lie elsewhere, are computed on the CPU, and refuse to mix with others.
 
 It stands for a GPU where there is none: what would fail there for want of a `.to(device)` fails here. It calls itself
 "meta", the one device beside the CPU that every build of torch knows.
