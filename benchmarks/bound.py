@@ -24,7 +24,7 @@ from PIL import Image
 
 import dmecodec
 from dmecodec.bounded.fit import encode_residual
-from dmecodec.container import Kind, Reader
+from dmecodec.container import QUALITY_STEPS, Kind, Reader
 
 Row = dict[str, float]
 
@@ -55,12 +55,14 @@ def ours(pixels: np.ndarray, bound: int, model: str | None) -> Row:
     ended = time.process_time()
     assert np.abs(decoded.astype(int) - pixels).max() <= bound
     reader = Reader(data)
-    plain = dmecodec.encode(pixels, reader.header.quality / 32, model=model, device="cpu")
+    plain = dmecodec.encode(
+        pixels, reader.header.quality / QUALITY_STEPS, model=model, device="cpu"
+    )
     over_float = encode_residual(pixels, dmecodec.decode(plain, device="cpu"), bound)
     return {
         "dmecodec": 8 * len(data) / count,
         "base": 8 * len(plain) / count,
-        "quality": reader.header.quality / 32,
+        "quality": reader.header.quality / QUALITY_STEPS,
         "cost": 8 * (reader.stream_sizes[Kind.RESIDUAL] - len(over_float)) / count,
         "encode": count / 1e6 / (encoded - began),
         "decode": count / 1e6 / (ended - encoded),

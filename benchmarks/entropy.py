@@ -21,10 +21,10 @@ from common import CLOCKS, add_image_option, machine, medians, mosaic
 from dmecodec.coding.codec import channels_of, encode_symbols
 from dmecodec.coding.encoder import analyse
 from dmecodec.coding.entropy import Decoder, Symbols, encode
+from dmecodec.container import QUALITY_STEPS
 from dmecodec.frozen import registry, weights
 from dmecodec.frozen.weights import Model
 from dmecodec.images import open_source
-from dmecodec.network.config import QUALITY_STEPS
 from dmecodec.network.knots import knots_of
 from dmecodec.tiling import Box
 

@@ -25,12 +25,12 @@ from dmecodec.bands.source import Planes
 from dmecodec.coding import codec, entropy
 from dmecodec.coding.encoder import analyse
 from dmecodec.coding.synthesis import synthesise
+from dmecodec.container import QUALITY_STEPS
 from dmecodec.device import autocast, pick_device
 from dmecodec.frozen import registry, weights
 from dmecodec.frozen.weights import Model
 from dmecodec.images import open_source
 from dmecodec.metrics import psnr
-from dmecodec.network.config import QUALITY_STEPS
 from dmecodec.network.knots import knots_of
 from dmecodec.restoration.details import DETAILS, apply
 from dmecodec.restoration.tile import encode_filter

@@ -22,7 +22,17 @@ from .coding.bound import check_bound, default_quality, largest_error
 from .coding.decoder import Decoder
 from .coding.encoder import DEFAULT_EFFORT, MAX_EFFORT, Encoder
 from .coding.target import search_bpp, search_psnr
-from .container import MAX_TILE, TILE_UNIT, Header, Kind, Reader
+from .container import (
+    DEFAULT_QUALITY,
+    DEFAULT_TILE,
+    MAX_QUALITY,
+    MAX_TILE,
+    QUALITY_STEPS,
+    TILE_UNIT,
+    Header,
+    Kind,
+    Reader,
+)
 from .device import pick_device
 from .errors import FormatError, ModelError, OptionError
 from .files import path_for
@@ -39,10 +49,8 @@ from .images import (
     output_format,
     picture_mode,
 )
-from .network.config import MAX_QUALITY, QUALITY_STEPS
 from .tiling import Box, window_box
 
-DEFAULT_QUALITY, DEFAULT_TILE = 4.0, 1024
 Window = tuple[int, int, int, int]
 ModelName = str | os.PathLike[str] | None
 Device = str | torch.device

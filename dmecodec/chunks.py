@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from .container import DEFAULT_QUALITY, DEFAULT_TILE
 from .errors import ImageError, ModelError
 
 MAX_BANDS = 4
@@ -15,17 +16,28 @@ MAX_BANDS = 4
 
 @dataclass(frozen=True)
 class Settings:
-    """How chunks are coded; `quality`, `model`, `tile`, `device` as in :func:`dmecodec.encode`."""
+    """How chunks are coded; all as in :func:`dmecodec.encode`."""
 
-    quality: float = 4.0
+    quality: float | None = None
     model: str | os.PathLike[str] | None = None
-    tile: int = 1024
+    tile: int = DEFAULT_TILE
     device: str = field(default="auto", compare=False)
+    effort: int = 1
+    max_error: int | None = None
 
     def stored(self) -> dict[str, Any]:
         """For JSON, what others need to code further chunks alike; the device is no part of it."""
-        model = {} if self.model is None else {"model": os.fspath(self.model)}
-        return {"quality": float(self.quality), "tile": int(self.tile), **model}
+        kept: dict[str, Any] = {}
+        if self.quality is not None or self.max_error is None:
+            kept["quality"] = float(DEFAULT_QUALITY if self.quality is None else self.quality)
+        kept["tile"] = int(self.tile)
+        if self.model is not None:
+            kept["model"] = os.fspath(self.model)
+        if self.effort != 1:
+            kept["effort"] = int(self.effort)
+        if self.max_error is not None:
+            kept["max_error"] = int(self.max_error)
+        return kept
 
 
 def image_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -46,6 +58,12 @@ def image_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
             "bands, where axes before them are of length 1, such as (1, h, w) for bands first"
         )
     return image
+
+
+def is_chunk(pixels: np.ndarray, shape: tuple[int, ...]) -> bool:
+    """Whether decoded pixels are a chunk of this shape, but for axes of length 1."""
+    lengths = [[length for length in axes if length != 1] for axes in (pixels.shape, shape)]
+    return pixels.dtype == np.uint8 and lengths[0] == lengths[1]
 
 
 def check_dtype(dtype: np.dtype) -> None:
@@ -79,6 +97,8 @@ def encode_chunk(chunk: np.ndarray, settings: Settings) -> bytes:
         model=settings.model,
         tile=settings.tile,
         device=settings.device,
+        effort=settings.effort,
+        max_error=settings.max_error,
     )
 
 

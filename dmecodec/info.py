@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from .bands import layout_of
-from .container import Header, Kind, Reader, kind_name
+from .container import QUALITY_STEPS, Header, Kind, Reader, kind_name
 from .errors import FormatError, ModelError
 from .frozen import registry
 from .geo.record import parse_record
@@ -55,7 +55,7 @@ def _header(header: Header) -> dict[str, Any]:
         "width": header.width,
         "height": header.height,
         "mode": header.mode,
-        "quality": header.quality / 32,
+        "quality": header.quality / QUALITY_STEPS,
         "tile": header.tile,
         "tiles": header.tile_count,
         "model": header.model.hex(),

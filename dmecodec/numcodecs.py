@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .chunks import Settings, decode_chunk, encode_chunk
+from .container import DEFAULT_TILE
 from .errors import DependencyError, ImageError
 
 try:
@@ -29,25 +30,29 @@ except ImportError:
 
 
 class Dmecodec(Codec):
-    """Lossy compression of uint8 chunks; safe to use in several threads.
+    """Compression of uint8 chunks, lossy but for `max_error=0`; safe to use in several threads.
 
     Args:
-        quality: 0 (smallest) to 7 (best), in steps of 1/32.
+        quality: 0 (smallest) to 7 (best), in steps of 1/32. None is 4, or what suits `max_error`.
         model: name or path of a model; None is the default one. A chunk names its model itself.
         tile: side of the tiles within a chunk in pixels, a multiple of 64 up to 4096.
         device: where it runs. No part of the configuration: the array may be read elsewhere.
+        effort: 0 to 2, as in :func:`dmecodec.encode`.
+        max_error: a bound on the error of each sample, in levels; 0 is lossless.
     """
 
     codec_id: ClassVar[str] = "dmecodec"
 
     def __init__(
         self,
-        quality: float = 4.0,
+        quality: float | None = None,
         model: str | os.PathLike[str] | None = None,
-        tile: int = 1024,
+        tile: int = DEFAULT_TILE,
         device: str = "auto",
+        effort: int = 1,
+        max_error: int | None = None,
     ) -> None:
-        self._settings = Settings(quality, model, tile, device)
+        self._settings = Settings(quality, model, tile, device, effort, max_error)
 
     def encode(self, buf: Any) -> bytes:
         """One chunk as the bytes of a `.dmen` file.
@@ -72,7 +77,7 @@ class Dmecodec(Codec):
         Raises:
             FormatError: the chunk is damaged.
             ModelError: the model that it was made with is not here.
-            ImageError: `out` is not as large as the chunk, or not C-contiguous.
+            ImageError: `out` is not as large as the chunk, not C-contiguous, or read-only.
             OptionError: `buf` is no contiguous buffer.
         """
         pixels = decode_chunk(buf, self._settings)
@@ -80,8 +85,8 @@ class Dmecodec(Codec):
             room = ensure_ndarray_like(out)
             if room.nbytes != pixels.nbytes:
                 raise ImageError(f"out has {room.nbytes} bytes, but the chunk has {pixels.nbytes}")
-            if not room.flags.c_contiguous:
-                raise ImageError("out is not C-contiguous")
+            if not (room.flags.c_contiguous and room.flags.writeable):
+                raise ImageError("out is not C-contiguous, or cannot be written to")
         return ndarray_copy(pixels, out)
 
     def get_config(self) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from .images.metadata import EXIF_PREFIX
 FORMAT, SUFFIX, MIME = "DMEN", ".dmen", "image/x-dmen"
 _MODES = ("L", "LA", "RGB", "RGBA")
 _METADATA = {"icc_profile": Kind.ICC, "exif": Kind.EXIF, "xmp": Kind.XMP}
-_OPTIONS = ("quality", "bpp", "psnr", "max_error", "tile", "model", "device")
+_OPTIONS = ("quality", "bpp", "psnr", "max_error", "effort", "tile", "model", "device")
 
 
 class DmenImageFile(ImageFile.ImageFile):
@@ -120,8 +120,8 @@ def _accept(prefix: bytes) -> bool:
 
 
 def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
-    """Writes an image; `quality`, `bpp`, `psnr`, `max_error`, `tile`, `model`, `device` as in
-    dmecodec.encode. As in Pillow's WebP, `lossless=True` is a `max_error` of 0.
+    """Writes an image; `quality`, `bpp`, `psnr`, `max_error`, `effort`, `tile`, `model` and
+    `device` as in dmecodec.encode. As in Pillow's WebP, `lossless=True` is a `max_error` of 0.
 
     The image's ICC profile, EXIF and XMP are kept; `icc_profile`, `exif` and `xmp` replace them,
     or leave them out where they are None.

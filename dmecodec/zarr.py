@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from .chunks import Settings, check_dtype, decode_chunk, encode_chunk
+from .chunks import Settings, check_dtype, decode_chunk, encode_chunk, is_chunk
 from .errors import DependencyError, FormatError
 
 try:
@@ -33,7 +33,7 @@ NAME = "dmecodec"
 
 @dataclass(frozen=True)
 class Dmecodec(ArrayBytesCodec, Settings):
-    """Lossy compression of uint8 chunks; arguments as of :class:`dmecodec.numcodecs.Dmecodec`."""
+    """Compression of uint8 chunks; arguments as of :class:`dmecodec.numcodecs.Dmecodec`."""
 
     is_fixed_size = False
 
@@ -63,9 +63,9 @@ class Dmecodec(ArrayBytesCodec, Settings):
 
     async def _decode_single(self, chunk_data: Any, chunk_spec: Any) -> Any:
         pixels = await asyncio.to_thread(decode_chunk, chunk_data.to_bytes(), self)
-        if pixels.size != np.prod(chunk_spec.shape):
+        if not is_chunk(pixels, chunk_spec.shape):
             raise FormatError(
-                f"a chunk holds pixels {pixels.shape} where {tuple(chunk_spec.shape)} were expected"
+                f"a chunk holds {pixels.dtype} {pixels.shape} where uint8 {tuple(chunk_spec.shape)} was expected"
             )
         return chunk_spec.prototype.nd_buffer.from_ndarray_like(pixels.reshape(chunk_spec.shape))
 

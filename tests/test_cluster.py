@@ -34,6 +34,15 @@ def scheduler() -> Iterator[Any]:
         yield local
 
 
+def test_a_cluster_without_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    distributed = pytest.importorskip("distributed", reason="needs dmecodec[dask]")
+    monkeypatch.setattr(cluster, "_PATIENCE", 0.5)
+    with distributed.LocalCluster(n_workers=0, dashboard_address=None) as empty:
+        work = Work(batch.verify_file, {"deep": False})
+        with pytest.raises(WorkerError, match="this cluster has no worker"):
+            list(cluster.run([Job("a", "b")], work, empty.scheduler_address))
+
+
 def kill_worker(local: Any) -> None:
     worker = next(iter(local.workers.values()))
     os.kill(worker.pid, signal.SIGKILL)

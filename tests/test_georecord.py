@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dmecodec.errors import FormatError
+from dmecodec.errors import FormatError, ImageError
 from dmecodec.geo.record import MAX_JSON, BandRecord, GeoRecord, parse_record
 
 texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)
@@ -108,3 +108,22 @@ def test_bounds_of_a_window_give_the_window(
     assert bounds is not None
     left, top, wide, high = record.window(bounds, 100, 100)
     assert left <= col and top <= row and left + wide >= col + width and top + high >= row + height
+
+
+def test_bounds_on_a_border_between_pixels() -> None:
+    record = GeoRecord(transform=(1, 0, 0, 0, -1, 100))
+    assert record.window((10, 50, 10, 50), 100, 100) == (10, 50, 1, 1)
+    assert record.window((10, 50, 12, 50), 100, 100) == (10, 50, 2, 1)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        GeoRecord(transform=(math.nan, 0, 0, 0, 1, 0)),
+        GeoRecord(gcps=((0, 0, math.inf, 0, 0),)),
+        GeoRecord(tags={"": {"a": "b" * MAX_JSON}}),
+    ],
+)
+def test_what_no_decoder_would_take_is_not_written(record: GeoRecord) -> None:
+    with pytest.raises(ImageError, match="--no-geo"):
+        record.to_bytes()

@@ -170,6 +170,29 @@ def test_tags_in_namespaces_and_of_bands_together(tmp_path: Path) -> None:
     assert b"dmecodec" not in round_trip(path, tmp_path).read_bytes()
 
 
+def test_a_description_that_is_no_utf8(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.tif", aerial(1, 64, 64))
+    with rasterio.open(path, "r+") as file:
+        file.set_band_description(1, "MARK")
+    path.write_bytes(path.read_bytes().replace(b"MARK", b"caf\xe9"))
+    assert "tags are no UTF-8; --no-geo" in refused("encode", path, "-o", tmp_path / "a.dmen")
+    works("encode", path, "-o", tmp_path / "a.dmen", "--no-geo")
+
+
+@pytest.mark.parametrize("key", ["ns", "bidx"])
+def test_tags_with_names_of_rasterios_arguments(tmp_path: Path, key: str) -> None:
+    """They are left out; all else stays."""
+    mark = "MARK"[: len(key)]
+    path = write(tmp_path / "a.tif", aerial(1, 64, 64), tags={"": {mark: "1", "kept": "2"}})
+    with rasterio.open(path, "r+") as file:
+        file.update_tags(1, **{mark: "3", "kept": "4"})
+    path.write_bytes(path.read_bytes().replace(f'"{mark}"'.encode(), f'"{key}"'.encode()))
+    with rasterio.open(path) as file:
+        assert file.tags()[key] == "1" and file.tags(1)[key] == "3"
+    with rasterio.open(round_trip(path, tmp_path)) as file:
+        assert file.tags()["kept"] == "2" and file.tags(1)["kept"] == "4"
+
+
 @pytest.mark.parametrize("point", ["Area", "Point"])
 @pytest.mark.parametrize("photometric", ["RGB", "MINISBLACK"])
 def test_control_points_of_no_crs(tmp_path: Path, point: str, photometric: str) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -75,3 +78,23 @@ def test_what_is_not_installed_is_told_in_one_line(name: str) -> None:
     last = done.stderr.decode().splitlines()[-1]
     assert last.startswith("dmecodec.errors.DependencyError: this needs "), done.stderr
     assert last.endswith("pip install 'dmecodec[zarr]'")
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/integrations.md", "docs/geotiff.md"])
+def test_what_the_pages_import_is_there(page: str) -> None:
+    """Every name of ours that an example takes from a module."""
+    text = (DATA.parents[1] / page).read_text()
+    for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        for node in ast.walk(ast.parse(block)):
+            if isinstance(node, ast.Import):
+                found = [(alias.name, None) for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                found = [(node.module or "", alias.name) for alias in node.names]
+            else:
+                continue
+            for module, name in found:
+                if module.startswith("dmecodec"):
+                    optional = {"dmecodec.zarr": "zarr", "dmecodec.numcodecs": "numcodecs"}
+                    pytest.importorskip(optional.get(module, "dmecodec"))
+                    held = importlib.import_module(module)
+                    assert name is None or hasattr(held, name)

@@ -225,6 +225,7 @@ def test_a_bound_and_lossless() -> None:
     for options in ({"max_error": 0}, {"lossless": True}, {"lossless": True, "max_error": 0}):
         np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(saved(**options)))), pixels)
     assert saved(lossless=False) == saved()
+    assert saved(effort=0) == dmecodec.encode(pixels, effort=0) != saved()
     for options in ({"lossless": True, "max_error": 1}, {"lossless": True, "bpp": 1}):
         with pytest.raises(ValueError, match=r"contradicts|not both"):
             saved(**options)

@@ -7,8 +7,8 @@ import torch
 
 from dmecodec.coding.entropy import VALUE_LIMIT
 from dmecodec.coding.rounding import round_for_rate, round_plainly, step_weights, strength
+from dmecodec.container import MAX_QUALITY
 from dmecodec.frozen.weights import Model
-from dmecodec.network.config import MAX_QUALITY
 
 
 def _case(seed: int) -> tuple[torch.Tensor, np.ndarray]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import io
 import json
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from command import refused
 from conftest import aerial, psnr
@@ -25,6 +27,7 @@ import dmecodec
 from dmecodec.coding.rounding import round_for_rate
 from dmecodec.errors import DmecodecError, ImageError, ModelError, OptionError, OutputError
 from dmecodec.frozen import registry
+from dmecodec.frozen.weights import read_file
 from dmecodec.network.config import Config
 from dmecodec.network.parameters import INDEX_PER_NAT, LOG_SCALE_LOW
 from dmecodec.train import checkpoint, evaluate, session, tables
@@ -333,6 +336,16 @@ def test_a_damaged_state_is_refused(trained: tuple[Path, list[Snapshot]], tmp_pa
         (run / "state.safetensors").write_bytes(damaged)
         with pytest.raises(ModelError, match="not the state of a training run"):
             session.train([], str(run), resume=True, **FEW)
+    (run / "state.safetensors").write_bytes(whole)
+    tensors, progress, config = checkpoint.load(run)
+    for told, kept in (("{}", tensors), ('{"hyper": -1}', tensors), (config, {})):
+        checkpoint.save(run, kept or {"a": torch.zeros(1)}, progress, told)
+        with pytest.raises(ModelError, match="its state is damaged"):
+            session.train([], str(run), resume=True, **FEW)
+    bare = {"progress": json.dumps(dataclasses.asdict(progress))}
+    (run / "state.safetensors").write_bytes(safetensors.torch.save(tensors, bare))
+    with pytest.raises(ModelError, match="not the state of a training run"):
+        session.train([], str(run), resume=True, **FEW)
 
 
 def test_a_resumed_run_remembers_how_it_was_begun(data: Path, tmp_path: Path) -> None:
@@ -405,7 +418,12 @@ def test_a_start_from_a_model_is_as_good_as_the_model(
 
 def test_a_file_that_is_no_model_cannot_be_started_from(data: Path, tmp_path: Path) -> None:
     (tmp_path / "a.safetensors").write_bytes(b"no model")
-    for init, reason in (("nonsense", "no such model"), (str(tmp_path / "a.safetensors"), "model")):
+    tensors, metadata = read_file(registry.find(None).path)
+    for name, config in (("b", {}), ("c", {"config": "{}"}), ("d", {"config": "[]"})):
+        told = {k: v for k, v in metadata.items() if k != "config"} | config
+        (tmp_path / f"{name}.safetensors").write_bytes(safetensors.torch.save(tensors, told))
+    named = [(str(tmp_path / f"{name}.safetensors"), "model|trained") for name in "abcd"]
+    for init, reason in (("nonsense", "no such model"), *named):
         with pytest.raises(ModelError, match=reason):
             session.train([str(data)], str(tmp_path / "run"), init=init, **FEW)
     assert not (tmp_path / "run").exists()
@@ -430,7 +448,19 @@ def test_a_loss_that_is_not_finite_stops(
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"side": 100}, {"side": 0}, {"batch": 0}, {"time_budget": 0.0}], ids=str
+    "wrong",
+    [
+        {"side": 100},
+        {"side": 0},
+        {"batch": 0},
+        {"time_budget": 0.0},
+        {"seed": -1},
+        {"rate": 0.0},
+        {"rate": math.nan},
+        {"psi": -1.0},
+        {"max_steps": -1},
+    ],
+    ids=str,
 )
 def test_options_out_of_range(data: Path, tmp_path: Path, wrong: dict[str, Any]) -> None:
     with pytest.raises(OptionError):

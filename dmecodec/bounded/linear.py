@@ -12,9 +12,9 @@ from decimal import ROUND_FLOOR, Decimal, localcontext
 
 import numpy as np
 
+from ..container import QUALITY_STEPS
 from ..errors import ModelError
 from ..frozen.weights import Model
-from ..network.config import QUALITY_STEPS
 from ..network.wavelet import FOLDS, PACKED
 
 GAIN_BITS, LATENT_BITS, WEIGHT_BITS = 24, 13, 24

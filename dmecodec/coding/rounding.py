@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..network.config import LAMBDAS, QUALITY_STEPS
+from ..container import QUALITY_STEPS
+from ..network.config import LAMBDAS
 from ..network.dmenet import DMENet
 from ..network.knots import knots_of
 from ..network.parameters import INDEX_COUNT

@@ -9,8 +9,8 @@ import numpy as np
 
 from .. import container
 from ..bands.samples import to_network
+from ..container import MAX_QUALITY
 from ..errors import OptionError
-from ..network.config import MAX_QUALITY
 from ..tiling import Box
 from .decoder import Decoder
 from .encoder import Encoder

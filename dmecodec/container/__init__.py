@@ -17,6 +17,8 @@ from .kinds import (
     kind_name,
 )
 from .limits import (
+    DEFAULT_QUALITY,
+    DEFAULT_TILE,
     MAGIC,
     MAX_BOUND,
     MAX_GROUPS,
@@ -31,6 +33,7 @@ from .limits import (
     MODEL_BYTES,
     MODES,
     PLAIN_MODES,
+    QUALITY_STEPS,
     TILE_UNIT,
     VERSION,
 )
@@ -40,6 +43,8 @@ from .writer import write
 __all__ = [
     "ANCILLARY",
     "CRC_BYTES",
+    "DEFAULT_QUALITY",
+    "DEFAULT_TILE",
     "FILE_SCOPED",
     "KNOWN_KINDS",
     "MAGIC",
@@ -56,6 +61,7 @@ __all__ = [
     "MODEL_BYTES",
     "MODES",
     "PLAIN_MODES",
+    "QUALITY_STEPS",
     "TILE_UNIT",
     "VERSION",
     "Header",

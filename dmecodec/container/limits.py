@@ -13,11 +13,15 @@ MODEL_BYTES_1 = 8
 """In version 1."""
 MAX_SIDE = 2**24 - 1
 MAX_PIXELS = 2**36
-MAX_QUALITY = 7 * 32
+QUALITY_STEPS = 32
+"""Of a quality: the file holds it as an integer of so many to one."""
+MAX_QUALITY = 7 * QUALITY_STEPS
 MAX_BOUND = 2**15 - 1
 TILE_UNIT = 64
 MAX_TILE = 64 * TILE_UNIT
 MAX_TILES = 2**20
 MAX_HEADER_LENGTH = 2**26
 MAX_STREAM_LENGTH = 2**40
+DEFAULT_QUALITY, DEFAULT_TILE = 4.0, 1024
+"""What is written where nothing is asked for."""
 MAX_INTEGER = 2**32 - 1

@@ -12,7 +12,9 @@ import zlib
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from ..errors import FormatError, OptionError
+from ..errors import FormatError, ImageError, OptionError
+
+_WITHOUT = "--no-geo codes the pixels without it"
 
 MAX_JSON = 1 << 24
 """Bytes of a record before deflate. Rational polynomials take 2 kB, a thousand control points 100 kB."""
@@ -96,10 +98,9 @@ class GeoRecord:
         rows = [(a * y - d * x) / scale for x, y in corners]
         slack = 1e-6  # a border between two pixels is written in decimals
         left, top = max(0, _floor(min(cols) + slack)), max(0, _floor(min(rows) + slack))
-        right, bottom = (
-            min(width, _floor(max(cols) - slack) + 1),
-            min(height, _floor(max(rows) - slack) + 1),
-        )
+        # A point or a line on a border between two pixels touches the one after it.
+        right = min(width, max(_floor(max(cols) - slack), left) + 1)
+        bottom = min(height, max(_floor(max(rows) - slack), top) + 1)
         if left >= right or top >= bottom:
             held = ",".join(f"{side:.10g}" for side in self.bounds(width, height) or ())
             raise OptionError(f"bounds lie outside the image, which has {held}")
@@ -119,10 +120,22 @@ class GeoRecord:
         return replace(self, transform=transform, tags=tags, gcps=gcps)
 
     def to_bytes(self) -> bytes:
-        """The GEO stream."""
+        """The GEO stream.
+
+        Raises:
+            ImageError: a number is not finite, or it is larger than a decoder takes.
+        """
         kept = {key: value for key, value in asdict(self).items() if value not in (None, {}, ())}
-        text = json.dumps(kept, ensure_ascii=False, separators=(",", ":"))
-        return zlib.compress(text.encode("utf-8", "replace"), 9)
+        try:
+            text = json.dumps(kept, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        except ValueError:
+            raise ImageError(
+                f"its georeference has a number that is not finite; {_WITHOUT}"
+            ) from None
+        data = text.encode("utf-8", "replace")
+        if len(data) > MAX_JSON:
+            raise ImageError(f"its georeference and tags take {len(data)} bytes; {_WITHOUT}")
+        return zlib.compress(data, 9)
 
 
 def _floor(value: float) -> int:

@@ -117,6 +117,10 @@ def _told() -> Iterator[None]:
     """What GDAL complains of, as one line."""
     try:
         yield
+    except UnicodeDecodeError:
+        raise ImageError(
+            "its descriptions or tags are no UTF-8; --no-geo codes the pixels without them"
+        ) from None
     except rasterio_errors() as error:
         reason = " ".join(str(error.__cause__ or error).split())
         raise ImageError(

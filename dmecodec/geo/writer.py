@@ -216,7 +216,11 @@ def _write_record(file: Any, layout: Layout, record: GeoRecord, metadata: Metada
             file.transform = Affine(*record.transform)
         if record.gcps:
             file.gcps = _points(record), _gcp_crs(record)
-        file.colorinterp = [ColorInterp[name] for name in _colours(layout, record)]
+        # One that only another version of rasterio knows says nothing to this one.
+        known = ColorInterp.__members__
+        file.colorinterp = [
+            known.get(name, ColorInterp.undefined) for name in _colours(layout, record)
+        ]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise FormatError("damaged: the georeference makes no sense") from error
     if metadata.xmp:
@@ -236,9 +240,14 @@ def _write_record(file: Any, layout: Layout, record: GeoRecord, metadata: Metada
         file.offsets = [band.offset for band in record.bands]
 
 
+_NOT_FOR_RASTERIO = {"ns", "bidx"}
+"""Keys of tags that its `update_tags` takes for arguments of its own: they cannot be written."""
+
+
 def _write_tags(file: Any, tags: Tags, band: int = 0) -> None:
     for name, values in tags.items():
-        file.update_tags(band, ns=name or None, **values)
+        kept = {key: value for key, value in values.items() if key not in _NOT_FOR_RASTERIO}
+        file.update_tags(band, ns=name or None, **kept)
 
 
 def _crs(wkt: str | None) -> Any:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
+from ..container import QUALITY_STEPS
 from ..errors import DmecodecError, FormatError, ImageError, OptionError, OutputError
 from ..files import replace_file, replace_path
 
@@ -426,7 +427,7 @@ def _result(
         height=height,
         bytes_out=bytes_out,
         raw=width * height * pixel,
-        quality=header.quality / 32,
+        quality=header.quality / QUALITY_STEPS,
     )
 
 
@@ -470,6 +471,9 @@ def decode_job(
     if skip_done and done.is_decoded(job, **told):
         return replace(_decoded(job, window), skipped=True)
     if restarted and not overwrite and _exists(job.target):
+        if bounds is not None:
+            with _naming(job.source), api.open(job.source) as file:
+                window = file.bounds_window(bounds)
         return _decoded(job, window)
     format = "PNG" if job.target == STREAM else output_format(job.target)
     with _naming(job.source):
@@ -503,7 +507,13 @@ def _decoded(job: Job, window: tuple[int, int, int, int] | None) -> Result:
 
 
 def _source(name: str) -> BinaryIO | str:
-    return io.BytesIO(sys.stdin.buffer.read()) if name == STREAM else name
+    """What a name stands for: itself, or all of standard input."""
+    if name != STREAM:
+        return name
+    try:
+        return io.BytesIO(sys.stdin.buffer.read())
+    except OSError as error:
+        raise ImageError(f"standard input cannot be read ({error.strerror})") from error
 
 
 def verify_file(
@@ -536,10 +546,15 @@ def verify_file(
                 return file.verify(deep=deep, original=image)
         from ..container import Reader
 
-        with Path(name).open("rb") if name != STREAM else sys.stdin.buffer as stream:
-            Reader(io.BytesIO(stream.read()) if name == STREAM else stream).verify()
+        if name == STREAM:
+            Reader(io.BytesIO(sys.stdin.buffer.read())).verify()
+        else:
+            with Path(name).open("rb") as stream:
+                Reader(stream).verify()
         return None
     except OSError as error:
         raise FormatError(f"{name}: cannot be read ({error.strerror})") from error
+    except ValueError as error:  # a null byte in the name
+        raise FormatError(f"{name!r}: cannot be read ({error})") from error
     except DmecodecError as error:
         raise _named(name, error) from error

@@ -6,6 +6,7 @@ another one; a file that ends several workers is reported as failed.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import socket
@@ -115,7 +116,7 @@ def _check_workers(client: Any, address: str, expected: _Installed) -> None:
     """Sees that there are workers, and that they have our dmecodec and our model."""
     try:
         client.wait_for_workers(1, timeout=_PATIENCE)
-    except TimeoutError:
+    except (TimeoutError, asyncio.TimeoutError):  # one class from Python 3.11 on
         raise WorkerError(f"{address}: this cluster has no worker") from None
     try:
         client.run(_check_here, expected)

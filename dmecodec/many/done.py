@@ -12,7 +12,7 @@ from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..container import Kind, Reader
+from ..container import DEFAULT_TILE, Kind, Reader
 from ..errors import DmecodecError, OptionError
 from ..frozen import registry
 from ..tiling import Box
@@ -59,7 +59,7 @@ def is_encoded(job: Job, **options: Any) -> bool:
     wanted = (
         registry.find(options.get("model")).id,
         api.quality_steps(api.chosen_quality(options.get("quality"), bound)),
-        api.DEFAULT_TILE if tile is None else tile,
+        DEFAULT_TILE if tile is None else tile,
         bound,
     )
     if _untold_by_files(options) or not _is_newer(job):

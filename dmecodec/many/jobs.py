@@ -133,12 +133,15 @@ class _Process:
     """A process that does jobs."""
 
     def __init__(self, work: Work, processes: int) -> None:
-        self._popen = subprocess.Popen(
-            [sys.executable, "-c", _BOOT],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=os.environ | _threads(processes),
-        )
+        try:
+            self._popen = subprocess.Popen(
+                [sys.executable, "-c", _BOOT],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env=os.environ | _threads(processes),
+            )
+        except OSError as error:  # too many of them, or no memory
+            raise WorkerError(f"no process for --jobs can be started ({error.strerror})") from error
         self._work = work
         self._name = ""  # in the hidden files that it writes
         self._job: Job | None = None

@@ -8,9 +8,6 @@ from typing import Any
 
 # Qualities 1 to 7 are the paper's lambdas (section 3.1.3); 0 extends the range downwards.
 LAMBDAS = (0.0008, 0.007, 0.013, 0.033, 0.072, 0.211, 0.508, 0.660)
-QUALITY_STEPS = 32
-"""A quality is coded as an integer count of 1/32."""
-MAX_QUALITY = (len(LAMBDAS) - 1) * QUALITY_STEPS
 MAX_WIDTH = 1024
 """No network is wider, so that a damaged model file cannot ask for all of the memory."""
 MAX_DEPTH = 3

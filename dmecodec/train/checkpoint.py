@@ -57,10 +57,10 @@ def load(folder: Path) -> tuple[dict[str, Tensor], Progress, str]:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        progress = Progress(**json.loads(metadata["progress"]))
+        progress, config = Progress(**json.loads(metadata["progress"])), metadata["config"]
     except (SafetensorError, KeyError, ValueError, TypeError) as error:
         raise ModelError(f"{path}: not the state of a training run") from error
-    return tensors, progress, metadata["config"]
+    return tensors, progress, config
 
 
 def with_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -15,14 +15,12 @@ from torch import Tensor
 from ..errors import ImageError
 from ..images import IMAGE_SUFFIXES, open_source
 
-_SUFFIXES = IMAGE_SUFFIXES
-
 
 def _files(paths: Iterable[Path]) -> Iterator[tuple[str, bytes]]:
     for path in paths:
         if path.is_dir():
             yield from _files(
-                sorted(p for p in path.rglob("*") if p.suffix.lower() in {".tar"} | _SUFFIXES)
+                sorted(p for p in path.rglob("*") if p.suffix.lower() in {".tar"} | IMAGE_SUFFIXES)
             )
         elif path.suffix.lower() == ".tar":
             yield from _members(path)
@@ -37,7 +35,7 @@ def _members(path: Path) -> Iterator[tuple[str, bytes]]:
         with tarfile.open(path) as tar:
             for member in tar:
                 handle = tar.extractfile(member)
-                if handle is not None and Path(member.name).suffix.lower() in _SUFFIXES:
+                if handle is not None and Path(member.name).suffix.lower() in IMAGE_SUFFIXES:
                     yield f"{path}:{member.name}", handle.read()
     except (OSError, tarfile.TarError) as error:
         raise ImageError(f"{path}: not a readable tar file") from error

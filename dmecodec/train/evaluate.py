@@ -14,9 +14,10 @@ from torch import Tensor
 
 from ..coding import codec
 from ..coding.entropy import Tables
+from ..container import QUALITY_STEPS
 from ..device import autocast
 from ..frozen.weights import load_file
-from ..network.config import LAMBDAS, QUALITY_STEPS
+from ..network.config import LAMBDAS
 from .model import TrainingModel
 
 if TYPE_CHECKING:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -69,6 +70,10 @@ class Settings:
             raise OptionError("name the folders or shards of images to train on")
         if self.side % 64 or self.side < 64 or self.batch < 1 or self.time_budget <= 0:
             raise OptionError("the side must be a multiple of 64, the batch and the time above 0")
+        if not (0 < self.rate < math.inf and 0 <= self.psi < math.inf):
+            raise OptionError("the learning rate must be above 0, psi not below it")
+        if self.seed < 0 or (self.max_steps or 0) < 0:
+            raise OptionError("the seed and the number of steps cannot be below 0")
         if self.first + self.last > 1:
             raise OptionError("stages 1 and 3 cannot take more than all of the time")
         if self.first > 0 and not config.shortcut:
@@ -211,8 +216,11 @@ def _remembered(folder: Path) -> Settings:
 def _resumed(folder: Path, device: torch.device, seed: int = 0) -> Trainer:
     tensors, progress, config = checkpoint.load(folder)
     seed += progress.total_steps  # other noise than at the beginning
-    trainer = Trainer(folder, Config.from_json(config), device, seed)
-    trainer.restore(tensors, progress)
+    try:
+        trainer = Trainer(folder, Config.from_json(config), device, seed)
+        trainer.restore(tensors, progress)
+    except (LookupError, ValueError, TypeError, RuntimeError) as error:
+        raise ModelError(f"{folder}: its state is damaged ({error})") from error
     return trainer
 
 

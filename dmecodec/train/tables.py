@@ -11,8 +11,8 @@ import torch
 
 from ..coding.codec import encode_symbols
 from ..coding.entropy import Tables, normalise
+from ..container import MAX_QUALITY
 from ..frozen.weights import Model
-from ..network.config import MAX_QUALITY
 from ..network.knots import knots_of
 from ..network.parameters import INDEX_COUNT, INDEX_PER_NAT, LOG_SCALE_LOW
 from .data import Crops

@@ -23,16 +23,16 @@ def from_model(path: Path) -> TrainingModel:
         ModelError: where the file is damaged, or holds no state of z's distribution.
     """
     tensors, metadata = read_file(path)
-    model = TrainingModel(Config.from_json(metadata["config"]))
-    state = model.state_dict()
     try:
+        model = TrainingModel(Config.from_json(metadata["config"]))
+        state = model.state_dict()
         frozen = build(tensors, metadata)
         floats = {f"net.{k}": v for k, v in frozen.state_dict().items()}
         state |= {k: v for k, v in floats.items() if k in state and "parameters_of_y" not in k}
         for name, tensor in with_prefix(tensors, TRAINING + "bottleneck.").items():
             state[f"bottleneck.{name}"] = tensor.float()
         model.load_state_dict(state)
-    except (KeyError, ValueError, RuntimeError) as error:
+    except (LookupError, ValueError, TypeError, RuntimeError) as error:
         raise ModelError(f"{path}: cannot be trained on ({error})") from error
     _unfold_gdn(model.net, frozen)
     thaw(model.net.parameters_of_y, frozen.parameters_of_y)
