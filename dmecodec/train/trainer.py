@@ -36,7 +36,7 @@ class Options:
         batch, side: images a step and their side in pixels.
         rate: learning rate at its height.
         psi: weight of Loss_MDSE; 0 leaves it out.
-        max_steps: stops earlier; for tests.
+        max_steps: stops earlier than the time would.
     """
 
     minutes: float = 60.0
