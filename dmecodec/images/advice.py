@@ -5,13 +5,14 @@ from __future__ import annotations
 from ..errors import ImageError
 
 SCALE = "scale it to 8 bits first, for example with 'gdal_translate -ot Byte -scale IN OUT.tif'"
+KEEP = "make it a TIFF, of which 16 bits are kept, with 'gdal_translate IN OUT.tif'"
 CHOOSE = "choose bands first, for example with 'gdal_translate -b 1 -b 2 -b 3 IN OUT.tif'"
 TO_RGB = "convert it to RGB first, for example with 'magick IN -colorspace sRGB OUT.png'"
 EXTRACT = "extract the one to encode first, for example with 'magick IN[0] OUT.png'"
 STRAIGHTEN = "convert it first with 'magick IN -define tiff:alpha=unassociated OUT.tif'"
 
 
-def refuse_depth(bits: int) -> None:
-    """Refuses samples of more than 8 bits."""
+def refuse_depth(bits: int, *, tiff: bool = False) -> None:
+    """Refuses samples of more than 8 bits; `tiff` tells that it is one already, read without rasterio."""
     if bits > 8:
-        raise ImageError(f"has {bits} bits a sample; {SCALE}")
+        raise ImageError(f"has {bits} bits a sample; {SCALE if tiff or bits > 16 else KEEP}")

@@ -77,7 +77,7 @@ def check_tiff(file: BinaryIO) -> None:
 
     if any(code in (3, 6) for code in formats):
         raise ImageError(f"has {max(bits)}-bit floating-point samples; {SCALE}")
-    refuse_depth(max(bits))
+    refuse_depth(max(bits), tiff=True)
     if any(code not in (1, 4) for code in formats):
         raise ImageError(f"has signed samples; {SCALE}")
     if photometric not in _COLOUR_BANDS:
