@@ -45,7 +45,9 @@ class _Commands(click.Group):
                 stream.reconfigure(errors="backslashreplace")
         with suppress(ValueError):  # not the main thread
             # As an exception, a kill lets half-written files be removed.
-            signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+            for one in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+                if signal.getsignal(one) is not signal.SIG_IGN:  # as under nohup
+                    signal.signal(one, lambda number, frame: sys.exit(128 + number))
         try:
             status: Any = super().main(*args, standalone_mode=False, **kwargs)  # type: ignore[call-overload]
         except click.exceptions.NoArgsIsHelpError as error:

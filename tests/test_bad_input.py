@@ -23,6 +23,7 @@ from command import environment, one_line, refused, run, start, works
 from conftest import DATA, aerial
 from PIL import Image
 
+import dmecodec
 from dmecodec import container, files
 
 SMALL = DATA / "rgb_37x91.png"
@@ -560,3 +561,31 @@ def test_a_name_that_is_too_long() -> None:
     for command in ("encode", "decode", "info", "verify"):
         refused(command, name)
     refused("encode", SMALL, "-o", name)
+
+
+def test_a_palette_that_is_not_there(tmp_path: Path) -> None:
+    path = tmp_path / "in" / "a.png"
+    Image.new("P", (8, 8)).save(path)
+    data = path.read_bytes()
+    start = data.index(b"PLTE") - 4
+    length = int.from_bytes(data[start : start + 4], "big")
+    path.write_bytes(data[:start] + data[start + 12 + length :])
+    refused("encode", path, "-o", tmp_path / "a.dmen")
+    assert not (tmp_path / "a.dmen").exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX pipes and descriptors")
+def test_named_pipes_and_closed_streams(tmp_path: Path) -> None:
+    script = f"""
+    mkfifo pipe; (cat "{SMALL}" > pipe &)
+    "{sys.executable}" -m dmecodec encode pipe -o a.dmen --quiet || exit 9
+    "{sys.executable}" -m dmecodec encode - -o b.dmen <&- ; test $? = 1 || exit 8
+    "{sys.executable}" -m dmecodec encode "{SMALL}" -o - >&- ; test $? = 1 || exit 7
+    """
+    done = subprocess.run(
+        ["sh", "-c", script], cwd=tmp_path / "in", env=environment(), capture_output=True, text=True
+    )
+    assert done.returncode == 0, done
+    assert (tmp_path / "in" / "a.dmen").read_bytes() == dmecodec.encode(SMALL)
+    assert "standard input is closed" in done.stderr and "standard output is closed" in done.stderr
+    assert "Traceback" not in done.stderr

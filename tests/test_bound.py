@@ -209,3 +209,12 @@ def test_an_original_on_standard_input(tmp_path: Path) -> None:
     said = works("verify", "--original", "-", coded, data=original.read_bytes()).out
     assert said.endswith("at most 0 levels from the original\n")
     assert "cannot both" in refused("verify", "--original", "-", "-", data=b"")
+
+
+def test_what_lies_under_alpha_0_is_not_compared(tmp_path: Path) -> None:
+    pixels = in_mode(aerial(5, 70, 80), "RGBA")
+    pixels[:20, :, 3] = 0
+    data = dmecodec.encode(pixels, 5)
+    valid = np.abs(pixels.astype(int) - dmecodec.decode(data))[pixels[..., 3] > 0].max()
+    with dmecodec.open(io.BytesIO(data)) as file:
+        assert file.verify(original=pixels) == valid

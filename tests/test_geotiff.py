@@ -170,6 +170,25 @@ def test_tags_in_namespaces_and_of_bands_together(tmp_path: Path) -> None:
     assert b"dmecodec" not in round_trip(path, tmp_path).read_bytes()
 
 
+@pytest.mark.parametrize(
+    ("count", "dtype", "options", "reason"),
+    [
+        (1, "uint8", {"photometric": "MINISWHITE"}, "0 for white"),
+        (1, "uint16", {"photometric": "MINISWHITE"}, "0 for white"),
+        (4, "uint8", {"photometric": "RGB", "alpha": "PREMULTIPLIED"}, "multiplied by alpha"),
+        (4, "uint16", {"photometric": "RGB", "alpha": "PREMULTIPLIED"}, "multiplied by alpha"),
+        (4, "uint8", {"photometric": "CMYK"}, "CMYK"),
+        (3, "uint8", {"photometric": "CIELAB"}, "CIELab"),
+    ],
+)
+def test_colours_that_rasterio_would_change(
+    tmp_path: Path, count: int, dtype: str, options: dict[str, str], reason: str
+) -> None:
+    pixels = np.resize(aerial(1, 64, 64), (64, 64, count)).astype(dtype)
+    path = write(tmp_path / "a.tif", pixels, **options)
+    assert reason in refused("encode", path, "-o", tmp_path / "a.dmen")
+
+
 def test_a_description_that_is_no_utf8(tmp_path: Path) -> None:
     path = write(tmp_path / "a.tif", aerial(1, 64, 64))
     with rasterio.open(path, "r+") as file:

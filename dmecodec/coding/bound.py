@@ -65,7 +65,7 @@ def largest_error(decoder: Decoder, original: Source) -> int:
         if layout.alpha is Alpha.MASK and planes.layout.has_alpha:  # 255 at every depth
             pixels[..., layout.alpha_plane] = planes.alpha(box)
         error = np.abs(pixels - block)
-        if header.mode == "BANDS" and layout.has_alpha:  # what lies under a mask is not kept
+        if layout.has_alpha:  # what lies under a mask is not kept
             masked = pixels[..., layout.alpha_plane] == 0
             error[masked] = np.where(
                 np.arange(layout.planes) == layout.alpha_plane, error[masked], 0

@@ -92,7 +92,9 @@ class GeoRecord:
             or west > east
             or south > north
         ):
-            raise OptionError("bounds are four numbers: west, south, east, north")
+            raise OptionError(
+                "bounds are west, south, east, north: finite numbers, west not above east, south not above north"
+            )
         corners = [(x - c, y - f) for x in (west, east) for y in (south, north)]
         cols = [(e * x - b * y) / scale for x, y in corners]
         rows = [(a * y - d * x) / scale for x, y in corners]

@@ -117,6 +117,8 @@ def _told() -> Iterator[None]:
     """What GDAL complains of, as one line."""
     try:
         yield
+    except UnicodeEncodeError:
+        raise ImageError("GDAL takes no names of files that are no UTF-8; rename it") from None
     except UnicodeDecodeError:
         raise ImageError(
             "its descriptions or tags are no UTF-8; --no-geo codes the pixels without them"

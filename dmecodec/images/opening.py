@@ -56,6 +56,8 @@ def open_source(
     if isinstance(image, (str, os.PathLike)):
         path = Path(image)
         with named(str(path)), _open_path(path) as file:
+            if not file.seekable():  # a named pipe
+                return open_source(_seekable(file), geo=geo, scale=scale)
             if geo and _is_for_rasterio(file, path):
                 return _from_geotiff(str(path.absolute()), scale)
             return _without_scale(from_file(file), scale)

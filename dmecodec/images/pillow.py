@@ -97,7 +97,7 @@ def from_pillow(image: Image.Image) -> Source:
     if isinstance(image, ImageFile.ImageFile):
         _check_origin(image)
     check_size(*image.size)
-    _coded_mode(image)  # before a large image is decoded for nothing
+    guarded(lambda: _coded_mode(image), "image")  # before a large image is decoded for nothing
     guarded(image.load, "image")
     return _checked(_PillowSource(image, read_metadata(image)), "image")
 
@@ -140,7 +140,7 @@ def from_file(file: BinaryIO) -> Source:
     image: ImageFile.ImageFile = guarded(lambda: _OPENERS[kind](_rewound(file)), kind)
     check_size(*image.size)
     _check_frames(image)
-    _coded_mode(image)
+    guarded(lambda: _coded_mode(image), kind)
     guarded(lambda: _load(image), kind)
     return _checked(_PillowSource(image, read_metadata(image)), kind)
 

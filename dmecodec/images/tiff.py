@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 from PIL import Image, TiffImagePlugin
 
 from ..errors import ImageError
-from .advice import CHOOSE, EXTRACT, SCALE, STRAIGHTEN, TO_RGB, refuse_depth
+from .advice import CHOOSE, EXTRACT, INVERT, SCALE, STRAIGHTEN, TO_RGB, refuse_depth
 from .metadata import exif_of_tiff
 
 # Tags
@@ -46,7 +46,7 @@ def tiff_facts(file: BinaryIO) -> TiffFacts:
     """Looks at the tags of a TIFF, which must hold one image, its overviews and mask aside.
 
     Raises:
-        ImageError: it holds several.
+        ImageError: it holds several, or is for rasterio and of a colour model that this would change.
     """
     pages = _pages(file)
     first = pages[0]
@@ -62,6 +62,7 @@ def tiff_facts(file: BinaryIO) -> TiffFacts:
     )
     if facts.geographic or facts.beyond or facts.masked:
         _check_pages(pages)
+        _check_colours(first)
     return facts
 
 
@@ -95,6 +96,20 @@ def check_tiff(file: BinaryIO) -> None:
     if _is_part(first) == "reduced":
         raise ImageError("its first page is but a preview of another; convert it to plain TIFF")
     _check_pages(pages)
+
+
+def _check_colours(first: dict[int, tuple[int, ...]]) -> None:
+    """Refuses what rasterio would hand out as something else, without telling: 0 for white as 0 for black, colours
+    multiplied by alpha as such that are not, CMYK as RGB."""
+    photometric = first.get(_PHOTOMETRIC, (1,))[0]
+    if photometric == 0:
+        raise ImageError(f"has 0 for white; {INVERT}")
+    if photometric in _COLOUR_MODELS:
+        raise ImageError(f"its colour model is {_COLOUR_MODELS[photometric]}; {TO_RGB}")
+    if photometric == _YCBCR and first.get(_COMPRESSION, (1,))[0] not in _JPEG:
+        raise ImageError(f"its colour model is YCbCr; {TO_RGB}")
+    if 1 in first.get(_EXTRA, ()):
+        raise ImageError(f"has its colours multiplied by alpha; {STRAIGHTEN}")
 
 
 def _check_pages(pages: list[dict[int, tuple[int, ...]]]) -> None:

@@ -280,6 +280,8 @@ def _output(target: str, overwrite: bool) -> Iterator[BinaryIO]:
         with _folder(target), replace_file(target, overwrite=overwrite) as file:
             yield file
         return
+    if sys.stdout is None:
+        raise OutputError("standard output is closed")
     buffer = io.BytesIO()  # nothing half-written there, either
     yield buffer
     try:
@@ -510,6 +512,8 @@ def _source(name: str) -> BinaryIO | str:
     """What a name stands for: itself, or all of standard input."""
     if name != STREAM:
         return name
+    if sys.stdin is None:
+        raise ImageError("standard input is closed")
     try:
         return io.BytesIO(sys.stdin.buffer.read())
     except OSError as error:
@@ -547,7 +551,7 @@ def verify_file(
         from ..container import Reader
 
         if name == STREAM:
-            Reader(io.BytesIO(sys.stdin.buffer.read())).verify()
+            Reader(cast(BinaryIO, _source(name))).verify()
         else:
             with Path(name).open("rb") as stream:
                 Reader(stream).verify()
