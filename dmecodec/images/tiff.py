@@ -81,11 +81,7 @@ def check_tiff(file: BinaryIO) -> None:
     refuse_depth(max(bits), tiff=True)
     if any(code not in (1, 4) for code in formats):
         raise ImageError(f"has signed samples; {SCALE}")
-    if photometric not in _COLOUR_BANDS:
-        name = _COLOUR_MODELS.get(photometric, f"unknown (PhotometricInterpretation {photometric})")
-        raise ImageError(f"its colour model is {name}; {TO_RGB}")
-    if photometric == _YCBCR and first.get(_COMPRESSION, (1,))[0] not in _JPEG:
-        raise ImageError(f"its colour model is YCbCr; {TO_RGB}")  # JPEG's own YCbCr becomes RGB
+    _check_model(first)
     beside = samples - _COLOUR_BANDS[photometric]
     grey_pair = beside == 1 and samples == 2 and not extra
     if beside > 1 or (beside == 1 and 0 in extra) or grey_pair:
@@ -101,15 +97,20 @@ def check_tiff(file: BinaryIO) -> None:
 def _check_colours(first: dict[int, tuple[int, ...]]) -> None:
     """Refuses what rasterio would hand out as something else, without telling: 0 for white as 0 for black, colours
     multiplied by alpha as such that are not, CMYK as RGB."""
-    photometric = first.get(_PHOTOMETRIC, (1,))[0]
-    if photometric == 0:
+    if first.get(_PHOTOMETRIC, (1,))[0] == 0:
         raise ImageError(f"has 0 for white; {INVERT}")
-    if photometric in _COLOUR_MODELS:
-        raise ImageError(f"its colour model is {_COLOUR_MODELS[photometric]}; {TO_RGB}")
-    if photometric == _YCBCR and first.get(_COMPRESSION, (1,))[0] not in _JPEG:
-        raise ImageError(f"its colour model is YCbCr; {TO_RGB}")
+    _check_model(first)
     if 1 in first.get(_EXTRA, ()):
         raise ImageError(f"has its colours multiplied by alpha; {STRAIGHTEN}")
+
+
+def _check_model(first: dict[int, tuple[int, ...]]) -> None:
+    photometric = first.get(_PHOTOMETRIC, (1,))[0]
+    if photometric not in _COLOUR_BANDS:
+        name = _COLOUR_MODELS.get(photometric, f"unknown (PhotometricInterpretation {photometric})")
+        raise ImageError(f"its colour model is {name}; {TO_RGB}")
+    if photometric == _YCBCR and first.get(_COMPRESSION, (1,))[0] not in _JPEG:
+        raise ImageError(f"its colour model is YCbCr; {TO_RGB}")  # JPEG's own YCbCr becomes RGB
 
 
 def _check_pages(pages: list[dict[int, tuple[int, ...]]]) -> None:
