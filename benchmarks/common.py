@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from dmecodec.processor import computes_in_bf16, facts
+
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
@@ -81,10 +83,5 @@ def machine(threads: int) -> str:
 
 
 def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    if not info.exists():
-        return platform.processor() or platform.machine()
-    fields = (line.partition(":") for line in info.read_text().splitlines())
-    lines = {name.strip(): value.strip() for name, _, value in fields}
-    bf16 = "bf16" if "avx512_bf16" in lines.get("flags", "") else "no AVX-512 bf16"
-    return f"{lines.get('model name', platform.machine())} ({bf16})"
+    name = facts().get("model name") or platform.processor() or platform.machine()
+    return f"{name} ({'bf16' if computes_in_bf16() else 'float32'})"

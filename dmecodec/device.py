@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 
 from .errors import OptionError
+from .processor import computes_in_bf16
 
 
 def pick_device(name: str | torch.device) -> torch.device:
@@ -42,18 +43,14 @@ def exact_arithmetic(device: torch.device) -> tuple[torch.device, torch.dtype]:
 
 
 def autocast(device: torch.device) -> AbstractContextManager[object]:
-    """bf16 for the paper's path where the hardware computes in it; the rest stays in float32."""
+    """bf16 for the paper's path where the hardware is faster in it; the rest stays in float32."""
     if device.type == "mps":  # which older versions of torch refuse here
         return nullcontext()
     if device.type == "cuda":
         has_bf16 = torch.cuda.is_bf16_supported()
     else:
-        has_bf16 = _cpu_has_bf16()
+        has_bf16 = computes_in_bf16()
     return torch.autocast(device.type, torch.bfloat16, enabled=has_bf16)
-
-
-def _cpu_has_bf16() -> bool:
-    return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 def full_precision(device: torch.device) -> AbstractContextManager[object]:
