@@ -17,7 +17,7 @@ from . import __version__
 from .errors import DmecodecError, OptionError
 
 if TYPE_CHECKING:
-    from .many.batch import Job, Result
+    from .many.job import Job, Result
 
 _INTERRUPTED = 130
 
@@ -65,7 +65,7 @@ class _Commands(click.Group):
         except (KeyboardInterrupt, click.Abort):
             _fail("interrupted", _INTERRUPTED)
         except (MemoryError, RuntimeError) as error:
-            from .many.batch import OUT_OF_MEMORY, is_out_of_memory
+            from .many.memory import OUT_OF_MEMORY, is_out_of_memory
 
             if not is_out_of_memory(error):
                 raise
@@ -191,12 +191,12 @@ def encode(
     """Compress images to .dmen files. A folder stands for the images in it."""
     from . import api
     from .images import IMAGE_SUFFIXES
-    from .many import batch, done
+    from .many import actions, batch, done, plan
 
     chosen = None if ctx.get_parameter_source("quality") is ParameterSource.DEFAULT else quality
     api.check_aims(chosen, bpp, psnr, max_error)
     batch.check_processes(processes, scheduler)
-    jobs = batch.plan(inputs, output, IMAGE_SUFFIXES, ".dmen")
+    jobs = plan.plan(inputs, output, IMAGE_SUFFIXES, ".dmen")
     here = "cpu" if scheduler is not None else device  # the workers may have what is not here
     api.prepare(quality, model=model, device=here, tile=tile)
     options = {
@@ -207,9 +207,9 @@ def encode(
     if skip_done:
         done.check_encoding(options)
     results = batch.run(
-        jobs, batch.Work(batch.encode_job, options), processes=processes, scheduler=scheduler
+        jobs, batch.Work(actions.encode_job, options), processes=processes, scheduler=scheduler
     )
-    single = batch.is_single(inputs)
+    single = plan.is_single(inputs)
     return _run(jobs, results, single=single, quiet=quiet, as_json=as_json)
 
 
@@ -251,11 +251,11 @@ def decode(
     as_json: bool,
 ) -> int:
     """Decompress .dmen files to images."""
-    from .many import batch, done
+    from .many import actions, batch, done, plan
 
-    batch.check_part(window, bounds)
+    actions.check_part(window, bounds)
     batch.check_processes(processes, scheduler)
-    jobs = batch.plan(inputs, output, batch.DMEN_SUFFIXES, batch.image_suffix)
+    jobs = plan.plan(inputs, output, plan.DMEN_SUFFIXES, plan.image_suffix)
     options: dict[str, Any] = {
         "window": window, "bounds": bounds, "profile": profile, "geo": not no_geo,
         "device": device, "model": model, "overwrite": overwrite, "skip_done": skip_done,
@@ -263,9 +263,9 @@ def decode(
     if skip_done:
         done.check_decoding(options)
     results = batch.run(
-        jobs, batch.Work(batch.decode_job, options), processes=processes, scheduler=scheduler
+        jobs, batch.Work(actions.decode_job, options), processes=processes, scheduler=scheduler
     )
-    single = batch.is_single(inputs)
+    single = plan.is_single(inputs)
     return _run(jobs, results, single=single, quiet=quiet, as_json=as_json)
 
 
@@ -278,7 +278,7 @@ def _run(
     as_json: bool,
 ) -> int:
     """Runs jobs under a progress bar, tells of failures as they come, sums up at the end."""
-    from .many import batch
+    from .many.job import STREAM
     from .report import summary_line, summary_table, tracked
 
     done: dict[Job, Result] = {}
@@ -288,7 +288,7 @@ def _run(
             if result.error is not None:
                 _complain(result.error)
     results = [done[job] for job in jobs]
-    to_stdout = any(job.target == batch.STREAM for job in jobs)
+    to_stdout = any(job.target == STREAM for job in jobs)
     if as_json:
         rows = [result.as_dict() for result in results]
         click.echo(json.dumps(rows[0] if single else rows, indent=2), err=to_stdout)
@@ -334,7 +334,7 @@ def verify(
     quiet: bool,
 ) -> int:
     """Check every checksum of .dmen files."""
-    from .many.batch import verify_file
+    from .many.actions import verify_file
     from .report import verified_line
 
     if original is not None and len(files) > 1:

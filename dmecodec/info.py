@@ -13,7 +13,7 @@ from .container import QUALITY_STEPS, Header, Kind, Reader, kind_name
 from .errors import FormatError, ModelError
 from .frozen import registry
 from .geo.record import parse_record
-from .many.batch import STREAM
+from .many.job import STREAM
 
 
 def describe(path: str | os.PathLike[str]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from .many.batch import Result
+    from .many.job import Result
     from .network.complexity import Part
     from .train.trainer import Snapshot
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dmecodec.files import replace_file
-from dmecodec.many.batch import Job, Result
+from dmecodec.many.job import Job, Result
 
 
 def die(job: Job, *, times: str, restarted: bool = False, **_: Any) -> Result:

@@ -19,7 +19,9 @@ from PIL import Image
 
 from dmecodec.errors import WorkerError
 from dmecodec.many import batch, cluster
-from dmecodec.many.batch import Job, Result, Work
+from dmecodec.many.actions import verify_file
+from dmecodec.many.batch import Work
+from dmecodec.many.job import Job, Result
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 
@@ -38,7 +40,7 @@ def test_a_cluster_without_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     distributed = pytest.importorskip("distributed", reason="needs dmecodec[dask]")
     monkeypatch.setattr(cluster, "_PATIENCE", 0.5)
     with distributed.LocalCluster(n_workers=0, dashboard_address=None) as empty:
-        work = Work(batch.verify_file, {"deep": False})
+        work = Work(verify_file, {"deep": False})
         with pytest.raises(WorkerError, match="this cluster has no worker"):
             list(cluster.run([Job("a", "b")], work, empty.scheduler_address))
 

@@ -13,8 +13,8 @@ from conftest import DATA, aerial
 from PIL import Image
 
 import dmecodec
-from dmecodec.many import batch, done
-from dmecodec.many.batch import Job
+from dmecodec.many import actions, done
+from dmecodec.many.job import Job
 
 LONG_AGO = 10**9
 
@@ -135,12 +135,12 @@ def test_the_original_is_no_output_of_decoding(tmp_path: Path) -> None:
     assert original.read_bytes() == before
 
 
-@pytest.mark.parametrize("action", [batch.encode_job, batch.decode_job])
+@pytest.mark.parametrize("action", [actions.encode_job, actions.decode_job])
 def test_an_attempt_that_was_cut_short_after_its_end(tmp_path: Path, action: object) -> None:
     source = image(tmp_path / "a.png", 4)
     works("encode", source, "-o", tmp_path / "b.dmen")
     works("decode", tmp_path / "b.dmen", "-o", tmp_path / "c.png")
-    pair = ("a.png", "b.dmen") if action is batch.encode_job else ("b.dmen", "c.png")
+    pair = ("a.png", "b.dmen") if action is actions.encode_job else ("b.dmen", "c.png")
     job = Job(*(str(tmp_path / name) for name in pair))
     result = action(job, overwrite=False, restarted=True)  # type: ignore[operator]
     assert (result.width, result.height, result.quality) == (30, 20, 4.0)

@@ -702,7 +702,8 @@ def test_a_folder_that_vanishes_is_no_traceback(
 
 
 def test_nothing_stays_open_and_logging_is_as_before(tmp_path: Path) -> None:
-    from dmecodec.many import batch, done
+    from dmecodec.many import done
+    from dmecodec.many.job import Job
 
     path = write(tmp_path / "a.tif", aerial(1, 40, 50), photometric="RGB")
     works("encode", path)
@@ -714,7 +715,7 @@ def test_nothing_stays_open_and_logging_is_as_before(tmp_path: Path) -> None:
         with dmecodec.open(tmp_path / "a.dmen") as file:
             file.verify(original=path)
         assert logger.level == logging.INFO
-        assert done.is_decoded(batch.Job(str(tmp_path / "a.dmen"), str(tmp_path / "b.tif")))
+        assert done.is_decoded(Job(str(tmp_path / "a.dmen"), str(tmp_path / "b.tif")))
         assert logger.level == logging.INFO
     finally:
         logger.setLevel(before)

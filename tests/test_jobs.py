@@ -21,7 +21,9 @@ import dmecodec
 from dmecodec.errors import WorkerError
 from dmecodec.files import replace_file
 from dmecodec.many import batch, jobs
-from dmecodec.many.batch import Job, Work
+from dmecodec.many.batch import Work
+from dmecodec.many.job import Job
+from dmecodec.many.outputs import folders_of
 
 posix = pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 
@@ -105,9 +107,9 @@ def test_processes_that_do_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyP
 WAITING = """
 import actions
 from dmecodec import cli
-from dmecodec.many import batch
+from dmecodec.many import actions as done_with_each
 
-batch.decode_job = actions.wait
+done_with_each.decode_job = actions.wait
 cli.main()
 """
 
@@ -169,7 +171,7 @@ def test_one_file_starts_no_process(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_folders_are_made_for_all_and_go_where_nothing_comes(tmp_path: Path) -> None:
     todo = [Job(name, str(tmp_path / "out" / name)) for name in ("a/b/c", "a/d", "e/f", "g")]
-    with batch.folders_of(todo):
+    with folders_of(todo):
         assert (tmp_path / "out" / "a" / "b").is_dir() and (tmp_path / "out" / "e").is_dir()
         (tmp_path / "out" / "e" / "f").touch()
     assert {p.name for p in tmp_path.rglob("*")} == {"out", "e", "f"}

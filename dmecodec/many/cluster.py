@@ -20,7 +20,10 @@ from typing import Any
 from .. import __version__
 from ..errors import DependencyError, DmecodecError, ModelError, OptionError, WorkerError
 from ..frozen import registry
-from .batch import STREAM, Job, Result, Work, encode_job, folders_of, run_here
+from .actions import encode_job
+from .batch import Work, run_here
+from .job import STREAM, Job, Result
+from .outputs import folders_of
 
 _PATIENCE = 15
 """Seconds that a scheduler has to answer, and then to have a worker."""

@@ -16,8 +16,8 @@ from ..container import DEFAULT_TILE, Kind, Reader
 from ..errors import DmecodecError, OptionError
 from ..frozen import registry
 from ..tiling import Box
-from . import batch
-from .batch import Job
+from . import actions
+from .job import Job
 
 if TYPE_CHECKING:
     from ..images import Source
@@ -39,7 +39,7 @@ def check_decoding(options: Mapping[str, Any]) -> None:
     """Refuses what an image does not tell of its making, such as a window.
 
     Raises:
-        OptionError: naming those options of :func:`dmecodec.many.batch.decode_job`.
+        OptionError: naming those options of :func:`dmecodec.many.actions.decode_job`.
     """
     _refuse(_untold_by_images(options))
 
@@ -105,7 +105,7 @@ def _untold_by_files(options: Mapping[str, Any]) -> list[str]:
 
 
 def _untold_by_images(options: Mapping[str, Any]) -> list[str]:
-    return _set_beside(_WITHOUT_EFFECT | {"model"}, batch.decode_job, options)
+    return _set_beside(_WITHOUT_EFFECT | {"model"}, actions.decode_job, options)
 
 
 def _set_beside(

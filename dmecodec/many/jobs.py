@@ -25,7 +25,9 @@ from typing import Any, BinaryIO
 
 from .. import files
 from ..errors import WorkerError
-from .batch import Job, Result, Work, folders_of, run_here
+from .batch import Work, run_here
+from .job import Job, Result
+from .outputs import folders_of
 
 _ATTEMPTS = 2
 _PATIENCE = 30.0
