@@ -190,11 +190,12 @@ def encode(
 ) -> int:
     """Compress images to .dmen files. A folder stands for the images in it."""
     from . import api
+    from . import options as checks
     from .images import IMAGE_SUFFIXES
     from .many import actions, batch, done, plan
 
     chosen = None if ctx.get_parameter_source("quality") is ParameterSource.DEFAULT else quality
-    api.check_aims(chosen, bpp, psnr, max_error)
+    checks.check_aims(chosen, bpp, psnr, max_error)
     batch.check_processes(processes, scheduler)
     jobs = plan.plan(inputs, output, IMAGE_SUFFIXES, ".dmen")
     here = "cpu" if scheduler is not None else device  # the workers may have what is not here

@@ -103,6 +103,7 @@ def elsewhere(exact: tuple[torch.device, torch.dtype]) -> Iterator[None]:
             "torch.tensor": _new,
             "torch.Tensor.new_tensor": _new_like,
             "dmecodec.api.pick_device": lambda _: DEVICE,
+            "dmecodec.opened.pick_device": lambda _: DEVICE,
             "dmecodec.frozen.weights.exact_arithmetic": lambda _: exact,
             "dmecodec.frozen.weights._loaded": {},
         }.items():

@@ -17,7 +17,7 @@ from conftest import DATA, aerial, in_mode, psnr
 from PIL import Image
 
 import dmecodec
-from dmecodec import api
+from dmecodec import api, opened
 from dmecodec.coding import encoder
 from dmecodec.coding.alpha import encode_alpha
 from dmecodec.container import Header, Kind, Reader, write
@@ -404,7 +404,7 @@ def test_a_forged_size_fails_before_memory_is_filled(monkeypatch: pytest.MonkeyP
     def fill(*_: object) -> None:
         raise AssertionError("memory for 2^36 pixels")
 
-    monkeypatch.setattr(api, "Sink", fill)
+    monkeypatch.setattr(opened, "Sink", fill)
     monkeypatch.setattr(np, "empty", _no_more_than(1 << 30, np.empty))
     with dmecodec.File(io.BytesIO(forged)) as file:
         for use in (file.read, lambda: file.save(io.BytesIO(), format="PNG")):

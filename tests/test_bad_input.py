@@ -499,7 +499,7 @@ def test_out_of_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: E
     monkeypatch.setattr("dmecodec.api.encode", fail)
     message = refused("encode", SMALL, "-o", tmp_path / "a.dmen")
     assert f"{SMALL}: not enough memory" in message
-    monkeypatch.setattr("dmecodec.api.File.verify", fail)
+    monkeypatch.setattr("dmecodec.opened.File.verify", fail)
     assert f"{CODED}: not enough memory" in refused("verify", "--deep", CODED)
     both = run("verify", "--deep", CODED, CODED)  # the second is looked at all the same
     assert both.status and both.err.count("not enough memory") == 2

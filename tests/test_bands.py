@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -469,6 +470,18 @@ def test_network_sees_more_than_eight_bits() -> None:
 def test_what_cannot_be(image: object, options: dict, error: type, words: str) -> None:
     with pytest.raises(error, match=words):
         dmecodec.encode(image, **options)
+
+
+@pytest.mark.filterwarnings("ignore:the matrix subclass")
+def test_a_matrix_is_an_array() -> None:
+    pixels = aerial(1, 64, 96)[..., 0]
+    assert dmecodec.encode(np.matrix(pixels)) == dmecodec.encode(pixels)
+
+
+@pytest.mark.parametrize("alpha", ["yes", 1, 2.0])
+def test_alpha_is_yes_or_no(alpha: Any) -> None:
+    with pytest.raises(OptionError, match="alpha"):
+        dmecodec.encode(np.zeros((64, 64, 2), np.uint8), alpha=alpha)
 
 
 def test_masked_arrays() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import dmecodec
-from dmecodec.api import File
+from dmecodec import File
 from dmecodec.errors import BoundError
 
 

@@ -1049,3 +1049,11 @@ def test_several_threads_read_one_source() -> None:
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+@pytest.mark.parametrize(("name", "value"), [("icc_profile", "sRGB"), ("exif", 7), ("xmp", {})])
+def test_metadata_of_an_image_in_memory_must_be_bytes(name: str, value: Any) -> None:
+    image = Image.new("RGB", (8, 8))
+    image.info[name] = value or {"rdf": 1}
+    with pytest.raises(ImageError, match=f"{name} is .*: expected bytes"):
+        open_source(image)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from PIL import Image
 
+from ..errors import ImageError
+
 EXIF_PREFIX = b"Exif\0\0"
 # The tags of a TIFF that describe the picture, not how this one file stores it. Only these may
 # cross over: the width and compression in a camera's EXIF would overrule those of a new TIFF.
@@ -31,20 +33,29 @@ class Metadata:
 
 
 def read_metadata(image: Image.Image) -> Metadata:
-    """ICC, EXIF and XMP of a loaded image."""
-    info = image.info
-    exif = info.get("exif")
+    """ICC, EXIF and XMP of a loaded image.
+
+    Raises:
+        ImageError: one that was set on an image in memory is no bytes.
+    """
+    exif = _told(image, "exif")
     if exif is None and image.format == "TIFF":
         exif = exif_of_tiff(image)
     elif exif is None:  # in the text of an old PNG, or set on an image in memory
         with suppress(Exception):
             exif = image.getexif().tobytes() if image.getexif() else None
-    xmp = info.get("xmp")
-    if isinstance(xmp, str):
-        xmp = xmp.encode()
     if exif:
-        exif = bytes(exif).removeprefix(EXIF_PREFIX)
-    return Metadata(icc=info.get("icc_profile") or None, exif=exif or None, xmp=xmp or None)
+        exif = exif.removeprefix(EXIF_PREFIX)
+    return Metadata(_told(image, "icc_profile"), exif or None, _told(image, "xmp"))
+
+
+def _told(image: Image.Image, name: str) -> bytes | None:
+    value = image.info.get(name)
+    if isinstance(value, str) and name == "xmp":
+        value = value.encode()
+    if value is not None and not isinstance(value, (bytes, bytearray, memoryview)):
+        raise ImageError(f"{name} is {type(value).__name__}: expected bytes")
+    return bytes(value) if value else None
 
 
 def exif_of_tiff(image: Image.Image) -> bytes | None:

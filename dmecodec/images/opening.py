@@ -47,7 +47,7 @@ def open_source(
     if isinstance(image, np.ma.MaskedArray):
         image = _filled(image, nodata)
     if isinstance(image, np.ndarray):
-        return _from_array(image, nodata, scale, alpha)
+        return _from_array(np.asarray(image), nodata, scale, alpha)  # a matrix, too
     if nodata is not None or alpha is not None:
         raise OptionError("nodata and alpha are for arrays; a file says by itself what it has")
     if isinstance(image, Image.Image):
@@ -101,6 +101,8 @@ def _from_array(
     array: np.ndarray, nodata: int | None, scale: tuple[int, int] | None, alpha: bool | None
 ) -> Source:
     bands = array.shape[2] if array.ndim == 3 else 1
+    if not isinstance(alpha, (bool, np.bool_, type(None))):
+        raise OptionError(f"alpha {alpha!r}: must be True, False or None")
     if alpha is None:
         alpha = array.dtype == np.uint8 and bands in (2, 4)
     if array.dtype not in (np.uint8, np.uint16):

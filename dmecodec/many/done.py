@@ -53,12 +53,12 @@ def is_encoded(job: Job, **options: Any) -> bool:
     Raises:
         OptionError, ModelError: as :func:`dmecodec.encode`.
     """
-    from .. import api
+    from .. import options as checks
 
     bound, tile = options.get("max_error"), options.get("tile")
     wanted = (
         registry.find(options.get("model")).id,
-        api.quality_steps(api.chosen_quality(options.get("quality"), bound)),
+        checks.quality_steps(checks.chosen_quality(options.get("quality"), bound)),
         DEFAULT_TILE if tile is None else tile,
         bound,
     )

@@ -1,0 +1,96 @@
+"""What callers ask for, checked: quality, targets, bounds, tiles, samples."""
+
+from __future__ import annotations
+
+import math
+import operator
+from numbers import Real
+
+from .coding.bound import check_bound, default_quality
+from .container import DEFAULT_QUALITY, MAX_QUALITY, MAX_TILE, QUALITY_STEPS, TILE_UNIT
+from .errors import OptionError
+
+
+def check_aims(
+    quality: float | None, bpp: float | None, psnr: float | None, max_error: int | None
+) -> None:
+    """Refuses aims that exclude one another, or that no image can meet.
+
+    Raises:
+        OptionError: more than one of quality, bpp and psnr; a target beside max_error; one out of its range.
+    """
+    if bpp is not None and psnr is not None:
+        raise OptionError("give bpp or psnr, not both")
+    if max_error is not None:
+        check_bound(max_error)
+    for name, target in (("bpp", bpp), ("psnr", psnr)):
+        if target is None:
+            continue
+        if max_error is not None:
+            raise OptionError(f"give a bound on the error or {name}, not both")
+        if quality is not None:
+            raise OptionError(f"give a quality or {name}, not both")
+        if not 0 < _number(target, name) < math.inf:
+            raise OptionError(f"a target of {target:g} cannot be met")
+
+
+def nodata_value(nodata: object) -> int | None:
+    """The nodata value of an array as an int (OptionError where it is none)."""
+    try:
+        return None if nodata is None else operator.index(nodata)  # type: ignore[arg-type]
+    except TypeError:
+        raise OptionError(f"nodata {nodata!r}: must be an integer") from None
+
+
+def scale_values(scale: object) -> tuple[int, int] | None:
+    """The samples that stand for black and white as two ints (OptionError where they are not)."""
+    try:
+        if scale is None:
+            return None
+        low, high = map(operator.index, scale)  # type: ignore[call-overload]
+        return low, high
+    except (TypeError, ValueError):
+        raise OptionError(f"scale {scale!r}: must be two integers") from None
+
+
+def chosen_quality(quality: float | None, max_error: int | None) -> float:
+    """The quality of :func:`dmecodec.encode` where none is given: 4, or that of the base that suits a bound."""
+    if quality is not None:
+        return quality
+    return DEFAULT_QUALITY if max_error is None else default_quality(max_error)
+
+
+def quality_steps(quality: float) -> int:
+    """A quality 0..7 as the integer that the file holds, in 1/32 steps (the nearest).
+
+    Raises:
+        OptionError: outside 0..7, or not a number.
+    """
+    quality = _number(quality, "quality")
+    if not 0 <= quality <= MAX_QUALITY / QUALITY_STEPS:  # false for NaN, too
+        raise OptionError(
+            f"quality {quality:g}: must be between 0 and {MAX_QUALITY // QUALITY_STEPS}"
+        )
+    return round(quality * QUALITY_STEPS)
+
+
+def _number(value: object, name: str) -> float:
+    if not isinstance(value, Real):
+        raise OptionError(f"{name} {value!r}: must be a number")
+    try:
+        return float(value)
+    except OverflowError:  # out of every range
+        return math.inf
+
+
+def tile_side(tile: object) -> int:
+    """The side of a tile in pixels (OptionError where no file may have it)."""
+    try:
+        tile = operator.index(tile)  # type: ignore[arg-type]
+    except TypeError:
+        raise OptionError(f"tile {tile!r}: must be an integer") from None
+    if tile % TILE_UNIT or not TILE_UNIT <= tile <= MAX_TILE:
+        raise OptionError(
+            f"tile {tile}: must be a multiple of {TILE_UNIT} between {TILE_UNIT} and {MAX_TILE}"
+        )
+    return tile
