@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,10 @@ if TYPE_CHECKING:
     from .many.job import Result
     from .network.complexity import Part
     from .train.trainer import Snapshot
+
+
+_UNBOUNDED = 10_000
+"""Columns of a file or a pipe."""
 
 
 def size(count: int) -> str:
@@ -44,10 +49,12 @@ def verified_line(name: str, levels: int | None) -> str:
 
 
 def show(renderables: Iterable[RenderableType]) -> None:
-    """Prints tables."""
+    """Prints tables, as wide as they are where no terminal bounds them."""
     from rich.console import Console
 
     console = Console()
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console = Console(width=_UNBOUNDED)
     for renderable in renderables:
         console.print(renderable)
 

@@ -17,7 +17,7 @@ from conftest import DATA, aerial, in_mode, psnr
 from PIL import Image
 
 import dmecodec
-from dmecodec import api, opened
+from dmecodec import opened
 from dmecodec.coding import encoder
 from dmecodec.coding.alpha import encode_alpha
 from dmecodec.container import Header, Kind, Reader, write

@@ -13,8 +13,10 @@ import pytest
 from command import one_line, refused, run, start, works
 from conftest import DATA, aerial, in_mode, psnr
 from PIL import Image
+from rich.table import Table
 
 import dmecodec
+from dmecodec import report
 from dmecodec.frozen import weights
 from dmecodec.network import complexity
 
@@ -440,6 +442,20 @@ def test_models_in_80_columns() -> None:
     assert len(rows) == 1 and all(
         part in rows[0] for part in ("tiny", "07a6ff3c", "0 to 7", "intact")
     )
+
+
+def test_tables_are_whole_in_files(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is no terminal that would bound them, but for one that COLUMNS tells of."""
+    long = Table("image")
+    long.add_row("a" * 300)
+    monkeypatch.delenv("COLUMNS", raising=False)
+    report.show([long])
+    assert "a" * 300 in capsys.readouterr().out
+    monkeypatch.setenv("COLUMNS", "100")
+    report.show([long])
+    assert max(map(len, capsys.readouterr().out.splitlines())) == 100
 
 
 def test_models_as_json() -> None:

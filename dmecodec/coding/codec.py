@@ -111,15 +111,13 @@ def encode_symbols(
     return z[0].to("cpu", torch.int32).numpy(), coded, _latents(passes, height, width)
 
 
-def encode_tile(model: Model, y: Tensor, quality: int) -> tuple[bytes, bytes]:
-    """The z stream and the y stream of one tile; arguments as for :func:`encode_symbols`."""
-    return encode_tile_and_latents(model, y, quality)[:2]
-
-
-def encode_tile_and_latents(
+def encode_tile(
     model: Model, y: Tensor, quality: int, *, optimise: bool = True
 ) -> tuple[bytes, bytes, np.ndarray]:
-    """As :func:`encode_tile`, and the y-hat that a decoder will get: int32 (M, h, w)."""
+    """The z stream and the y stream of one tile, and the y-hat that a decoder will get: int32 (M, h, w).
+
+    Arguments as for :func:`encode_symbols`.
+    """
     z_hat, coded, y_hat = encode_symbols(model, y, quality, optimise=optimise)
     z_stream = encode([(z_hat.ravel(), channels_of(z_hat.shape))], model.z_tables)
     return z_stream, encode(coded, model.y_tables), y_hat

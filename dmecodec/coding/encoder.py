@@ -26,7 +26,7 @@ from ..restoration.tile import encode_filter
 from ..tiling import Box
 from .alpha import encode_alpha
 from .annealing import BLOCK, Annealer
-from .codec import encode_tile_and_latents
+from .codec import encode_tile
 
 DEFAULT_EFFORT, MAX_EFFORT = 1, 2
 _KEEP_PIXELS = 1 << 24
@@ -128,9 +128,7 @@ class Encoder:
         latents = self._latents(index, group, box) * gain
         if self._annealer is not None:
             latents = self._annealed(self._annealer, latents, box, group, header.quality)
-        z, y, y_hat = encode_tile_and_latents(
-            self.model, latents, header.quality, optimise=self.effort > 0
-        )
+        z, y, y_hat = encode_tile(self.model, latents, header.quality, optimise=self.effort > 0)
         streams = {Kind.Z: z, Kind.Y: y, **masks}
         if self.max_error is not None:
             streams[Kind.RESIDUAL] = self._residual(box, group, y_hat, header.quality)
