@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import math
+import os
 import shutil
 import signal
 import struct
@@ -187,6 +188,16 @@ def test_colours_that_rasterio_would_change(
     pixels = np.resize(aerial(1, 64, 64), (64, 64, count)).astype(dtype)
     path = write(tmp_path / "a.tif", pixels, **options)
     assert reason in refused("encode", path, "-o", tmp_path / "a.dmen")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names there are Unicode")
+def test_a_folder_that_is_no_utf8(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.tif", aerial(1, 64, 64))
+    works("encode", path, "-o", tmp_path / "a.dmen")
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff"))
+    folder.mkdir()
+    assert "name is no UTF-8" in refused("decode", tmp_path / "a.dmen", "-o", folder / "a.tif")
+    assert not list(folder.iterdir())
 
 
 def test_a_description_that_is_no_utf8(tmp_path: Path) -> None:

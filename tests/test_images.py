@@ -299,7 +299,7 @@ TIFF_REFUSALS: dict[str, tuple[dict[int, Any], int, str]] = {
     "16-bit grey": ({258: [16]}, 8, "16 bits a sample"),
     "12-bit grey": ({258: [12]}, 6, "12 bits a sample"),
     "32-bit float": ({258: [32], 339: [3]}, 16, "32-bit floating-point"),
-    "signed": ({258: [8], 339: [2]}, 4, "signed samples"),
+    "signed": ({258: [8], 339: [2]}, 4, "8-bit signed samples"),
     "RGB and near infrared": (
         {258: [8] * 4, 262: [2], 277: [4], 338: [0]},
         16,

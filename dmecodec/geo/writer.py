@@ -128,6 +128,8 @@ def _told() -> Iterator[None]:
     """What GDAL complains of, as one line."""
     try:
         yield
+    except UnicodeEncodeError as error:
+        raise OutputError("GDAL cannot write where a folder's name is no UTF-8") from error
     except rasterio_errors() as error:
         reason = " ".join(str(error.__cause__ or error).split())
         raise OutputError(f"cannot write the GeoTIFF: {reason}") from error

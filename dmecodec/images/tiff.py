@@ -78,9 +78,9 @@ def check_tiff(file: BinaryIO) -> None:
 
     if any(code in (3, 6) for code in formats):
         raise ImageError(f"has {max(bits)}-bit floating-point samples; {SCALE}")
-    refuse_depth(max(bits), tiff=True)
     if any(code not in (1, 4) for code in formats):
-        raise ImageError(f"has signed samples; {SCALE}")
+        raise ImageError(f"has {max(bits)}-bit signed samples; {SCALE}")
+    refuse_depth(max(bits), tiff=True)
     _check_model(first)
     beside = samples - _COLOUR_BANDS[photometric]
     grey_pair = beside == 1 and samples == 2 and not extra
