@@ -95,7 +95,11 @@ def replace_file(path: str | os.PathLike[str], *, overwrite: bool) -> Iterator[B
 
 @contextmanager
 def path_for(target: BinaryIO | str | os.PathLike[str]) -> Iterator[Path]:
-    """A name for those who can write under a name alone; an open file gets the bytes afterwards."""
+    """A name for those who can write under a name alone; an open file gets the bytes afterwards.
+
+    Raises:
+        OutputError: a path that cannot be written.
+    """
     if isinstance(target, (str, os.PathLike)):
         with replace_path(target, overwrite=True) as hidden:
             yield hidden

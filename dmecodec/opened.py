@@ -50,6 +50,10 @@ class File:
     Attributes:
         header: size, mode, quality, tiles.
         metadata: ICC profile, EXIF and XMP, where there are any.
+
+    Raises:
+        FormatError: the file cannot be read, or its header is damaged or of a newer version.
+        OptionError: the source is neither a path nor a binary file.
     """
 
     def __init__(
@@ -107,7 +111,11 @@ class File:
         return record.window(bounds, self.header.width, self.header.height)
 
     def load_model(self) -> Model:
-        """Loads the model that the header names; decoding does it where nobody has."""
+        """Loads the model that the header names; decoding does it where nobody has.
+
+        Raises:
+            ModelError: it is not here, or the one that was named is another.
+        """
         if self._model is None:
             self._model = weights.load(self._entry(), pick_device(self._device))
         return self._model
@@ -131,7 +139,12 @@ class File:
         return entry
 
     def read(self, window: Window | None = None) -> np.ndarray:
-        """Pixels of the whole image or a window; as :func:`dmecodec.decode`."""
+        """Pixels of the whole image or a window; as :func:`dmecodec.decode`.
+
+        Raises:
+            FormatError, ModelError: as :func:`dmecodec.decode`.
+            OptionError: a window outside the image, or more pixels than there is memory for.
+        """
         box = window_box(window, self.header.width, self.header.height)
         decoder = self._decoder()
         layout = decoder.layout
@@ -187,6 +200,9 @@ class File:
             geo: whether to write a GeoTIFF; False writes the pixels alone, where they allow it.
 
         Raises:
+            OptionError: the window is not inside the image, there is no such format, or the profile
+                does not suit it.
+            FormatError, ModelError: as :meth:`read`.
             OutputError: the format cannot hold the image, or the file cannot be written.
             DependencyError: a GeoTIFF needs rasterio, which is not installed.
         """
@@ -229,7 +245,12 @@ class File:
             write_geotiff(decoder, box, record, metadata, path, profile)
 
     def latents(self) -> tuple[np.ndarray, np.ndarray]:
-        """As :func:`dmecodec.latents`."""
+        """As :func:`dmecodec.latents`.
+
+        Raises:
+            FormatError, ModelError: as :func:`dmecodec.decode`.
+            OptionError: there is too little memory for them.
+        """
         try:
             return self._decoder().latents()
         except MemoryError as error:
@@ -252,6 +273,7 @@ class File:
 
         Raises:
             FormatError: what is damaged.
+            ModelError: it is to be decoded, and its model is not here.
             BoundError: a valid sample is farther from the original than the file says.
             ImageError: the original cannot be read, or is not of this size and mode.
         """

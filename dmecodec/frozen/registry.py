@@ -52,7 +52,11 @@ def folders() -> list[Path]:
 
 
 def entries() -> list[Entry]:
-    """Every model that can be found, first come first; those of the package by their manifest."""
+    """Every model that can be found, first come first; those of the package by their manifest.
+
+    Raises:
+        ModelError: a folder of DMECODEC_MODELS is none, or a manifest cannot be read.
+    """
     found: dict[str, Entry] = {}
     for folder in folders():
         for entry in _entries_of(folder):
@@ -90,7 +94,11 @@ def _loose(path: Path) -> Entry:
 
 
 def file_hash(path: Path) -> str:
-    """SHA-256 of a file, remembered as long as the file does not change."""
+    """SHA-256 of a file, remembered as long as the file does not change.
+
+    Raises:
+        ModelError: where it cannot be read.
+    """
     try:
         status = path.stat()
         return _file_hash(path, status.st_mtime_ns, status.st_size)
@@ -150,7 +158,11 @@ def find_id(model_id: bytes) -> Entry:
 
 
 def survey() -> list[dict[str, Any]]:
-    """Every model that can be found, its file compared with its manifest, as plain values."""
+    """Every model that can be found, its file compared with its manifest, as plain values.
+
+    Raises:
+        ModelError: as :func:`entries`.
+    """
     found: list[dict[str, Any]] = []
     for entry in entries():
         try:

@@ -82,7 +82,11 @@ def read_tables(tensors: dict[str, Tensor], name: str) -> Tables:
 
 
 def build(tensors: dict[str, Tensor], metadata: dict[str, str]) -> DMENet:
-    """The deployed graph of a model file, on the CPU, in evaluation mode."""
+    """The deployed graph of a model file, on the CPU, in evaluation mode.
+
+    Raises:
+        LookupError, ValueError, TypeError, RuntimeError: where the file is damaged.
+    """
     net = DMENet(Config.from_json(metadata["config"])).float()  # whatever the default dtype is
     layers = exact_layers(net)
     for name, layer in layers.items():
@@ -137,7 +141,11 @@ _lock = threading.Lock()
 
 
 def load(entry: registry.Entry, device: torch.device) -> Model:
-    """A model by its entry, read once a process and device; safe to call from several threads."""
+    """A model by its entry, read once a process and device; safe to call from several threads.
+
+    Raises:
+        ModelError: as :func:`load_file`, or the file is not the one that its manifest describes.
+    """
     key = (entry.sha256, str(device))
     with _lock:
         if key not in _loaded:

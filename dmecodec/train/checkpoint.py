@@ -36,7 +36,11 @@ class Progress:
 
 
 def save(folder: Path, tensors: dict[str, Tensor], progress: Progress, config: str) -> None:
-    """Replaces the state of a run by a new one, which is whole and on the disk before."""
+    """Replaces the state of a run by a new one, which is whole and on the disk before.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     metadata = {"progress": json.dumps(asdict(progress)), "config": config}
     data = save_tensors({k: v.detach().contiguous() for k, v in tensors.items()}, metadata)
