@@ -1057,3 +1057,15 @@ def test_metadata_of_an_image_in_memory_must_be_bytes(name: str, value: Any) -> 
     image.info[name] = value or {"rdf": 1}
     with pytest.raises(ImageError, match=f"{name} is .*: expected bytes"):
         open_source(image)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "RGB"])
+def test_pnm_files_of_several_images_are_refused(mode: str) -> None:
+    out = io.BytesIO()
+    Image.new(mode, (13, 7)).save(out, "PPM")
+    first = out.getvalue()
+    commented = first.replace(b"\n", b"\n# P6 1 1 255\n", 1)
+    for one in (first, commented, first + b"\n"):
+        assert open_source(io.BytesIO(one)).width == 13
+    for several in (first + first, commented + first):
+        assert "several images" in refusal(io.BytesIO(several))

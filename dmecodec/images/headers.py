@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 from ..errors import ImageError
-from .advice import CHOOSE, SCALE, refuse_depth
+from .advice import CHOOSE, EXTRACT, SCALE, refuse_depth
 from .tiff import check_tiff
 
 _FIRST_BYTES = {
@@ -110,6 +110,26 @@ def _check_pnm(file: BinaryIO) -> None:
     fields = re.sub(rb"#[^\r\n]*", b"", file.read(4096)).split(maxsplit=4)
     if fields[0] in (b"P2", b"P3", b"P5", b"P6") and fields[3].isdigit():
         refuse_depth(int(fields[3]).bit_length())
+    _check_one_pnm(file)
+
+
+_GAP = rb"(?:\s|#[^\r\n]*[\r\n])+"
+_RAW_PNM = re.compile(rb"P4%b(\d+)%b(\d+)\s|P([56])%b(\d+)%b(\d+)%b\d+\s" % ((_GAP,) * 5))
+
+
+def _check_one_pnm(file: BinaryIO) -> None:
+    """Refuses a file of several images one after the other, of which Pillow reads the first."""
+    file.seek(0)
+    header = _RAW_PNM.match(file.read(4096))
+    if header is None:
+        return  # written in digits, or for Pillow to complain about
+    if header[3]:
+        size = int(header[4]) * int(header[5]) * (3 if header[3] == b"6" else 1)
+    else:
+        size = (int(header[1]) + 7) // 8 * int(header[2])
+    file.seek(header.end() + size)
+    if re.match(rb"P[1-6]\s", file.read(3)):
+        raise ImageError(f"holds several images, of which one can be kept; {EXTRACT}")
 
 
 def _boxes(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
