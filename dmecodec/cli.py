@@ -422,13 +422,15 @@ def bench(
               help="Training time, all stages together.  [default: 120]")  # fmt: skip
 @click.option("--stage-1", "first", type=click.FloatRange(0, 1),
               help="Share of the time for stage 1, the shortcut and the entropy model.  "
-              "[default: 0.5; 0 with --init or --paper]")  # fmt: skip
+              "[default: 0.5; 0 with --init or --network paper]")  # fmt: skip
 @click.option("--stage-3", "last", type=click.FloatRange(0, 1),
               help="Share of the time for stage 3, all but the encoder.  [default: 0.1]")  # fmt: skip
 @click.option("--resume", is_flag=True,
               help="Go on with the run in the folder, as it was begun but for what is given anew.")  # fmt: skip
 @click.option("--init", metavar="NAME|PATH", help="Start from a frozen model.")
-@click.option("--paper", is_flag=True, help="Train the paper's own network, without our additions.")
+@click.option("--network", metavar="NAME",
+              help="dmenet; fast, a third of its size; or paper, the paper's own, without our "
+              "additions.  [default: dmenet]")  # fmt: skip
 @click.option("--val", metavar="FOLDER", help="Images for the table at the end.")
 @click.option("--batch", type=int, help="Images a step.  [default: 8]")
 @click.option("--side", type=int, help="Side of a crop.  [default: 256]")

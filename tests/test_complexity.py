@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dmecodec.network.complexity import Part, count
-from dmecodec.network.config import Config
+from dmecodec.network.config import FAST, Config
 from dmecodec.network.dmenet import DMENet
 
 
@@ -28,6 +28,12 @@ def test_everything_stays_small(parts: list[Part]) -> None:
     everything = total(parts, "everything")
     assert everything.parameters <= 10e6
     assert everything.flops <= 8.5e9
+
+
+def test_the_fast_network_is_a_third(parts: list[Part]) -> None:
+    fast, usual = total(count(FAST), "everything"), total(parts, "everything")
+    assert fast.parameters < 0.35 * usual.parameters
+    assert fast.flops < 0.37 * usual.flops
 
 
 def test_the_parts_sum_up(parts: list[Part]) -> None:

@@ -28,7 +28,7 @@ from dmecodec.coding.rounding import round_for_rate
 from dmecodec.errors import DmecodecError, ImageError, ModelError, OptionError, OutputError
 from dmecodec.frozen import registry
 from dmecodec.frozen.weights import read_file
-from dmecodec.network.config import Config
+from dmecodec.network.config import FAST, Config
 from dmecodec.network.parameters import INDEX_PER_NAT, LOG_SCALE_LOW
 from dmecodec.train import checkpoint, evaluate, session, tables
 from dmecodec.train.data import Crops, load_images
@@ -68,7 +68,7 @@ def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
     run = tmp_path_factory.mktemp("trained") / "run"
     told: list[Snapshot] = []
     table = session.train(
-        [str(data)], str(run), config=CONFIG, report=told.append, report_every=1, **FEW
+        [str(data)], str(run), network=CONFIG, report=told.append, report_every=1, **FEW
     )
     assert table.row_count == 8
     return run, told
@@ -315,7 +315,7 @@ def test_resume_needs_a_run_and_a_run_needs_resume(
         session.train([str(data)], str(tmp_path / "nowhere"), resume=True, **FEW)
     before = (trained[0] / "state.safetensors").read_bytes()
     with pytest.raises(OptionError, match="keeps its network"):
-        session.train([], str(trained[0]), resume=True, paper=True, **FEW)
+        session.train([], str(trained[0]), resume=True, network="paper", **FEW)
     with pytest.raises(OptionError, match="holds a run; add --resume"):
         session.train([str(data)], str(trained[0]), **FEW)
     assert (trained[0] / "state.safetensors").read_bytes() == before
@@ -370,11 +370,21 @@ def test_a_resumed_run_remembers_how_it_was_begun(data: Path, tmp_path: Path) ->
     assert (told[-1].stage, told[-1].step) == (3, 2)
 
 
+def test_networks_have_names(data: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    arguments = {"side": 64, "batch": 1, "max_steps": 1, "device": "cpu", "time_budget": 0.01}
+    session.train([str(data)], str(run), network="fast", **arguments)
+    _, _, config = checkpoint.load(run)
+    assert Config.from_json(config) == FAST
+    with pytest.raises(OptionError, match="no network slow; there are dmenet, fast, paper"):
+        session.train([str(data)], str(tmp_path / "other"), network="slow", **arguments)
+
+
 def test_the_papers_network_has_no_first_stage(data: Path, tmp_path: Path) -> None:
     config = replace(
         CONFIG, slices=(24,), hidden=(0,), checkered=0, magnitude=False, shortcut=False
     )
-    arguments = {"side": 64, "batch": 2, "max_steps": 1, "device": "cpu", "config": config}
+    arguments = {"side": 64, "batch": 2, "max_steps": 1, "device": "cpu", "network": config}
     told: list[Snapshot] = []
     run = str(tmp_path / "run")
     session.train([str(data)], run, report=told.append, report_every=1, **arguments)
@@ -384,13 +394,13 @@ def test_the_papers_network_has_no_first_stage(data: Path, tmp_path: Path) -> No
         session.train([str(data)], str(tmp_path / "other"), first=0.5, **arguments)
     with pytest.raises(OptionError, match="more than all of the time"):
         session.train([str(data)], str(tmp_path / "other"), first=0.5, last=0.6, device="cpu")
-    with pytest.raises(OptionError, match="leave out --paper"):
-        session.train([str(data)], str(tmp_path / "other"), init="tiny", paper=True)
+    with pytest.raises(OptionError, match="leave out --network"):
+        session.train([str(data)], str(tmp_path / "other"), init="tiny", network="paper")
 
 
 def test_stage_3_takes_what_stage_1_leaves(data: Path, tmp_path: Path) -> None:
     told: list[Snapshot] = []
-    arguments = {"side": 64, "batch": 2, "max_steps": 1, "device": "cpu", "config": CONFIG}
+    arguments = {"side": 64, "batch": 2, "max_steps": 1, "device": "cpu", "network": CONFIG}
     run = str(tmp_path / "run")
     session.train([str(data)], run, first=1.0, report=told.append, report_every=1, **arguments)
     assert [snapshot.stage for snapshot in told] == [1]

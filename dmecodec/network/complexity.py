@@ -105,9 +105,9 @@ def _total(name: str, parts: list[Part]) -> Part:
     return Part(name, sum(p.parameters for p in parts), sum(p.flops for p in parts), True)
 
 
-def count() -> list[Part]:
-    """Everything that dmecodec runs, then the paper's own blocks (M = 256, one pass, no shortcut)."""
-    everything, paper = _parts(Config()), _parts(PAPER)
+def count(config: Config | None = None) -> list[Part]:
+    """Everything that a network of ours runs, then the paper's own blocks (M = 256, one pass, no shortcut)."""
+    everything, paper = _parts(config or Config()), _parts(PAPER)
     paper = [part for part in paper if not part.name.startswith("gains")]
     return [
         *everything,

@@ -15,7 +15,7 @@ import torch
 from ..device import pick_device
 from ..errors import ModelError, OptionError, OutputError
 from ..frozen import registry
-from ..network.config import PAPER, Config
+from ..network.config import NETWORKS, Config
 from ..network.exact import ExactnessError
 from . import checkpoint
 from .data import Crops, load_images
@@ -114,8 +114,7 @@ def train(
     *,
     resume: bool = False,
     init: str | None = None,
-    paper: bool = False,
-    config: Config | None = None,
+    network: str | Config | None = None,
     device: str = "auto",
     report: Callable[[Snapshot], None] = lambda _: None,
     report_every: int = 50,
@@ -128,8 +127,8 @@ def train(
         out: folder of the run.
         resume: go on with the run in `out` where it stopped.
         init: a frozen model to start from, instead of the starting values.
-        paper: train the paper's own network, with one pass and nothing beside it.
-        config: another shape of the network; a resumed run and a start from a model keep theirs.
+        network: a name in :data:`NETWORKS`, or another shape; "dmenet" by default. A resumed run and a start
+            from a model keep theirs.
         device: as for encoding.
         report: told how it goes.
         report_every: steps between reports.
@@ -145,11 +144,11 @@ def train(
     """
     folder = Path(out)
     _check_run(folder, resume)
-    if resume and (init is not None or paper or config is not None):
-        raise OptionError("a run that goes on keeps its network; leave out --init and --paper")
-    if init is not None and paper:
-        raise OptionError("a start from a model keeps its network; leave out --paper")
-    config = config or (PAPER if paper else Config())
+    if resume and (init is not None or network is not None):
+        raise OptionError("a run that goes on keeps its network; leave out --init and --network")
+    if init is not None and network is not None:
+        raise OptionError("a start from a model keeps its network; leave out --network")
+    config = network if isinstance(network, Config) else _named(network or "dmenet")
     given = {name: value for name, value in settings.items() if value is not None}
     if data:
         given["data"] = tuple(str(Path(name).resolve()) for name in data)
@@ -170,6 +169,12 @@ def train(
     (folder / _SETTINGS_FILE).write_text(json.dumps(asdict(chosen), indent=2) + "\n")
     _run_stages(trainer, chosen, crops, report, report_every)
     return table(rate_distortion(trainer.averaged(), images.validation))
+
+
+def _named(network: str) -> Config:
+    if network not in NETWORKS:
+        raise OptionError(f"no network {network}; there are {', '.join(NETWORKS)}")
+    return NETWORKS[network]
 
 
 def _run_stages(
