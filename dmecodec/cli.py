@@ -354,15 +354,16 @@ def verify(
 
 
 @main.command()
-@click.option("--complexity", is_flag=True, help="Count parameters and operations of the network.")
+@click.option("--complexity", is_flag=False, flag_value="dmenet", metavar="[NETWORK]",
+              help="Count parameters and operations of a network instead: dmenet, fast or paper.")  # fmt: skip
 @_json
-def models(complexity: bool, as_json: bool) -> int:
+def models(complexity: str | None, as_json: bool) -> int:
     """List the models that are here and check their files."""
-    if complexity:
+    if complexity is not None:
         from .network.complexity import count
         from .report import complexity_table
 
-        parts = count()
+        parts = count(complexity)
         if as_json:
             click.echo(json.dumps([part.as_dict() for part in parts], indent=2))
         else:

@@ -492,9 +492,12 @@ def test_a_damaged_manifest_is_told(
 
 def test_models_complexity(monkeypatch: pytest.MonkeyPatch) -> None:
     parts = json.loads(works("models", "--complexity", "--json").out)
+    fast = json.loads(works("models", "--complexity", "fast", "--json").out)
+    assert fast[0]["parameters"] < parts[0]["parameters"]
+    assert "no network slow" in refused("models", "--complexity", "slow")
     assert sum(part["total"] for part in parts) == 2
     counted = [complexity.Part(**part) for part in parts]
-    monkeypatch.setattr(complexity, "count", lambda: counted)
+    monkeypatch.setattr(complexity, "count", lambda network: counted)
     text = works("models", "--complexity").out
     for part in parts:
         assert part["name"] in text

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from .config import HYPER_STRIDE, PAPER, STRIDE, Config
+from .config import HYPER_STRIDE, PAPER, STRIDE, Config, named
 from .dmenet import DMENet
 
 SIDE = 256
@@ -105,9 +105,9 @@ def _total(name: str, parts: list[Part]) -> Part:
     return Part(name, sum(p.parameters for p in parts), sum(p.flops for p in parts), True)
 
 
-def count(config: Config | None = None) -> list[Part]:
+def count(network: str = "dmenet") -> list[Part]:
     """Everything that a network of ours runs, then the paper's own blocks (M = 256, one pass, no shortcut)."""
-    everything, paper = _parts(config or Config()), _parts(PAPER)
+    everything, paper = _parts(named(network)), _parts(PAPER)
     paper = [part for part in paper if not part.name.startswith("gains")]
     return [
         *everything,

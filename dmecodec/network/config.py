@@ -6,6 +6,8 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ..errors import OptionError
+
 # Qualities 1 to 7 are the paper's lambdas (section 3.1.3); 0 extends the range downwards.
 LAMBDAS = (0.0008, 0.007, 0.013, 0.033, 0.072, 0.211, 0.508, 0.660)
 MAX_WIDTH = 1024
@@ -161,3 +163,10 @@ FAST = Config(
 
 NETWORKS = {"dmenet": Config(), "fast": FAST, "paper": PAPER}
 """The networks that can be trained by name."""
+
+
+def named(name: str) -> Config:
+    """The network of this name; OptionError where there is none."""
+    if name not in NETWORKS:
+        raise OptionError(f"no network {name}; there are {', '.join(NETWORKS)}")
+    return NETWORKS[name]

@@ -15,7 +15,7 @@ import torch
 from ..device import pick_device
 from ..errors import ModelError, OptionError, OutputError
 from ..frozen import registry
-from ..network.config import NETWORKS, Config
+from ..network.config import Config, named
 from ..network.exact import ExactnessError
 from . import checkpoint
 from .data import Crops, load_images
@@ -127,8 +127,8 @@ def train(
         out: folder of the run.
         resume: go on with the run in `out` where it stopped.
         init: a frozen model to start from, instead of the starting values.
-        network: a name in :data:`NETWORKS`, or another shape; "dmenet" by default. A resumed run and a start
-            from a model keep theirs.
+        network: a name that :func:`dmecodec.network.config.named` knows, or another shape; "dmenet" by
+            default. A resumed run and a start from a model keep theirs.
         device: as for encoding.
         report: told how it goes.
         report_every: steps between reports.
@@ -148,7 +148,7 @@ def train(
         raise OptionError("a run that goes on keeps its network; leave out --init and --network")
     if init is not None and network is not None:
         raise OptionError("a start from a model keeps its network; leave out --network")
-    config = network if isinstance(network, Config) else _named(network or "dmenet")
+    config = network if isinstance(network, Config) else named(network or "dmenet")
     given = {name: value for name, value in settings.items() if value is not None}
     if data:
         given["data"] = tuple(str(Path(name).resolve()) for name in data)
@@ -169,12 +169,6 @@ def train(
     (folder / _SETTINGS_FILE).write_text(json.dumps(asdict(chosen), indent=2) + "\n")
     _run_stages(trainer, chosen, crops, report, report_every)
     return table(rate_distortion(trainer.averaged(), images.validation))
-
-
-def _named(network: str) -> Config:
-    if network not in NETWORKS:
-        raise OptionError(f"no network {network}; there are {', '.join(NETWORKS)}")
-    return NETWORKS[network]
 
 
 def _run_stages(
