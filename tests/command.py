@@ -76,10 +76,16 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
 
 
-def start(*arguments: object, **variables: str) -> subprocess.Popen[bytes]:
-    """`dmecodec ARGUMENTS` in a process of its own, with pipes; `variables` of its environment."""
+def start(*arguments: object, before: str = "", **variables: str) -> subprocess.Popen[bytes]:
+    """`dmecodec ARGUMENTS` in a process of its own, with pipes; `variables` of its environment.
+
+    `before` is Python that the process runs first.
+    """
+    program = (
+        ["-c", f"{before}\nfrom dmecodec.cli import main\nmain()"] if before else ["-m", "dmecodec"]
+    )
     return subprocess.Popen(
-        [sys.executable, "-m", "dmecodec", *map(str, arguments)],
+        [sys.executable, *program, *map(str, arguments)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -648,7 +648,8 @@ def test_a_kill_leaves_nothing_under_the_name(tmp_path: Path) -> None:
         (["encode", path, "--tile", 64], tmp_path / "a.dmen"),
         (["decode", tmp_path / "b.dmen"], tmp_path / "b.tif"),
     ):
-        process = start(*arguments)
+        # A fast machine would finish before the kill: the last step before the rename never ends.
+        process = start(*arguments, before="import os, time; os.fsync = lambda _: time.sleep(600)")
         deadline = time.monotonic() + 60
         while not list(tmp_path.glob(".dmecodec-*")) and time.monotonic() < deadline:
             time.sleep(0.005)
