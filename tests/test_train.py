@@ -32,7 +32,7 @@ from dmecodec.network.config import FAST, Config
 from dmecodec.network.parameters import INDEX_PER_NAT, LOG_SCALE_LOW
 from dmecodec.train import checkpoint, evaluate, session, tables
 from dmecodec.train.data import Crops, load_images
-from dmecodec.train.model import Outcome, lambda_of, pull
+from dmecodec.train.model import Outcome, TrainingModel, lambda_of, pull
 from dmecodec.train.start import start
 from dmecodec.train.trainer import Options, Snapshot, Trainer
 
@@ -172,10 +172,21 @@ def test_a_per_cent_counts_the_same_for_every_image() -> None:
     quality, zero = torch.tensor([0.0, 7.0]), torch.zeros(2)
     bpp = torch.tensor([0.1, 4.0], requires_grad=True)
     mse = (bpp / lambda_of(quality)).detach()
-    Outcome(bpp, zero, mse, zero, zero).loss(quality, 0).backward()
+    Outcome(bpp, zero, mse, mse, zero, zero).loss(quality, 0).backward()
     assert bpp.grad is not None
     small, large = (bpp.grad * bpp).tolist()
     assert small == pytest.approx(large, rel=0.1) and large == pytest.approx(0.25, rel=0.15)
+
+
+def test_what_a_filter_undoes_costs_all_the_same(data: Path) -> None:
+    """Or the network drifts to images that are good for nothing without one."""
+    model = TrainingModel(CONFIG).train()
+    model.set_stage(2)
+    x, quality = Crops(load_images([data], 64), 64, 4).batch(4), torch.arange(4.0)
+    outcome = model(x, quality)
+    assert (outcome.mse < outcome.unfiltered).all()
+    drifted = replace(outcome, unfiltered=4 * outcome.unfiltered)
+    assert drifted.loss(quality, 0) > outcome.loss(quality, 0)
 
 
 @pytest.mark.parametrize("stage", [1, 2, 3])
