@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from common import CLOCKS, add_image_option, machine, medians, mosaic
 
+from dmecodec.coding.analysis import analyse
 from dmecodec.coding.codec import channels_of, encode_symbols
-from dmecodec.coding.encoder import analyse
 from dmecodec.coding.entropy import Decoder, Symbols, encode
 from dmecodec.container import QUALITY_STEPS
 from dmecodec.frozen import registry, weights

@@ -23,7 +23,7 @@ from common import CLOCKS, add_image_option, machine, medians, mosaic
 import dmecodec
 from dmecodec.bands.source import Planes
 from dmecodec.coding import codec, entropy
-from dmecodec.coding.encoder import analyse
+from dmecodec.coding.analysis import analyse
 from dmecodec.coding.synthesis import synthesise
 from dmecodec.container import QUALITY_STEPS
 from dmecodec.device import autocast, pick_device

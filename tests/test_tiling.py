@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import dmecodec
-from dmecodec.coding import encoder
+from dmecodec.coding import analysis
 from dmecodec.container import Reader
 from dmecodec.errors import OptionError
 from dmecodec.frozen.weights import Model
@@ -97,7 +97,7 @@ def test_latents_of_tiles_are_those_of_the_whole(
     tiny: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before rounding, in float32; also across the blocks of 1024 in which the transform runs."""
-    monkeypatch.setattr(encoder, "autocast", lambda _: contextlib.nullcontext())
+    monkeypatch.setattr(analysis, "autocast", lambda _: contextlib.nullcontext())
     image = aerial(50, 150, 1130)
     source, whole = open_source(image), Box(0, 0, 1130, 150)
     with torch.inference_mode():
@@ -107,7 +107,7 @@ def test_latents_of_tiles_are_those_of_the_whole(
         for side in (64, 192, 4096):
             for tile in whole.blocks(side):
                 rows, cols = tile.scaled_down(16).slices(whole.scaled_down(16))
-                given = encoder.analyse(tiny, source, tile)
+                given = analysis.analyse(tiny, source, tile)
                 assert given.shape == expected[:, :, rows, cols].shape
                 assert torch.allclose(given, expected[:, :, rows, cols], atol=1e-4)
 

@@ -13,12 +13,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..device import autocast, full_precision
+from ..device import full_precision
 from ..errors import ModelError
 from ..frozen.weights import Model
 from ..network.config import HYPER_STRIDE
 from ..network.parameters import MEAN_UNIT
 from ..network.passes import ExactPasses
+from .analysis import hyper_latents_of
 from .entropy import VALUE_LIMIT, Decoder, Symbols, Tables, encode
 from .rounding import round_for_rate, round_plainly, step_weights
 
@@ -45,8 +46,7 @@ def hyper_latents(model: Model, y: Tensor) -> Tensor:
     """Gained latents (1, M, h, w) of one tile to integer z-hat (1, N, ceil(h / 4), ceil(w / 4))."""
     height, width = y.shape[2:]
     padded = F.pad(y, (0, -width % HYPER_STRIDE, 0, -height % HYPER_STRIDE))
-    with autocast(model.device):  # the encoder's alone: it need not be exact
-        z = torch.round(model.net.hyper_encoder(padded).float())
+    z = torch.round(hyper_latents_of(model, padded).float())
     return z.clamp(1 - VALUE_LIMIT, VALUE_LIMIT - 1)
 
 

@@ -15,7 +15,6 @@ from ..bands.source import Planes
 from ..bounded.linear import LinearBase
 from ..bounded.tile import base_samples, encode_bounded
 from ..container import MAX_TILES, Header, Kind
-from ..device import autocast
 from ..errors import OptionError
 from ..frozen.weights import Model
 from ..images import Source
@@ -23,8 +22,10 @@ from ..network.config import STRIDE
 from ..network.knots import knots_of
 from ..network.transforms import HALO
 from ..restoration.tile import encode_filter
+from ..side_by_side import each
 from ..tiling import Box
 from .alpha import encode_alpha
+from .analysis import analyse
 from .annealing import BLOCK, Annealer
 from .codec import encode_tile
 
@@ -148,13 +149,18 @@ class Encoder:
         self, annealer: Annealer, latents: Tensor, box: Box, group: int, quality: int
     ) -> Tensor:
         """Better latents of a tile, found block by block."""
-        better = latents.clone()
+        cells = box.scaled_down(STRIDE)
+        places, jobs = [], []
         for block in box.blocks(BLOCK):
+            rows, cols = block.scaled_down(STRIDE).slices(cells)
             seen = block.clipped(self.image)
             pixels, _ = network_pixels(self.planes, seen, group, self.model.device)
-            rows, cols = block.scaled_down(STRIDE).slices(box.scaled_down(STRIDE))
-            part = latents[:, :, rows, cols]
-            better[:, :, rows, cols] = annealer.improve(pixels, part, quality)
+            places.append((rows, cols))
+            jobs.append((pixels, latents[:, :, rows, cols]))
+        found = each(lambda job: annealer.improve(*job, quality), jobs, self.model.device)
+        better = torch.empty_like(latents)
+        for (rows, cols), part in zip(places, found, strict=True):
+            better[:, :, rows, cols] = part
         return better
 
     def _residual(self, box: Box, group: int, y_hat: np.ndarray, quality: int) -> bytes:
@@ -206,23 +212,3 @@ def encode_masks(planes: Planes, box: Box, group: int) -> tuple[dict[int, bytes]
         rows, cols = box.slices(near)
         streams[Kind.MASK] = encode_mask(planes.with_nodata(samples[rows, cols], group))
     return streams, valid is not None and not valid.any()
-
-
-def analyse(model: Model, source: Source, box: Box, group: int = 0) -> Tensor:
-    """Latents of a box of pixels that begins on the grid of latents: (1, M, h, w) float32."""
-    planes = Planes(source)
-    image = Box(0, 0, source.width, source.height)
-    tile = box.scaled_down(STRIDE)
-    shape = (1, model.net.config.latents, tile.height, tile.width)
-    y = torch.empty(shape, dtype=torch.float32, device=model.device)
-    for block in box.blocks():
-        inner = block.scaled_down(STRIDE)
-        outer = inner.grown(HALO, image.scaled_down(STRIDE))
-        seen = outer.scaled_up(STRIDE).clipped(image)
-        pixels, _ = network_pixels(planes, seen, group, model.device)
-        with autocast(model.device):
-            latents = model.net.analysis(pixels)
-        rows, cols = inner.slices(outer)
-        target_rows, target_cols = inner.slices(tile)
-        y[:, :, target_rows, target_cols] = latents[:, :, rows, cols]
-    return y

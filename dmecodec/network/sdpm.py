@@ -4,7 +4,7 @@ The text of that section is missing from the copy at hand; this is our own desig
 are sliced (SS) so that each branch sees half of them. The strange feature extraction block (SEB) follows irregular
 shapes: every pixel mixes strips and a square by weights of its own. The pyramid block (PEB) sees three scales, each
 built on the one before. A 1x1 convolution joins the branches, and the module adds to its input. The receptive field is
-bounded (6 pixels at 1/4), so it runs on tiles as on whole images.
+bounded (`REACH`), so it runs on tiles as on whole images.
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .depthwise import DepthwiseConv
+
+REACH = 6
+"""Pixels around one, at 1/4, that the module sees."""
 
 
 class SEB(nn.Module):

@@ -9,13 +9,13 @@ WHOLE = 512
 """Blocks of up to this many pixels squared are looked at whole."""
 _MARGIN = 16
 """Pixels at the border of a window that do not count: alone it lacks the latents around it."""
-_SIDE, _ALONG = 144, 3
+_SIDE, _ALONG = 128, 3
 APART = 128
 """Pixels between the places where all of the original is glanced at."""
 
 
 def windows(block: Box) -> list[Box]:
-    """The block itself, or windows on a grid of three by three: a sixth of a block of 1024 x 1024."""
+    """The block itself, or windows on a grid of three by three: a seventh of a block of 1024 x 1024."""
     if block.width * block.height <= WHOLE**2:
         return [block]
     spans = [_spans(side) for side in (block.width, block.height)]

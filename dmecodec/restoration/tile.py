@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import groupby
 
 import numpy as np
@@ -16,11 +17,14 @@ from ..coding.rounding import error_worth
 from ..coding.synthesis import synthesise
 from ..frozen.weights import Model
 from ..network.config import STRIDE
+from ..side_by_side import each
 from ..tiling import Box
 from .details import DETAILS
 from .fit import Statistics, choose, enough, mean_squares, statistics
 from .sampling import APART, counted, windows
 from .stream import to_bytes
+
+_TOGETHER = 3
 
 
 def encode_filter(
@@ -50,32 +54,87 @@ def encode_filter(
         return b""
     found, usual, pixels = Statistics.none(), np.zeros(DETAILS), 0
     for block in looked_at:
-        original, alive, valid = _original(planes, block, group, model.device)
-        count = {}
-        for window in looked_at[block]:
-            counts = np.zeros((window.height, window.width), bool)
-            counts[counted(window, image).slices(window)] = True
-            counts &= valid[window.slices(block)]
-            if counts.any():
-                count[window] = counts
-        for window, x in _seen(model, y_hat, tile, list(count), quality):
-            rows, cols = window.slices(block)
-            target = original[..., rows, cols]
-            lacking = _of_bands(target - x.clamp(0, 1), alive)
-            found += statistics(x, target, lacking, count[window])
-        valid_pixels = np.count_nonzero(valid)
-        usual += mean_squares(original, APART) * valid_pixels
-        pixels += valid_pixels
+        part = _Block(model, block, *_original(planes, block, group, model.device))
+        count = {window: part.counts(window, image) for window in looked_at[block]}
+        count = {window: counts for window, counts in count.items() if counts.any()}
+        looks = [
+            _Look(part, alike, [count[w] for w in alike], y_hat, tile, quality)
+            for alike in _alike(list(count), model.device)
+        ]
+        found = sum(each(_Look.statistics, looks, model.device), found)
+        squares = each(_Block.mean_squares, [part], model.device)[0]
+        usual += squares * np.count_nonzero(part.valid)
+        pixels += np.count_nonzero(part.valid)
     return to_bytes(choose(found, pixels, usual / max(1, pixels), error_worth(quality)))
+
+
+@dataclass(frozen=True)
+class _Block:
+    """A block of a tile as the network is to see it.
+
+    Attributes:
+        original: (1, 3, h, w).
+        alive: which bands have a valid sample in it, bool (c,).
+        valid: where all of these have one, bool (h, w).
+    """
+
+    model: Model
+    box: Box
+    original: Tensor
+    alive: np.ndarray
+    valid: np.ndarray
+
+    def counts(self, window: Box, image: Box) -> np.ndarray:
+        """Which pixels of a window count: bool (h, w)."""
+        counts = np.zeros((window.height, window.width), bool)
+        counts[counted(window, image).slices(window)] = True
+        counts &= self.valid[window.slices(self.box)]
+        return counts
+
+    def mean_squares(self) -> np.ndarray:
+        """Of the original's details, all over it."""
+        return mean_squares(self.original, APART)
+
+
+@dataclass(frozen=True)
+class _Look:
+    """Windows of one size in a block, which are decoded together: that takes two thirds of the time."""
+
+    block: _Block
+    windows: list[Box]
+    counts: list[np.ndarray]
+    y_hat: np.ndarray
+    tile: Box
+    quality: int
+
+    def statistics(self) -> Statistics:
+        """Of what a decoder sees of windows that stand alone."""
+        model, cells = self.block.model, self.tile.scaled_down(STRIDE)
+        inner = [window.scaled_down(STRIDE).slices(cells) for window in self.windows]
+        latents = np.stack([self.y_hat[:, rows, cols] for rows, cols in inner])
+        x = synthesise(model, torch.from_numpy(latents).to(model.device), self.quality)
+        found = Statistics.none()
+        for window, counts, one in zip(self.windows, self.counts, x, strict=True):
+            seen = one[None, :, : window.height, : window.width]
+            rows, cols = window.slices(self.block.box)
+            target = self.block.original[..., rows, cols]
+            lacking = _of_bands(target - seen.clamp(0, 1), self.block.alive)
+            found += statistics(seen, target, lacking, counts)
+        return found
+
+
+def _alike(windows: list[Box], device: torch.device) -> Iterator[list[Box]]:
+    """Windows of one size, a few together on the CPU, where some more may be decoded beside them."""
+    most = _TOGETHER if device.type == "cpu" else len(windows)
+    for _, group in groupby(windows, lambda window: (window.height, window.width)):
+        alike = list(group)
+        yield from (alike[i : i + most] for i in range(0, len(alike), most))
 
 
 def _original(
     planes: Planes, block: Box, group: int, device: torch.device
 ) -> tuple[Tensor, np.ndarray, np.ndarray]:
-    """A block as the network is to see it, (1, 3, h, w).
-
-    And which bands have a valid sample in it, bool (c,); and where all of these have one, bool (h, w).
-    """
+    """See :class:`_Block`."""
     x, valid = network_pixels(planes, block, group, device)
     x = x[..., : block.height, : block.width]
     if valid is None:
@@ -83,23 +142,6 @@ def _original(
         return x, np.ones(bands, bool), np.ones((block.height, block.width), bool)
     alive = valid.any((0, 1))
     return x, alive, valid[..., alive].all(2) & alive.any()
-
-
-def _seen(
-    model: Model, y_hat: np.ndarray, tile: Box, windows: list[Box], quality: int
-) -> Iterator[tuple[Box, Tensor]]:
-    """What a decoder sees of windows of a tile that stand alone: (1, 3, h, w) each.
-
-    Those of one size are decoded together, which takes two thirds of the time.
-    """
-    cells = tile.scaled_down(STRIDE)
-    for _, group in groupby(windows, lambda window: (window.height, window.width)):
-        alike = list(group)
-        inner = [window.scaled_down(STRIDE).slices(cells) for window in alike]
-        parts = [y_hat[:, rows, cols] for rows, cols in inner]
-        x = synthesise(model, torch.from_numpy(np.stack(parts)).to(model.device), quality)
-        for window, one in zip(alike, x[..., : alike[0].height, : alike[0].width], strict=True):
-            yield window, one[None]
 
 
 def _of_bands(error: Tensor, alive: np.ndarray) -> Tensor:

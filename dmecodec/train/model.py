@@ -25,8 +25,8 @@ PSI = 0.0185
 _UNFILTERED = 0.25
 """Part of D that is the error before the restoration filter.
 
-A filter for each crop undoes whatever is the same in all of them: with none of it the network drifted until its own images were
-2 to 13 dB worse than the filtered ones, and tiles that have no filter were lost.
+A filter for each crop undoes whatever is the same in all of them: with none of it the network drifted until its own
+images were 2 to 13 dB worse than the filtered ones, and tiles that have no filter were lost.
 """
 
 

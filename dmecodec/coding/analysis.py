@@ -1,0 +1,124 @@
+"""Pixels to latents and hyper latents, as the encoder computes them: in strips, so that threads change no bit.
+
+A layer sees its whole input, so nothing is computed twice but the few rows that it reaches beyond a strip.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..bands.pixels import network_pixels
+from ..bands.source import Planes
+from ..device import autocast
+from ..frozen.weights import Model
+from ..images import Source
+from ..network import wavelet
+from ..network.config import HYPER_STRIDE, STRIDE
+from ..network.hyperprior import magnitudes
+from ..network.sdpm import REACH as SDPM_REACH
+from ..network.transforms import HALO, Analysis
+from ..side_by_side import each
+from ..tiling import Box
+
+_ROWS = 16
+"""Rows of latents in a strip, about: 256 of pixels."""
+
+
+def analyse(model: Model, source: Source, box: Box, group: int = 0) -> Tensor:
+    """Latents of a box of pixels that begins on the grid of latents: (1, M, h, w) float32."""
+    planes = Planes(source)
+    image = Box(0, 0, source.width, source.height)
+    tile = box.scaled_down(STRIDE)
+    shape = (1, model.net.config.latents, tile.height, tile.width)
+    y = torch.empty(shape, dtype=torch.float32, device=model.device)
+    for block in box.blocks():
+        inner = block.scaled_down(STRIDE)
+        outer = inner.grown(HALO, image.scaled_down(STRIDE))
+        seen = outer.scaled_up(STRIDE).clipped(image)
+        pixels, _ = network_pixels(planes, seen, group, model.device)
+        latents = latents_of(model, pixels)
+        rows, cols = inner.slices(outer)
+        target_rows, target_cols = inner.slices(tile)
+        y[:, :, target_rows, target_cols] = latents[:, :, rows, cols]
+    return y
+
+
+def latents_of(model: Model, pixels: Tensor) -> Tensor:
+    """Pixels (1, 3, 16 h, 16 w) in 0..1 to latents (1, M, h, w) float32."""
+    analysis = model.net.analysis
+    with autocast(model.device):
+        return analysis(pixels) if model.device.type != "cpu" else _in_strips(analysis, pixels)
+
+
+def _in_strips(analysis: Analysis, pixels: Tensor) -> Tensor:
+    """`analysis(pixels)`."""
+    edges = _edges(pixels.shape[2] // STRIDE, _ROWS)
+    one, two, sdpm, three, four = analysis.blocks
+    x = _strips(one, pixels, edges, (16, 8), 3)
+    x = _strips(two, x, edges, (8, 4), 1)
+    x = _strips(sdpm, x, edges, (4, 4), SDPM_REACH)
+    x = _strips(three, x, edges, (4, 2), 1)
+    x = _strips(four, x, edges, (2, 1), 1).float() * analysis.scale
+    if analysis.shortcut is None:
+        return x
+    (packed,) = each(wavelet.pack, [pixels.float()], pixels.device)
+    with torch.autocast("cpu", enabled=False):
+        return _strips(analysis.shortcut, packed, edges, (1, 1), 0) + x
+
+
+def hyper_latents_of(model: Model, y: Tensor) -> Tensor:
+    """Gained latents (1, M, 4 h, 4 w) to hyper latents (1, N, h, w), not yet rounded."""
+    encoder = model.net.hyper_encoder
+    with autocast(model.device):  # the encoder's alone: it need not be exact
+        if model.device.type != "cpu":
+            return encoder(y)
+        edges = _edges(y.shape[2] // HYPER_STRIDE, _ROWS // HYPER_STRIDE)
+        first, _, second, _, third = encoder.layers
+        seen = magnitudes if encoder.magnitude else _as_it_is
+        x = _strips(lambda part: F.relu(first(seen(part))), y, edges, (4, 4), 1)
+        x = _strips(lambda part: F.relu(second(part)), x, edges, (4, 2), 1)
+        return _strips(third, x, edges, (2, 1), 1)
+
+
+def _as_it_is(y: Tensor) -> Tensor:
+    return y
+
+
+def _edges(rows: int, most: int) -> list[int]:
+    """Where strips of about so many rows begin and end."""
+    count = -(-rows // most)
+    return [rows * i // count for i in range(count + 1)]
+
+
+def _strips(
+    layer: Callable[[Tensor], Tensor],
+    x: Tensor,
+    edges: list[int],
+    scale: tuple[int, int],
+    reach: int,
+) -> Tensor:
+    """`layer(x)`, strip by strip.
+
+    Args:
+        layer: a convolution, or several, with zeros around the image.
+        x: (1, c, h, w).
+        edges: where strips begin and end, in rows of what comes out in the end.
+        scale: rows of x, and of what the layer makes of it, in one of those.
+        reach: rows of x that it sees beyond.
+    """
+    rows, out = scale
+    stride = rows // out
+    margin = -(-reach // stride) * stride
+
+    def strip(edge: tuple[int, int]) -> Tensor:
+        first, end = (rows * e for e in edge)
+        top = max(0, first - margin)
+        y = layer(x[:, :, top : end + margin])
+        return y.narrow(2, (first - top) // stride, (end - first) // stride)
+
+    return torch.cat(each(strip, list(pairwise(edges)), x.device), 2)
