@@ -9,7 +9,7 @@ from typing import BinaryIO
 import numpy as np
 
 from .bands.array import check_array
-from .coding.encoder import DEFAULT_EFFORT, MAX_EFFORT, Encoder
+from .coding.encoder import DEFAULT_EFFORT, Encoder
 from .coding.target import search_bpp, search_psnr
 from .container import DEFAULT_QUALITY, DEFAULT_TILE
 from .device import pick_device
@@ -21,6 +21,7 @@ from .opened import Device, File, ModelName, Window, open
 from .options import (
     check_aims,
     chosen_quality,
+    effort_level,
     nodata_value,
     quality_steps,
     scale_values,
@@ -101,8 +102,7 @@ def encode(
     bpp, psnr = (None if target is None else float(target) for target in (bpp, psnr))
     quality = chosen_quality(quality, max_error)
     tile = tile_side(tile)
-    if effort not in range(MAX_EFFORT + 1):
-        raise OptionError(f"effort must be 0 to {MAX_EFFORT}, not {effort}")
+    effort = effort_level(effort)
     loaded = prepare(quality, model=model, device=device, tile=tile)
     nodata = nodata_value(nodata)
     if isinstance(image, np.ndarray):

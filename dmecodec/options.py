@@ -7,6 +7,7 @@ import operator
 from numbers import Real
 
 from .coding.bound import check_bound, default_quality
+from .coding.encoder import MAX_EFFORT
 from .container import DEFAULT_QUALITY, MAX_QUALITY, MAX_TILE, QUALITY_STEPS, TILE_UNIT
 from .errors import OptionError
 
@@ -81,6 +82,17 @@ def _number(value: object, name: str) -> float:
         return float(value)
     except OverflowError:  # out of every range
         return math.inf
+
+
+def effort_level(effort: object) -> int:
+    """How hard the encoder tries, 0 to 2 (OptionError where it is anything else)."""
+    try:
+        level = operator.index(effort)  # type: ignore[arg-type]
+    except TypeError:
+        level = -1
+    if not 0 <= level <= MAX_EFFORT:
+        raise OptionError(f"effort must be 0 to {MAX_EFFORT}, not {effort}")
+    return level
 
 
 def tile_side(tile: object) -> int:

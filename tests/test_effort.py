@@ -85,6 +85,6 @@ def test_on_the_command_line(tmp_path: Path) -> None:
 
 
 def test_other_efforts_are_refused() -> None:
-    for effort in (-1, 3, 1.5):
+    for effort in (-1, 3, 1.5, "1", None, np.array([1, 2])):
         with pytest.raises(OptionError, match="effort must be 0 to 2"):
             dmecodec.encode(aerial(1, 16, 16), effort=effort)  # type: ignore[arg-type]

@@ -28,6 +28,7 @@ from dmecodec.coding.rounding import round_for_rate
 from dmecodec.errors import DmecodecError, ImageError, ModelError, OptionError, OutputError
 from dmecodec.frozen import registry
 from dmecodec.frozen.weights import read_file
+from dmecodec.network import exact
 from dmecodec.network.config import FAST, Config
 from dmecodec.network.parameters import INDEX_PER_NAT, LOG_SCALE_LOW
 from dmecodec.train import checkpoint, evaluate, session, tables
@@ -378,6 +379,7 @@ def test_a_resumed_run_remembers_how_it_was_begun(data: Path, tmp_path: Path) ->
     remembered = json.loads((run / "settings.json").read_text())
     assert remembered | begun | {"max_steps": 2} == remembered
     assert remembered["data"] == [str(data)]
+    assert sorted(path.name for path in run.iterdir()) == ["settings.json", "state.safetensors"]
     assert (told[-1].stage, told[-1].step) == (3, 2)
 
 
@@ -542,6 +544,30 @@ def test_an_existing_model_is_not_replaced(
     with pytest.raises(OutputError, match="exists already; add --overwrite"):
         list(session.freeze_run(str(trained[0]), str(target), batches=1, table_batches=1))
     assert target.read_bytes() == b"old"
+
+
+def test_freezing_measures_on_what_the_run_held_out(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.fromarray(aerial(77, 64, 128)).save(tmp_path / "held.png")
+    monkeypatch.chdir(tmp_path)
+    run = tmp_path / "run"
+    few = {"side": 64, "batch": 1, "max_steps": 1, "device": "cpu"}
+    session.train([str(data)], str(run), init="tiny", val="held.png", **few)
+    monkeypatch.chdir(data)
+    found = session._images_to_freeze_on(run, (), None)
+    assert [image.shape for image in found.validation] == [(64, 128, 3)]
+    own = session._images_to_freeze_on(run, (str(data),), None)
+    assert len(own.validation) == len(load_images([data], 64))
+
+
+def test_what_cannot_be_exact_is_not_frozen(
+    trained: tuple[Path, list[Snapshot]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exact, "EXACT_LIMIT", 300)
+    with pytest.raises(ModelError, match="cannot be frozen"):
+        list(session.freeze_run(str(trained[0]), str(tmp_path / "a.safetensors"), batches=1))
+    assert not list(tmp_path.iterdir())
 
 
 def test_freezing_needs_a_run_and_a_name(tmp_path: Path) -> None:

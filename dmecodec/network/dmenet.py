@@ -18,7 +18,7 @@ class DMENet(nn.Module):
 
     Args:
         config: the shape of the network.
-        gdn: CompressAI's `GDN` for training; the plain form in the deployed graph.
+        gdn: `FastGDN`, CompressAI's with faster gradients, for training; the plain form in the deployed graph.
     """
 
     def __init__(self, config: Config, gdn: GDNFactory = PlainGDN) -> None:

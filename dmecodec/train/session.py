@@ -14,6 +14,7 @@ import torch
 
 from ..device import pick_device
 from ..errors import ModelError, OptionError, OutputError
+from ..files import replace_file
 from ..frozen import registry
 from ..network.config import Config, named
 from ..network.exact import ExactnessError
@@ -152,6 +153,8 @@ def train(
     given = {name: value for name, value in settings.items() if value is not None}
     if data:
         given["data"] = tuple(str(Path(name).resolve()) for name in data)
+    if "val" in given:
+        given["val"] = str(Path(given["val"]).resolve())
     if resume:
         chosen = replace(_remembered(folder), **given)
     else:
@@ -166,7 +169,8 @@ def train(
     if trainer is None:
         trainer = _begun(folder, config, place, chosen.seed, init, images, crops)
         folder.mkdir(parents=True, exist_ok=True)
-    (folder / _SETTINGS_FILE).write_text(json.dumps(asdict(chosen), indent=2) + "\n")
+    with replace_file(folder / _SETTINGS_FILE, overwrite=True) as file:
+        file.write((json.dumps(asdict(chosen), indent=2) + "\n").encode())
     _run_stages(trainer, chosen, crops, report, report_every)
     return table(rate_distortion(trainer.averaged(), images.validation))
 
@@ -274,7 +278,7 @@ def freeze_run(
         raise OutputError(f"cannot write {out}: there is no folder {path.parent}")
     read_manifest(path.parent)  # a damaged one is found before the work
     trainer = _resumed(Path(run), torch.device("cpu"))
-    images = _load_data(data or _remembered(Path(run)).data, val, 64)
+    images = _images_to_freeze_on(Path(run), data, val)
     side = min(256, min(min(i.shape[:2]) for i in images.training) // 64 * 64)
     model = trainer.averaged()
     yield f"run of {trainer.progress.total_steps} steps, {trainer.progress.total_minutes:.0f} minutes"
@@ -294,6 +298,14 @@ def freeze_run(
     gaussian = frozen_rates(path, images.validation[:24], plain_tables(), optimise=True)
     fitted = frozen_rates(path, images.validation[:24], optimise=True)
     yield f"fitted frequency tables then change it by {_change(gaussian, fitted):+.2f} %"
+
+
+def _images_to_freeze_on(run: Path, data: Sequence[str], val: str | None) -> _Data:
+    """Those that are given, or those of the run, with what it held out of its training."""
+    if data:
+        return _load_data(data, val, 64)
+    settings = _remembered(run)
+    return _load_data(settings.data, val or settings.val, settings.side)
 
 
 def _change(before: list[Row], after: list[Row]) -> float:
