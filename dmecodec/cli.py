@@ -430,7 +430,7 @@ def bench(
               help="Go on with the run in the folder, as it was begun but for what is given anew.")  # fmt: skip
 @click.option("--init", metavar="NAME|PATH", help="Start from a frozen model.")
 @click.option("--network", metavar="NAME",
-              help="dmenet; fast, a third of its size; or paper, the paper's own, without our "
+              help="dmenet; fast, two fifths of its size; or paper, the paper's own, without our "
               "additions.  [default: dmenet]")  # fmt: skip
 @click.option("--val", metavar="FOLDER", help="Images for the table at the end.")
 @click.option("--batch", type=int, help="Images a step.  [default: 8]")

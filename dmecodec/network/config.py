@@ -152,14 +152,14 @@ PAPER = Config(
 FAST = Config(
     channels=128,
     hyper=96,
-    slices=(32, 96, 224),
+    slices=(32, 96, 288),
     hidden=(96, 96, 96),
     checkered=2,
     attention=24,
     refinement=24,
     refining=2,
 )
-"""A third of the size, for those who want twice the speed."""
+"""Two fifths of the size, for those who want twice the speed."""
 
 NETWORKS = {"dmenet": Config(), "fast": FAST, "paper": PAPER}
 """The networks that can be trained by name."""
