@@ -30,6 +30,8 @@ from .annealing import BLOCK, Annealer
 from .codec import encode_tile
 
 DEFAULT_EFFORT, MAX_EFFORT = 1, 2
+_AT_ONCE = 4
+"""Blocks that are annealed beside one another: each takes some 150 MB."""
 _KEEP_PIXELS = 1 << 24
 """Latents of images up to this size may be kept between encodes at several qualities."""
 
@@ -157,7 +159,10 @@ class Encoder:
             pixels, _ = network_pixels(self.planes, seen, group, self.model.device)
             places.append((rows, cols))
             jobs.append((pixels, latents[:, :, rows, cols]))
-        found = each(lambda job: annealer.improve(*job, quality), jobs, self.model.device)
+        found: list[Tensor] = []
+        for i in range(0, len(jobs), _AT_ONCE):
+            few = jobs[i : i + _AT_ONCE]
+            found += each(lambda job: annealer.improve(*job, quality), few, self.model.device)
         better = torch.empty_like(latents)
         for (rows, cols), part in zip(places, found, strict=True):
             better[:, :, rows, cols] = part
