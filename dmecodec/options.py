@@ -91,7 +91,7 @@ def effort_level(effort: object) -> int:
     except TypeError:
         level = -1
     if not 0 <= level <= MAX_EFFORT:
-        raise OptionError(f"effort must be 0 to {MAX_EFFORT}, not {effort}")
+        raise OptionError(f"effort must be 0 to {MAX_EFFORT}, not {effort!r}")
     return level
 
 

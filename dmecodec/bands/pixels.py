@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..network.config import STRIDE
+from ..threads import side_by_side
 from ..tiling import Box
 from .fill import fill
 from .samples import to_network, to_three
@@ -27,7 +28,8 @@ def network_pixels(
     valid = planes.valid(box, samples, group)
     x = _channels_first(to_network(samples, planes.layout, group), device)
     if valid is not None:
-        x = fill(x, _channels_first(valid, device))
+        holes = _channels_first(valid, device)
+        (x,) = side_by_side(lambda where: fill(x, where), [holes], device)
     x = F.pad(x, (0, -box.width % STRIDE, 0, -box.height % STRIDE), mode="replicate")
     return to_three(x).contiguous(memory_format=torch.channels_last), valid
 

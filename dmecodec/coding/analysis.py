@@ -22,7 +22,7 @@ from ..network.config import HYPER_STRIDE, STRIDE
 from ..network.hyperprior import magnitudes
 from ..network.sdpm import REACH as SDPM_REACH
 from ..network.transforms import HALO, Analysis
-from ..side_by_side import each
+from ..threads import side_by_side
 from ..tiling import Box
 
 _ROWS = 16
@@ -56,7 +56,7 @@ def latents_of(model: Model, pixels: Tensor) -> Tensor:
 
 
 def _in_strips(analysis: Analysis, pixels: Tensor) -> Tensor:
-    """`analysis(pixels)`."""
+    """`analysis(pixels)`, and the same steps as there."""
     edges = _edges(pixels.shape[2] // STRIDE, _ROWS)
     one, two, sdpm, three, four = analysis.blocks
     x = _strips(one, pixels, edges, (16, 8), 3)
@@ -66,7 +66,7 @@ def _in_strips(analysis: Analysis, pixels: Tensor) -> Tensor:
     x = _strips(four, x, edges, (2, 1), 1).float() * analysis.scale
     if analysis.shortcut is None:
         return x
-    (packed,) = each(wavelet.pack, [pixels.float()], pixels.device)
+    (packed,) = side_by_side(wavelet.pack, [pixels.float()], pixels.device)
     with torch.autocast("cpu", enabled=False):
         return _strips(analysis.shortcut, packed, edges, (1, 1), 0) + x
 
@@ -107,9 +107,9 @@ def _strips(
     Args:
         layer: a convolution, or several, with zeros around the image.
         x: (1, c, h, w).
-        edges: where strips begin and end, in rows of what comes out in the end.
-        scale: rows of x, and of what the layer makes of it, in one of those.
-        reach: rows of x that it sees beyond.
+        edges: where strips begin and end, in rows of latents (or of hyper latents).
+        scale: rows of x, and of what the layer makes of it, for one of those: 8 and 4 for C block 2.
+        reach: rows of x that it sees beyond: half of its kernel.
     """
     rows, out = scale
     stride = rows // out
@@ -121,4 +121,4 @@ def _strips(
         y = layer(x[:, :, top : end + margin])
         return y.narrow(2, (first - top) // stride, (end - first) // stride)
 
-    return torch.cat(each(strip, list(pairwise(edges)), x.device), 2)
+    return torch.cat(side_by_side(strip, list(pairwise(edges)), x.device), 2)

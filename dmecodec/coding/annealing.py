@@ -8,6 +8,8 @@ that of the passes' contexts and of the whole synthesis included. The format and
 from __future__ import annotations
 
 import math
+import threading
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -18,6 +20,7 @@ from ..network.knots import knots_of
 from ..network.likelihood import gaussian_likelihood
 from ..network.parameters import EntropyParameters, checkerboard
 from ..network.thaw import thaw
+from ..threads import side_by_side
 from .codec import channels_of, encode_symbols, hyper_latents
 from .rounding import error_worth
 from .synthesis import synthesise
@@ -35,10 +38,21 @@ class Annealer:
 
     def __init__(self, model: Model) -> None:
         self.model = model
+        self._ended = threading.Event()
         with torch.inference_mode(False):
             self.parameters = EntropyParameters(model.net.config).to(model.device)
             thaw(self.parameters, model.net.parameters_of_y)
             self.parameters.requires_grad_(False)
+
+    def improve_all(self, blocks: Sequence[tuple[Tensor, Tensor]], quality: int) -> list[Tensor]:
+        """:meth:`improve` of several blocks side by side; all end soon where one fails or the user interrupts."""
+        try:
+            return side_by_side(
+                lambda block: self.improve(*block, quality), blocks, self.model.device
+            )
+        except BaseException:
+            self._ended.set()
+            raise
 
     def improve(self, x: Tensor, y: Tensor, quality: int) -> Tensor:
         """Better latents of a block, or the same where none are found.
@@ -63,6 +77,8 @@ class Annealer:
         y = start.clone().requires_grad_()
         descent = torch.optim.Adam([y], _RATE, betas=(0.9, 0.99))
         for step in range(STEPS):
+            if self._ended.is_set():
+                break
             done = step / STEPS
             temperature = max(_COLD, _HOT * math.exp(-_COOLING * done))
             with autocast(self.model.device):

@@ -22,7 +22,6 @@ from ..network.config import STRIDE
 from ..network.knots import knots_of
 from ..network.transforms import HALO
 from ..restoration.tile import encode_filter
-from ..side_by_side import each
 from ..tiling import Box
 from .alpha import encode_alpha
 from .analysis import analyse
@@ -152,20 +151,18 @@ class Encoder:
     ) -> Tensor:
         """Better latents of a tile, found block by block."""
         cells = box.scaled_down(STRIDE)
-        places, jobs = [], []
-        for block in box.blocks(BLOCK):
-            rows, cols = block.scaled_down(STRIDE).slices(cells)
-            seen = block.clipped(self.image)
-            pixels, _ = network_pixels(self.planes, seen, group, self.model.device)
-            places.append((rows, cols))
-            jobs.append((pixels, latents[:, :, rows, cols]))
-        found: list[Tensor] = []
-        for i in range(0, len(jobs), _AT_ONCE):
-            few = jobs[i : i + _AT_ONCE]
-            found += each(lambda job: annealer.improve(*job, quality), few, self.model.device)
-        better = torch.empty_like(latents)
-        for (rows, cols), part in zip(places, found, strict=True):
-            better[:, :, rows, cols] = part
+        better, blocks = torch.empty_like(latents), list(box.blocks(BLOCK))
+        for i in range(0, len(blocks), _AT_ONCE):
+            places, jobs = [], []
+            for block in blocks[i : i + _AT_ONCE]:
+                rows, cols = block.scaled_down(STRIDE).slices(cells)
+                seen = block.clipped(self.image)
+                pixels, _ = network_pixels(self.planes, seen, group, self.model.device)
+                places.append((rows, cols))
+                jobs.append((pixels, latents[:, :, rows, cols]))
+            found = annealer.improve_all(jobs, quality)
+            for (rows, cols), part in zip(places, found, strict=True):
+                better[:, :, rows, cols] = part
         return better
 
     def _residual(self, box: Box, group: int, y_hat: np.ndarray, quality: int) -> bytes:

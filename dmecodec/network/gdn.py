@@ -1,7 +1,7 @@
 """Generalised divisive normalisation in its plain, folded form.
 
-Training uses CompressAI's `GDN`, whose parameters are reparametrised to stay positive. The deployed graph holds what
-comes out of that: beta and gamma themselves.
+Training uses CompressAI's `GDN` (`train/gdn.py`), whose parameters are reparametrised to stay positive. The deployed
+graph holds what comes out of that: beta and gamma themselves.
 """
 
 from __future__ import annotations

@@ -37,7 +37,10 @@ class HyperEncoder(nn.Module):
         )
 
     def forward(self, y: Tensor) -> Tensor:
-        """Sees the latents with their gain, as they are about to be rounded."""
+        """Sees the latents with their gain, as they are about to be rounded.
+
+        On a CPU the encoder takes the same steps in strips (`coding/analysis.py`).
+        """
         return self.layers(magnitudes(y) if self.magnitude else y)
 
 

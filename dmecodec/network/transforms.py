@@ -113,7 +113,10 @@ class Analysis(nn.Module):
         self.enabled = True  # stage 1 of the training runs the shortcut alone
 
     def forward(self, x: Tensor) -> Tensor:
-        """The shortcut and the sum stay in float32, whatever the paper's path runs in."""
+        """The shortcut and the sum stay in float32, whatever the paper's path runs in.
+
+        On a CPU the encoder takes the same steps in strips (`coding/analysis.py`).
+        """
         y = self.blocks(x).float() * self.scale if self.enabled else None
         if self.shortcut is not None:
             with full_precision(x.device):

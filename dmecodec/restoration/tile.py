@@ -17,7 +17,7 @@ from ..coding.rounding import error_worth
 from ..coding.synthesis import synthesise
 from ..frozen.weights import Model
 from ..network.config import STRIDE
-from ..side_by_side import each
+from ..threads import side_by_side
 from ..tiling import Box
 from .details import DETAILS
 from .fit import Statistics, choose, enough, mean_squares, statistics
@@ -25,6 +25,7 @@ from .sampling import APART, counted, windows
 from .stream import to_bytes
 
 _TOGETHER = 3
+"""Windows that are decoded in one go on a CPU; others beside them."""
 
 
 def encode_filter(
@@ -61,8 +62,8 @@ def encode_filter(
             _Look(part, alike, [count[w] for w in alike], y_hat, tile, quality)
             for alike in _alike(list(count), model.device)
         ]
-        found = sum(each(_Look.statistics, looks, model.device), found)
-        squares = each(_Block.mean_squares, [part], model.device)[0]
+        found = sum(side_by_side(_Look.statistics, looks, model.device), found)
+        squares = side_by_side(_Block.mean_squares, [part], model.device)[0]
         usual += squares * np.count_nonzero(part.valid)
         pixels += np.count_nonzero(part.valid)
     return to_bytes(choose(found, pixels, usual / max(1, pixels), error_worth(quality)))
@@ -73,6 +74,8 @@ class _Block:
     """A block of a tile as the network is to see it.
 
     Attributes:
+        model: which will decode it.
+        box: where it is.
         original: (1, 3, h, w).
         alive: which bands have a valid sample in it, bool (c,).
         valid: where all of these have one, bool (h, w).
@@ -98,7 +101,13 @@ class _Block:
 
 @dataclass(frozen=True)
 class _Look:
-    """Windows of one size in a block, which are decoded together: that takes two thirds of the time."""
+    """Windows of one size in a block, which are decoded together: that takes two thirds of the time.
+
+    Attributes:
+        block, windows: which.
+        counts: which of their pixels count, bool (h, w) each.
+        y_hat, tile, quality: what they are decoded from, as for :func:`encode_filter`.
+    """
 
     block: _Block
     windows: list[Box]
@@ -124,7 +133,7 @@ class _Look:
 
 
 def _alike(windows: list[Box], device: torch.device) -> Iterator[list[Box]]:
-    """Windows of one size, a few together on the CPU, where some more may be decoded beside them."""
+    """Windows of one size: all together, but on a CPU a few, so that several threads have some."""
     most = _TOGETHER if device.type == "cpu" else len(windows)
     for _, group in groupby(windows, lambda window: (window.height, window.width)):
         alike = list(group)

@@ -268,6 +268,8 @@ def freeze_run(
     Raises:
         ModelError: no run there, or a layer that cannot meet the exactness bound.
         OutputError: the file exists and `overwrite` is not given.
+
+    It measures on the images of `val`, or of the run's own, or on those that the run held out of its training.
     """
     path = Path(out)
     if path.suffix != registry.SUFFIX:
