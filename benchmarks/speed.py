@@ -205,8 +205,7 @@ def precision(pixels: np.ndarray, options: argparse.Namespace) -> None:
     off = mock.Mock(side_effect=lambda device: torch.autocast(device.type, enabled=False))
     with (
         mock.patch("dmecodec.coding.synthesis.autocast", off),
-        mock.patch("dmecodec.coding.encoder.autocast", off),
-        mock.patch("dmecodec.coding.codec.autocast", off),
+        mock.patch("dmecodec.coding.analysis.autocast", off),
     ):
         slow = ours["decode"]()
         plain = our_tasks(pixels, options)

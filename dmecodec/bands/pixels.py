@@ -30,7 +30,8 @@ def network_pixels(
     if valid is not None:
         holes = _channels_first(valid, device)
         (x,) = side_by_side(lambda where: fill(x, where), [holes], device)
-    x = F.pad(x, (0, -box.width % STRIDE, 0, -box.height % STRIDE), mode="replicate")
+    if box.width % STRIDE or box.height % STRIDE:
+        x = F.pad(x, (0, -box.width % STRIDE, 0, -box.height % STRIDE), mode="replicate")
     return to_three(x).contiguous(memory_format=torch.channels_last), valid
 
 

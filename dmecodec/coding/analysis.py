@@ -25,8 +25,8 @@ from ..network.transforms import HALO, Analysis
 from ..threads import side_by_side
 from ..tiling import Box
 
-_ROWS = 16
-"""Rows of latents in a strip, about: 256 of pixels."""
+_ROWS, _MORE_ROWS = 16, 32
+"""Rows of latents in a strip, about: 256 of pixels, or 512 where a strip reaches far or is little work."""
 
 
 def analyse(model: Model, source: Source, box: Box, group: int = 0) -> Tensor:
@@ -57,18 +57,18 @@ def latents_of(model: Model, pixels: Tensor) -> Tensor:
 
 def _in_strips(analysis: Analysis, pixels: Tensor) -> Tensor:
     """`analysis(pixels)`, and the same steps as there."""
-    edges = _edges(pixels.shape[2] // STRIDE, _ROWS)
+    edges, few = (_edges(pixels.shape[2] // STRIDE, rows) for rows in (_ROWS, _MORE_ROWS))
     one, two, sdpm, three, four = analysis.blocks
     x = _strips(one, pixels, edges, (16, 8), 3)
     x = _strips(two, x, edges, (8, 4), 1)
-    x = _strips(sdpm, x, edges, (4, 4), SDPM_REACH)
+    x = _strips(sdpm, x, few, (4, 4), SDPM_REACH)
     x = _strips(three, x, edges, (4, 2), 1)
     x = _strips(four, x, edges, (2, 1), 1).float() * analysis.scale
     if analysis.shortcut is None:
         return x
     (packed,) = side_by_side(wavelet.pack, [pixels.float()], pixels.device)
     with torch.autocast("cpu", enabled=False):
-        return _strips(analysis.shortcut, packed, edges, (1, 1), 0) + x
+        return _strips(analysis.shortcut, packed, few, (1, 1), 0).add_(x)
 
 
 def hyper_latents_of(model: Model, y: Tensor) -> Tensor:

@@ -45,8 +45,9 @@ def hyper_side(latents: int) -> int:
 def hyper_latents(model: Model, y: Tensor) -> Tensor:
     """Gained latents (1, M, h, w) of one tile to integer z-hat (1, N, ceil(h / 4), ceil(w / 4))."""
     height, width = y.shape[2:]
-    padded = F.pad(y, (0, -width % HYPER_STRIDE, 0, -height % HYPER_STRIDE))
-    z = torch.round(hyper_latents_of(model, padded).float())
+    if width % HYPER_STRIDE or height % HYPER_STRIDE:
+        y = F.pad(y, (0, -width % HYPER_STRIDE, 0, -height % HYPER_STRIDE))
+    z = torch.round(hyper_latents_of(model, y).float())
     return z.clamp(1 - VALUE_LIMIT, VALUE_LIMIT - 1)
 
 

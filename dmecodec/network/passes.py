@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .config import Pass
 from .parameters import (
     INDEX_COUNT,
     INDEX_UNIT,
@@ -44,8 +45,9 @@ class ExactPasses:
         for parity in {one.parity for one in parameters.passes if one.parity is not None}:
             where = checkerboard(height, width, parity).flatten().nonzero()[:, 0].to(z.device)
             self._where[parity], self._features[parity] = where, features.index_select(0, where)
-        # As later passes see it: values and logarithms, (h * w, M) each.
-        self._values, self._logs = torch.zeros_like(features), torch.zeros_like(features)
+        # As later passes see it: values and logarithms of the channels that any of them sees, (h * w, c) each.
+        seen = max(one.before for one in parameters.passes)
+        self._values, self._logs = (features.new_zeros(len(features), seen) for _ in range(2))
         shape = features.shape[1], features.shape[0]
         # In int32, for float32 would round from 2^24 on.
         self.y = torch.zeros(shape, dtype=torch.int32, device=z.device)
@@ -80,15 +82,22 @@ class ExactPasses:
         """Takes the y-hat of a pass at its n positions: int32 (c, n) in 1/16 step."""
         one = self._parameters.passes[index]
         where = self._where[one.parity]
-        rows, dtype = coded.T.contiguous(), self._values.dtype
-        values = rows.clamp(-VALUE_TOP, VALUE_TOP).to(dtype)
-        logs = self._parameters.log_table.to(dtype)[rows.abs().clamp_(max=LOG_ENTRIES - 1)]
         y = self.y[one.first : one.end]
-        shown = [tensor[:, one.first : one.end] for tensor in (self._values, self._logs)]
         if where is None:
-            for target, source in zip((y, *shown), (coded, values, logs), strict=True):
-                target.copy_(source)
+            y.copy_(coded)
         else:
             y.index_copy_(1, where, coded)
-            for target, source in zip(shown, (values, logs), strict=True):
+        if one.end <= self._values.shape[1]:
+            self._show(one, where, coded.T.contiguous())
+
+    def _show(self, one: Pass, where: Tensor | None, rows: Tensor) -> None:
+        """Lets later passes see the y-hat (n, c) of a pass."""
+        dtype = self._values.dtype
+        values = rows.clamp(-VALUE_TOP, VALUE_TOP).to(dtype)
+        logs = self._parameters.log_table.to(dtype)[rows.abs().clamp_(max=LOG_ENTRIES - 1)]
+        for tensor, source in ((self._values, values), (self._logs, logs)):
+            target = tensor[:, one.first : one.end]
+            if where is None:
+                target.copy_(source)
+            else:
                 target.index_copy_(0, where, source)

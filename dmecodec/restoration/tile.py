@@ -24,7 +24,7 @@ from .fit import Statistics, choose, enough, mean_squares, statistics
 from .sampling import APART, counted, windows
 from .stream import to_bytes
 
-_TOGETHER = 3
+_TOGETHER = 5
 """Windows that are decoded in one go on a CPU; others beside them."""
 
 
