@@ -19,7 +19,6 @@ from ..frozen.weights import Model
 from ..images import Source
 from ..network import wavelet
 from ..network.config import HYPER_STRIDE, STRIDE
-from ..network.hyperprior import magnitudes
 from ..network.sdpm import REACH as SDPM_REACH
 from ..network.transforms import HALO, Analysis
 from ..threads import side_by_side
@@ -79,14 +78,9 @@ def hyper_latents_of(model: Model, y: Tensor) -> Tensor:
             return encoder(y)
         edges = _edges(y.shape[2] // HYPER_STRIDE, _ROWS // HYPER_STRIDE)
         first, _, second, _, third = encoder.layers
-        seen = magnitudes if encoder.magnitude else _as_it_is
-        x = _strips(lambda part: F.relu(first(seen(part))), y, edges, (4, 4), 1)
+        x = _strips(lambda part: F.relu(first(encoder.seen(part))), y, edges, (4, 4), 1)
         x = _strips(lambda part: F.relu(second(part)), x, edges, (4, 2), 1)
         return _strips(third, x, edges, (2, 1), 1)
-
-
-def _as_it_is(y: Tensor) -> Tensor:
-    return y
 
 
 def _edges(rows: int, most: int) -> list[int]:

@@ -61,6 +61,7 @@ class Config:
         strip: length of LSM's strip convolutions.
         attention: width of LSM's channel attention.
         magnitude: whether the hyper encoder also sees log(1 + |y|).
+        squeezed: channels to which the hyper encoder takes together what it sees; 0 leaves it as it is.
         shortcut: whether a linear wavelet path stands beside both transforms.
         refinement: width of the refinement after the synthesis; 0 leaves it out.
         refining: convolutions between the refinement's first and last.
@@ -76,6 +77,7 @@ class Config:
     strip: int = 7
     attention: int = 48
     magnitude: bool = True
+    squeezed: int = 128
     shortcut: bool = True
     refinement: int = 32
     refining: int = 3
@@ -95,6 +97,7 @@ class Config:
             raise ValueError("each slice needs the width of its parameter network")
         if (
             not 0 <= self.checkered <= len(self.slices)
+            or not 0 <= self.squeezed <= MAX_WIDTH
             or not 0 <= self.refinement <= MAX_WIDTH
             or not 0 <= self.refining <= MAX_DEPTH
         ):
@@ -130,6 +133,7 @@ class Config:
 
 _OLDER: dict[str, Any] = {
     "checkered": 0,
+    "squeezed": 0,
     "refinement": 0,
     "refining": 2,
     "informed": False,
@@ -142,6 +146,7 @@ PAPER = Config(
     hidden=(0,),
     checkered=0,
     magnitude=False,
+    squeezed=0,
     shortcut=False,
     refinement=0,
     informed=False,
@@ -156,6 +161,7 @@ FAST = Config(
     hidden=(96, 96, 96),
     checkered=2,
     attention=24,
+    squeezed=64,
     refinement=24,
     refining=2,
 )

@@ -28,8 +28,11 @@ class HyperEncoder(nn.Module):
         super().__init__()
         n, inputs = config.hyper, config.latents * (2 if config.magnitude else 1)
         self.magnitude = config.magnitude
+        self.squeeze = (
+            nn.Conv2d(inputs, config.squeezed, 1, bias=False) if config.squeezed else None
+        )
         self.layers = nn.Sequential(
-            nn.Conv2d(inputs, n, 3, padding=1),
+            nn.Conv2d(config.squeezed or inputs, n, 3, padding=1),
             nn.ReLU(),
             nn.Conv2d(n, n, 3, stride=2, padding=1),
             nn.ReLU(),
@@ -41,7 +44,12 @@ class HyperEncoder(nn.Module):
 
         On a CPU the encoder takes the same steps in strips (`coding/analysis.py`).
         """
-        return self.layers(magnitudes(y) if self.magnitude else y)
+        return self.layers(self.seen(y))
+
+    def seen(self, y: Tensor) -> Tensor:
+        """What the first layer of Table 2 sees of y: (b, M, h, w) to (b, c, h, w)."""
+        x = magnitudes(y) if self.magnitude else y
+        return x if self.squeeze is None else self.squeeze(x)
 
 
 class LSM(nn.Module):
