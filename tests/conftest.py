@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import os
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from PIL import Image
 
 if TYPE_CHECKING:
     from dmecodec.frozen.weights import Model
+    from dmecodec.train.trainer import Snapshot
 
 DATA = Path(__file__).resolve().parent / "data"
 # The tiny model comes first, so it is the default one; child processes inherit it.
@@ -87,3 +91,39 @@ def tiny() -> Model:
     from dmecodec.frozen import registry, weights
 
     return weights.load(registry.find("tiny"), torch.device("cpu"))
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Images in a folder, in a folder within it, and in a tar shard; one is too small to train on."""
+    folder = tmp_path_factory.mktemp("data")
+    (folder / "more").mkdir()
+    Image.fromarray(aerial(1, 72, 80)).save(folder / "a.png")
+    Image.fromarray(aerial(2, 64, 96)).convert("L").save(folder / "more" / "b.tif")
+    Image.fromarray(aerial(3, 40, 40)).save(folder / "small.png")
+    with tarfile.open(folder / "shard.tar", "w") as tar:
+        for seed in (4, 5):
+            content = io.BytesIO()
+            Image.fromarray(aerial(seed, 70, 66)).save(content, "WEBP", lossless=True)
+            entry = tarfile.TarInfo(f"images/{seed}.webp")
+            entry.size = len(content.getvalue())
+            tar.addfile(entry, io.BytesIO(content.getvalue()))
+        tar.addfile(tarfile.TarInfo("readme.txt"))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Snapshot]]:
+    """A finished run, and what it reported."""
+    pytest.importorskip("compressai", reason="training needs compressai")
+    from small_run import CONFIG, FEW
+
+    from dmecodec.train import session
+
+    run = tmp_path_factory.mktemp("trained") / "run"
+    told: list[Snapshot] = []
+    table = session.train(
+        [str(data)], str(run), network=CONFIG, report=told.append, report_every=1, **FEW
+    )
+    assert table.row_count == 8
+    return run, told

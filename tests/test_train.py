@@ -1,13 +1,10 @@
-"""Training a tiny network for a few steps, going on after a kill, freezing what came out."""
+"""Training a tiny network for a few steps, going on after a kill."""
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import io
 import json
 import math
-import tarfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,14 +18,13 @@ from command import refused
 from conftest import aerial, psnr
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from small_run import CONFIG, FEW, STEPS
 
 import dmecodec
 from dmecodec.coding.rounding import round_for_rate
-from dmecodec.errors import DmecodecError, ImageError, ModelError, OptionError, OutputError
+from dmecodec.errors import DmecodecError, ImageError, ModelError, OptionError
 from dmecodec.frozen import registry
 from dmecodec.frozen.weights import read_file
-from dmecodec.network import exact
 from dmecodec.network.config import FAST, Config
 from dmecodec.network.parameters import INDEX_PER_NAT, LOG_SCALE_LOW
 from dmecodec.train import checkpoint, evaluate, session, tables
@@ -37,42 +33,7 @@ from dmecodec.train.model import Outcome, TrainingModel, lambda_of, pull
 from dmecodec.train.start import start
 from dmecodec.train.trainer import Options, Snapshot, Trainer
 
-CONFIG = Config(channels=16, hyper=8, slices=(8, 16), hidden=(16, 16), checkered=1, attention=8)
-FEW: dict[str, Any] = {"side": 64, "batch": 2, "max_steps": 3, "device": "cpu", "first": 0.5}
-STEPS = 9  # of all stages
-
 pytest.importorskip("compressai", reason="training needs compressai")
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Images in a folder, in a folder within it, and in a tar shard; one is too small to train on."""
-    folder = tmp_path_factory.mktemp("data")
-    (folder / "more").mkdir()
-    Image.fromarray(aerial(1, 72, 80)).save(folder / "a.png")
-    Image.fromarray(aerial(2, 64, 96)).convert("L").save(folder / "more" / "b.tif")
-    Image.fromarray(aerial(3, 40, 40)).save(folder / "small.png")
-    with tarfile.open(folder / "shard.tar", "w") as tar:
-        for seed in (4, 5):
-            content = io.BytesIO()
-            Image.fromarray(aerial(seed, 70, 66)).save(content, "WEBP", lossless=True)
-            entry = tarfile.TarInfo(f"images/{seed}.webp")
-            entry.size = len(content.getvalue())
-            tar.addfile(entry, io.BytesIO(content.getvalue()))
-        tar.addfile(tarfile.TarInfo("readme.txt"))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Snapshot]]:
-    """A finished run, and what it reported."""
-    run = tmp_path_factory.mktemp("trained") / "run"
-    told: list[Snapshot] = []
-    table = session.train(
-        [str(data)], str(run), network=CONFIG, report=told.append, report_every=1, **FEW
-    )
-    assert table.row_count == 8
-    return run, told
 
 
 @pytest.fixture
@@ -488,102 +449,3 @@ def test_a_loss_that_is_not_finite_stops(
 def test_options_out_of_range(data: Path, tmp_path: Path, wrong: dict[str, Any]) -> None:
     with pytest.raises(OptionError):
         session.train([str(data)], str(tmp_path / "run"), **(FEW | wrong))
-
-
-# ---- freezing -----------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def frozen(
-    trained: tuple[Path, list[Snapshot]], tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Path, list[str]]:
-    """A model file made of the run, and what freezing said."""
-    path = tmp_path_factory.mktemp("models") / "mine.safetensors"
-    lines = session.freeze_run(str(trained[0]), str(path), batches=3, table_batches=12)
-    return path, list(lines)
-
-
-def test_a_frozen_model_codes(frozen: tuple[Path, list[str]], data: Path) -> None:
-    path, _ = frozen
-    image = aerial(1, 72, 80)
-    sizes = []
-    for quality in (0, 3.5, 7):
-        file = dmecodec.encode(image, quality, model=path)
-        sizes.append(len(file))
-        assert psnr(dmecodec.decode(file, model=path), image) > 15
-        assert file[6:10] == registry.find(path).id
-    assert sizes == sorted(sizes)
-
-
-def test_freezing_tells_what_it_costs(frozen: tuple[Path, list[str]]) -> None:
-    path, lines = frozen
-    assert lines[0].startswith(f"run of {STEPS} steps")
-    assert any(str(path) in line and f"{path.stat().st_size} bytes" in line for line in lines)
-    words = next(line for line in lines if "integer arithmetic" in line).split()
-    assert abs(float(words[words.index("%") - 1])) < 2
-
-
-def test_the_manifest_beside_it_lists_it(
-    frozen: tuple[Path, list[str]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path, _ = frozen
-    content = json.loads((path.parent / "manifest.json").read_text())
-    (entry,) = content["models"]
-    assert content["default"] == entry["name"] == "mine"
-    assert entry["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
-    monkeypatch.setenv("DMECODEC_MODELS", str(path.parent))
-    assert registry.find().path == path
-    assert all(model["intact"] for model in registry.survey())
-
-
-def test_an_existing_model_is_not_replaced(
-    trained: tuple[Path, list[Snapshot]], tmp_path: Path
-) -> None:
-    target = tmp_path / "a.safetensors"
-    target.write_bytes(b"old")
-    with pytest.raises(OutputError, match="exists already; add --overwrite"):
-        list(session.freeze_run(str(trained[0]), str(target), batches=1, table_batches=1))
-    assert target.read_bytes() == b"old"
-
-
-def test_freezing_measures_on_what_the_run_held_out(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    Image.fromarray(aerial(77, 64, 128)).save(tmp_path / "held.png")
-    monkeypatch.chdir(tmp_path)
-    run = tmp_path / "run"
-    few = {"side": 64, "batch": 1, "max_steps": 1, "device": "cpu"}
-    session.train([str(data)], str(run), init="tiny", val="held.png", **few)
-    monkeypatch.chdir(data)
-    found = session._images_to_freeze_on(run, (), None)
-    assert [image.shape for image in found.validation] == [(64, 128, 3)]
-    own = session._images_to_freeze_on(run, (str(data),), None)
-    assert len(own.validation) == len(load_images([data], 64))
-
-
-def test_what_cannot_be_exact_is_not_frozen(
-    trained: tuple[Path, list[Snapshot]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(exact, "EXACT_LIMIT", 300)
-    with pytest.raises(ModelError, match="cannot be frozen"):
-        list(session.freeze_run(str(trained[0]), str(tmp_path / "a.safetensors"), batches=1))
-    assert not list(tmp_path.iterdir())
-
-
-def test_freezing_needs_a_run_and_a_name(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="no training run here"):
-        list(session.freeze_run(str(tmp_path), str(tmp_path / "a.safetensors")))
-    with pytest.raises(OptionError, match=r"must end in \.safetensors"):
-        list(session.freeze_run(str(tmp_path), str(tmp_path / "a.bin")))
-    with pytest.raises(OutputError, match="there is no folder"):
-        list(session.freeze_run(str(tmp_path), str(tmp_path / "nowhere" / "a.safetensors")))
-
-
-def test_a_damaged_manifest_is_found_before_freezing(
-    trained: tuple[Path, list[Snapshot]], tmp_path: Path
-) -> None:
-    for content in ("{", "[]", '{"models": []}', '{"default": "a", "models": [{}]}'):
-        (tmp_path / "manifest.json").write_text(content)
-        with pytest.raises(ModelError, match=r"manifest\.json"):
-            next(session.freeze_run(str(trained[0]), str(tmp_path / "mine.safetensors")))
-    assert not (tmp_path / "mine.safetensors").exists()
