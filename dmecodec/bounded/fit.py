@@ -163,7 +163,7 @@ class _BandFit:
             yield from samples[where].symbols(chosen, self._bound)
 
     def _is_worth(self, passes: Sequence[Pass]) -> bool:
-        return sum(np.count_nonzero(where.of(self._mask)) for where in passes) >= _MIN_SAMPLES
+        return sum(int(np.count_nonzero(where.of(self._mask))) for where in passes) >= _MIN_SAMPLES
 
     def _predict(self, where: Pass, weights: Weights) -> tuple[np.ndarray, np.ndarray]:
         return predict(self.band, self._others, where, weights, self._levels)

@@ -62,8 +62,9 @@ def largest_error(decoder: Decoder, original: Source) -> int:
         height, width = block.shape[:2]
         box = Box(col, row, width, height)
         pixels = planes.everything(box).astype(np.int32)
-        if layout.alpha is Alpha.MASK and planes.layout.has_alpha:  # 255 at every depth
-            pixels[..., layout.alpha_plane] = planes.alpha(box)
+        mask = planes.alpha(box) if layout.alpha is Alpha.MASK else None
+        if mask is not None:  # 255 at every depth
+            pixels[..., layout.alpha_plane] = mask
         error = np.abs(pixels - block)
         if layout.has_alpha:  # what lies under a mask is not kept
             masked = pixels[..., layout.alpha_plane] == 0

@@ -149,8 +149,8 @@ def _original(
     if valid is None:
         bands = len(planes.layout.groups[group])
         return x, np.ones(bands, bool), np.ones((block.height, block.width), bool)
-    alive = valid.any((0, 1))
-    return x, alive, valid[..., alive].all(2) & alive.any()
+    alive = np.asarray(valid.any((0, 1)))
+    return x, alive, np.asarray(valid[..., alive].all(2) & alive.any())
 
 
 def _of_bands(error: Tensor, alive: np.ndarray) -> Tensor:

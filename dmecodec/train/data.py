@@ -116,7 +116,7 @@ class Crops:
 
     def _with_border(self, x: Tensor) -> Tensor:
         """The crop with one grey level, mostly black or white, on one side of a slanting line; or all over."""
-        level = float(self.rng.choice([0, 255, self.rng.integers(256)])) / 255
+        level = float(self.rng.choice([0, 255, int(self.rng.integers(256))])) / 255
         start, slope = self.rng.uniform(-0.2, 1.0), self.rng.normal()
         across = torch.arange(self.side, device=self.device) / self.side
         return torch.where(across > start + slope * across[:, None], level, x)
