@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 import zlib
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -689,6 +690,35 @@ def test_a_failure_on_the_way_leaves_nothing(
     (tmp_path / "a.dmen").write_bytes(damaged)
     assert "damaged" in refused("decode", tmp_path / "a.dmen", "-o", tmp_path / "new" / "b.tif")
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_what_gdal_could_not_write_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a full disk it may say nothing as it closes the file."""
+    from dmecodec.geo import writer
+
+    works("encode", write(tmp_path / "a.tif", aerial(1, 600, 700), photometric="RGB"))
+    before, copy = sorted(tmp_path.iterdir()), writer._copy_cloud
+
+    def without(lost: int, plain: Path, cloud: Path, *rest: Any) -> None:
+        copy(plain, cloud, *rest)
+        with cloud.open("r+b") as file:
+            file.truncate(cloud.stat().st_size - lost)
+
+    for lost in (8, 100, 4096, 100_000):  # fewer bytes are those after the last block
+        monkeypatch.setattr(writer, "_copy_cloud", partial(without, lost))
+        message = refused("decode", tmp_path / "a.dmen", "-o", tmp_path / "b.tif")
+        assert "cannot write the GeoTIFF" in message
+        assert sorted(tmp_path.iterdir()) == before
+    monkeypatch.setattr(writer, "_copy_cloud", copy)
+    works("decode", tmp_path / "a.dmen", "-o", tmp_path / "b.tif")
+
+    def no_reason(*_: object) -> None:
+        raise SystemError("Unknown GDAL Error")
+
+    monkeypatch.setattr(writer, "_copy_cloud", no_reason)
+    assert "Unknown GDAL" in refused("decode", tmp_path / "a.dmen", "-o", tmp_path / "c.tif")
 
 
 def test_a_folder_that_vanishes_is_no_traceback(

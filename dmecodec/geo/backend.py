@@ -39,16 +39,17 @@ def need_rasterio(what: str) -> ModuleType:
 
 
 def rasterio_errors() -> tuple[type[Exception], ...]:
-    """What rasterio throws: its own errors, and those of GDAL, which it lets through in places.
+    """What rasterio throws: its own errors, those of GDAL, which it lets through in places, and where these have no
+    reason SystemError.
 
     The base of the latter stands in a private module, so it may be elsewhere one day.
     """
     from rasterio.errors import RasterioError
 
     try:
-        return RasterioError, import_module("rasterio._err").CPLE_BaseError
+        return RasterioError, SystemError, import_module("rasterio._err").CPLE_BaseError
     except (ImportError, AttributeError):
-        return (RasterioError,)
+        return RasterioError, SystemError
 
 
 @contextmanager

@@ -94,6 +94,7 @@ def write_geotiff(
             _copy_cloud(plain, cloud, profile, record)
             if _lodges(record):
                 _dislodge(cloud)
+            _read_back(cloud)
         cloud.replace(target)
 
 
@@ -328,3 +329,20 @@ def _copy_cloud(plain: Path, cloud: Path, profile: str, record: GeoRecord) -> No
         COPY_SRC_MDD="YES" if _has_namespaces(record) else "AUTO",
         **PROFILES[profile],
     )
+
+
+def _read_back(path: Path) -> None:
+    """Reads everything: GDAL does not tell of what it fails to write as it closes a file, on a full disk."""
+    import rasterio
+    from rasterio.enums import MaskFlags
+
+    with rasterio.open(path) as file:
+        overviews = range(len(file.overviews(1)))
+    for level in (None, *overviews):
+        chosen = {} if level is None else {"overview_level": level}
+        with rasterio.open(path, **chosen) as file:
+            own_mask = any(flags == [MaskFlags.per_dataset] for flags in file.mask_flag_enums)
+            for _, window in file.block_windows(1):
+                file.read(window=window)
+                if own_mask:
+                    file.read_masks(1, window=window)
