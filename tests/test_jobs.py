@@ -103,6 +103,37 @@ def test_processes_that_do_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyP
         list(batch.run(todo, Work(actions.fail), processes=2))
 
 
+@posix
+def test_a_replacement_that_does_not_start_costs_no_other_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ready, begun = jobs._Process.wait_until_ready, []
+
+    def wait(process: jobs._Process) -> None:
+        begun.append(process)
+        if len(begun) == 3:  # the one after the first that was killed
+            process._popen.kill()
+        ready(process)
+
+    monkeypatch.setattr(jobs._Process, "wait_until_ready", wait)
+    (tmp_path / "times").mkdir()
+    (tmp_path / "out").mkdir()
+    work = Work(actions.die, {"times": str(tmp_path / "times")})
+    todo = [Job(name, str(tmp_path / "out" / name)) for name in ("a", "always", "b", "c")]
+    results = {r.job.source: r for r in batch.run(todo, work, processes=2)}
+    assert "the process that worked on it ended 2 times" in str(results.pop("always").error)
+    assert [result.width for result in results.values()] == [1, 1, 1]
+
+
+def test_modules_in_the_current_folder_are_not_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("pickle", "struct", "io"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit(9)")
+    monkeypatch.chdir(tmp_path)
+    works("decode", DATA / "rgb_q4.dmen", DATA / "grey.dmen", "-o", tmp_path / "out", "--jobs", 2)
+
+
 # The command, but for what it does with each file.
 WAITING = """
 import actions

@@ -33,7 +33,8 @@ _ATTEMPTS = 2
 _PATIENCE = 30.0
 """Seconds that a process has to tidy up before it is killed."""
 _BOOT = (
-    "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); "
+    "import sys; sys.path[:] = filter(None, sys.path); "  # not what happens to lie in this folder
+    "import pickle; sys.path[:] = pickle.load(sys.stdin.buffer); "
     "from dmecodec.many.jobs import serve; serve()"
 )
 
@@ -81,6 +82,14 @@ def _next(finished: queue.SimpleQueue[Future[Result]]) -> Future[Result]:
 # ---- the caller's side -----------------------------------------------------------------------------------------------
 
 
+class _DoesNotStartError(WorkerError):
+    """A process ended before it was ready; `end` says how."""
+
+    def __init__(self, end: str) -> None:
+        super().__init__(f"a process for --jobs does not start; it ended by {end}")
+        self.end = end
+
+
 class _Pool:
     """One process for each thread that calls :meth:`do`."""
 
@@ -89,14 +98,20 @@ class _Pool:
         self._own = threading.local()
         self._all: list[_Process] = []
         self._lock = threading.Lock()
-        self._stopped = False
+        self._stopped = self._any_started = False
 
     def do(self, job: Job) -> Result:
         """Does a job in the calling thread's process, again where that one is killed."""
         is_new = not os.path.exists(job.target)  # noqa: PTH110  (never raises)
         end = ""
         for attempt in range(_ATTEMPTS):
-            process = self._process()
+            try:
+                process = self._process()
+            except _DoesNotStartError as error:
+                if not self._any_started:  # nor will any other
+                    raise
+                end = error.end
+                continue
             try:
                 return process.do(job, restarted=attempt > 0 and is_new)
             except (EOFError, OSError):
@@ -115,9 +130,10 @@ class _Pool:
             with self._lock:  # so that none is started while all are stopped
                 if self._stopped:
                     raise WorkerError("stopped")
-                self._own.process = _Process(self._work, self._processes)
-                self._all.append(self._own.process)
-            self._own.process.wait_until_ready()
+                process = _Process(self._work, self._processes)
+                self._all.append(process)
+            process.wait_until_ready()
+            self._own.process, self._any_started = process, True
         return self._own.process
 
     def stop(self) -> None:
@@ -159,8 +175,7 @@ class _Process:
             self._send(self._work)
             self._name = self._receive()
         except (EOFError, OSError):
-            end = self.end()
-            raise WorkerError(f"a process for --jobs does not start; it ended by {end}") from None
+            raise _DoesNotStartError(self.end()) from None
 
     def do(self, job: Job, *, restarted: bool) -> Result:
         """Does a job.
