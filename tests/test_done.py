@@ -198,3 +198,19 @@ def test_a_damaged_geotiff_is_not_done(tmp_path: Path, kind: type) -> None:
     for bad in (good[: -len(good) // 8], good[:start] + bytes(99) + good[start + 99 :]):
         Path(job.target).write_bytes(bad)
         assert not done.is_decoded(job)
+
+
+def test_a_georeference_beside_it_that_has_changed(tmp_path: Path) -> None:
+    pytest.importorskip("rasterio")
+    job = Job(str(image(tmp_path / "a.tif", 1)), str(tmp_path / "a.dmen"))
+    (tmp_path / "a.tfw").write_text("1\n0\n0\n-1\n500\n900\n")
+    os.utime(tmp_path / "a.tfw", (LONG_AGO, LONG_AGO))
+    works("encode", job.source)
+    assert done.is_encoded(job)
+    (tmp_path / "a.tfw").write_text("1\n0\n0\n-1\n700\n900\n")
+    os.utime(tmp_path / "a.tfw", (LONG_AGO, LONG_AGO))  # older than the output all the same
+    assert not done.is_encoded(job)
+    works("encode", job.source, "--overwrite")
+    assert done.is_encoded(job)
+    os.utime(tmp_path / "a.tfw", (LONG_AGO + 1e10, LONG_AGO + 1e10))
+    assert not done.is_encoded(job)

@@ -13,7 +13,7 @@ from ..container import MAX_PIXELS, MAX_SIDE
 from ..container import PLAIN_MODES as MODES
 from .headers import IMAGE_SUFFIXES
 from .metadata import Metadata
-from .opening import close_source, image_size, open_source
+from .opening import close_source, image_size, open_source, sidecars
 from .output import check_output, output_format, picture_mode
 from .sink import Sink
 from .source import Source
@@ -32,4 +32,5 @@ __all__ = [
     "open_source",
     "output_format",
     "picture_mode",
+    "sidecars",
 ]

@@ -94,7 +94,10 @@ def _filled(image: np.ma.MaskedArray, nodata: int | None) -> np.ndarray:
     """A masked array with nodata where it is masked."""
     if nodata is None and np.ma.is_masked(image):
         raise ImageError("a masked array: give nodata, a value that no valid sample has")
-    return image.data if nodata is None else image.filled(nodata)
+    try:
+        return image.data if nodata is None else image.filled(nodata)
+    except (TypeError, OverflowError, ValueError):
+        raise OptionError(f"nodata {nodata}: no sample of {image.dtype} has this value") from None
 
 
 def _from_array(
@@ -137,17 +140,15 @@ _SIDECARS = (
 """How files end that say of a TIFF beside them what its own tags do not; GDAL takes capitals too."""
 
 
-def _has_sidecar(path: Path) -> bool:
-    """Whether one of them stands beside a TIFF, under its whole name or its name without `.tif`."""
-    wanted = {(name + end).casefold() for name in (path.name, path.stem) for end in _SIDECARS}
+def sidecars(path: Path) -> list[Path]:
+    """Those that stand beside a TIFF, under its whole name or its name without `.tif`."""
+    names = [name + end for name in (path.name, path.stem) for end in _SIDECARS]
+    wanted = {name.casefold() for name in names}
     try:
-        return any(name.casefold() in wanted for name in os.listdir(path.parent))  # noqa: PTH208
+        found = os.listdir(path.parent)  # noqa: PTH208
     except OSError:  # a folder that can be entered but not read
-        return any(
-            path.with_name(name + end).is_file()
-            for name in (path.name, path.stem)
-            for end in _SIDECARS
-        )
+        return [beside for beside in map(path.with_name, names) if beside.is_file()]
+    return [path.with_name(name) for name in found if name.casefold() in wanted]
 
 
 def _is_for_rasterio(file: BinaryIO, path: Path | None) -> bool:
@@ -164,7 +165,7 @@ def _is_for_rasterio(file: BinaryIO, path: Path | None) -> bool:
         return False  # for Pillow to complain about
     finally:
         file.seek(0)
-    if facts.geographic or (path is not None and _has_sidecar(path)):
+    if facts.geographic or (path is not None and sidecars(path)):
         need_rasterio("this TIFF is georeferenced or has nodata, which needs")
     elif facts.beyond:
         need_rasterio("this TIFF has 16 bits a sample or further bands, which needs")

@@ -129,12 +129,20 @@ def _refuse(names: list[str]) -> None:
 
 
 def _is_newer(job: Job) -> bool:
-    """Whether both files are there, and the output was written after the input, or with it."""
+    """Whether both files are there, and the output is not older than the input, or than what says more of it."""
     try:
-        source, target = os.stat(job.source), os.stat(job.target)  # noqa: PTH116
+        written = os.stat(job.target).st_mtime_ns  # noqa: PTH116
+        names = [Path(job.source), *_beside(Path(job.source))]
+        return all(written >= name.stat().st_mtime_ns for name in names)
     except (OSError, ValueError):  # there is none, or it is a stream
         return False
-    return target.st_mtime_ns >= source.st_mtime_ns
+
+
+def _beside(path: Path) -> list[Path]:
+    """The files that say more of a TIFF."""
+    from ..images import sidecars
+
+    return sidecars(path) if path.suffix.lower() in (".tif", ".tiff") else []
 
 
 def _is_of(name: str, reader: Reader, scale: tuple[int, int] | None, geo: bool) -> bool:
@@ -157,7 +165,15 @@ def _is_of(name: str, reader: Reader, scale: tuple[int, int] | None, geo: bool) 
     with _opened(name, scale=scale, geo=geo) as image:  # of 16 bits it is read, for its range
         planes = Planes(image)
         told = (image.width, image.height), planes.layout, bool(planes.geo)
-    return told == (size, layout_of(reader), has_geo)
+        if told != (size, layout_of(reader), has_geo):
+            return False
+        return not has_geo or _same_record(planes.geo, reader.file_stream(Kind.GEO))
+
+
+def _same_record(found: bytes | None, stream: bytes) -> bool:
+    from ..geo.record import parse_record
+
+    return found is not None and parse_record(found) == parse_record(stream)
 
 
 @contextmanager
