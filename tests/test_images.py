@@ -377,6 +377,24 @@ def test_deep_and_many_banded_jpeg2000_is_refused(raw: bool) -> None:
     assert "5 bands" in refusal(io.BytesIO(bytes(data)))
 
 
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_jpeg2000_with_a_band_that_is_no_alpha_is_refused(mode: str) -> None:
+    """Pillow calls the fourth of four bands alpha even where it is near infrared."""
+    data = saved(picture(mode), "JPEG2000", no_jp2=False).getvalue()
+    if b"cdef" in data:  # an older OpenJPEG writes none
+        assert whole(io.BytesIO(data)).shape[2] == len(mode)
+        kind = data.index(b"cdef") + 4 + 2 + 6 * (len(mode) - 1) + 2
+        data = data[:kind] + b"\xff\xff" + data[kind + 2 :]  # of no known type
+    assert "none is said to be alpha" in refusal(io.BytesIO(data))
+    raw = saved(picture(mode), "JPEG2000", no_jp2=True).getvalue()
+    assert "none is said to be alpha" in refusal(io.BytesIO(raw))
+
+
+@pytest.mark.parametrize("header", [b"P5 2 2 100\n", b"P6 2 2 31\n", b"P2 2 2 1\n"])
+def test_pnm_of_another_range_is_refused(header: bytes) -> None:
+    assert "would be rescaled" in refusal(io.BytesIO(header + bytes(64)))
+
+
 @pytest.mark.skipif(not features.check("avif"), reason="Pillow without AVIF")
 def test_deep_avif_is_refused() -> None:
     data = bytearray(saved(picture("RGB"), "AVIF").getvalue())

@@ -109,7 +109,12 @@ def _check_pnm(file: BinaryIO) -> None:
     file.seek(0)
     fields = re.sub(rb"#[^\r\n]*", b"", file.read(4096)).split(maxsplit=4)
     if fields[0] in (b"P2", b"P3", b"P5", b"P6") and fields[3].isdigit():
-        refuse_depth(int(fields[3]).bit_length())
+        top = int(fields[3])
+        refuse_depth(top.bit_length())
+        if top < 255:
+            raise ImageError(
+                f"has samples of 0 to {top}, which would be rescaled; make 255 its largest"
+            )
     _check_one_pnm(file)
 
 
@@ -163,9 +168,9 @@ def _check_avif(file: BinaryIO) -> None:
 
 
 def _check_jpeg2000(file: BinaryIO) -> None:
-    """Reads the depth of each component out of the SIZ marker."""
+    """Reads the depth of each component out of the SIZ marker, and which are alpha out of the box for it."""
     file.seek(0)
-    start = 0
+    start, header = 0, b""
     if file.read(4) != b"\xff\x4f\xff\x51":
         for kind, content, stop in _boxes(file):
             file.seek(content)
@@ -182,10 +187,22 @@ def _check_jpeg2000(file: BinaryIO) -> None:
     (components,) = struct.unpack(">H", file.read(2))
     if components > 4:
         raise ImageError(f"has {components} bands; {CHOOSE}")
+    if components in (2, 4) and not _last_is_alpha(header, components):
+        # Pillow would call it alpha whatever it is.
+        raise ImageError(f"has {components} bands, of which none is said to be alpha; {CHOOSE}")
     for depth, _, _ in struct.iter_unpack("3B", file.read(3 * components)):
         refuse_depth((depth & 0x7F) + 1)
         if depth & 0x80:
             raise ImageError(f"has signed samples; {SCALE}")
+
+
+def _last_is_alpha(header: bytes, components: int) -> bool:
+    """Whether the channel definitions in a JP2 header say so: number, type (1 is opacity) and colour of each."""
+    found = re.search(rb"cdef..", header, re.DOTALL)
+    definitions = header[found.end() :] if found else b""
+    size = 6 * components
+    kinds = {number: kind for number, kind, _ in struct.iter_unpack(">3H", definitions[:size])}
+    return kinds.get(components - 1) == 1
 
 
 _CHECKS: dict[str, Callable[[BinaryIO], None]] = {
