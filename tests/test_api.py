@@ -470,12 +470,13 @@ def test_one_open_file_in_several_threads(image: np.ndarray) -> None:
 def test_the_default_dtype_of_torch_changes_no_byte(
     image: np.ndarray, data: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pixels = dmecodec.decode(data)
+    pixels, annealed = dmecodec.decode(data), dmecodec.encode(image[:40, :50], 4, effort=2)
     monkeypatch.setattr(weights, "_loaded", {})  # the model is built anew, too
     torch.set_default_dtype(torch.float64)
     try:
         assert dmecodec.encode(image, 4) == data
         np.testing.assert_array_equal(dmecodec.decode(data), pixels)
+        assert dmecodec.encode(image[:40, :50], 4, effort=2) == annealed
     finally:
         torch.set_default_dtype(torch.float32)
 

@@ -14,6 +14,7 @@ from PIL import Image
 import dmecodec
 from dmecodec.coding import annealing
 from dmecodec.errors import OptionError
+from dmecodec.frozen import weights
 from dmecodec.frozen.weights import Model
 from dmecodec.network.config import LAMBDAS
 
@@ -41,6 +42,15 @@ def test_the_default_is_one_and_the_same_every_time() -> None:
     image = aerial(32, 70, 50)
     assert dmecodec.encode(image, 3) == dmecodec.encode(image, 3, effort=1)
     assert dmecodec.encode(image, 3, effort=2) == dmecodec.encode(image, 3, effort=2)
+
+
+def test_annealing_in_inference_mode_and_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = aerial(34, 40, 50)
+    expected = dmecodec.encode(image, 3, effort=2)
+    monkeypatch.setattr(weights, "_loaded", {})  # the model is built within it
+    with torch.inference_mode():
+        assert dmecodec.encode(image, 3, effort=2) == expected
+    assert dmecodec.encode(image, 3, effort=2) == expected
 
 
 def test_annealing_finds_better_latents(tiny: Model) -> None:

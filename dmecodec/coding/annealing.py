@@ -40,7 +40,7 @@ class Annealer:
         self.model = model
         self._ended = threading.Event()
         with torch.inference_mode(False):
-            self.parameters = EntropyParameters(model.net.config).to(model.device)
+            self.parameters = EntropyParameters(model.net.config).float().to(model.device)
             thaw(self.parameters, model.net.parameters_of_y)
             self.parameters.requires_grad_(False)
 
@@ -101,7 +101,7 @@ class Annealer:
     ) -> tuple[Tensor, Tensor]:
         """y-hat, softly rounded, and its bits."""
         decoded: list[Tensor] = []
-        bits = torch.zeros((), device=y.device)
+        bits = y.new_zeros(())
         for i, one in enumerate(self.parameters.passes):
             part = y[:, one.first : one.end]
             before = torch.cat(decoded, 1) if decoded else None
@@ -132,6 +132,6 @@ def _round_by_chance(x: Tensor, temperature: float, chance: torch.Generator) -> 
     low = x.detach().floor()
     up = (x - low).clamp(_NEAR, 1 - _NEAR)
     logits = -torch.atanh(torch.stack([up, 1 - up], -1)) / temperature
-    uniform = torch.rand(logits.shape, generator=chance, device=x.device).clamp(1e-6, 1 - 1e-6)
-    gumbel = -torch.log(-torch.log(uniform))
+    uniform = torch.rand(logits.shape, generator=chance, device=x.device, dtype=x.dtype)
+    gumbel = -torch.log(-torch.log(uniform.clamp(1e-6, 1 - 1e-6)))
     return low + ((logits + gumbel) / temperature).softmax(-1)[..., 1]

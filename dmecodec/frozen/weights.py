@@ -150,5 +150,6 @@ def load(entry: registry.Entry, device: torch.device) -> Model:
     with _lock:
         if key not in _loaded:
             registry.check(entry)
-            _loaded[key] = load_file(entry.path, device)
+            with torch.inference_mode(False):  # others may want gradients of it
+                _loaded[key] = load_file(entry.path, device)
         return _loaded[key]
