@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from . import options
 from .container import DEFAULT_QUALITY, DEFAULT_TILE
 from .errors import ImageError, ModelError
 
@@ -24,6 +25,15 @@ class Settings:
     device: str = field(default="auto", compare=False)
     effort: int = 1
     max_error: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuses what no chunk could be coded with (OptionError), before it is in an array's metadata."""
+        if self.quality is not None:
+            options.quality_steps(self.quality)
+        options.tile_side(self.tile)
+        options.effort_level(self.effort)
+        if self.max_error is not None:
+            options.check_bound(self.max_error)
 
     def stored(self) -> dict[str, Any]:
         """For JSON, what others need to code further chunks alike; the device is no part of it."""

@@ -1,4 +1,4 @@
-"""What callers ask for, checked: quality, targets, bounds, tiles, samples."""
+"""What callers ask for, checked: quality, targets, bounds, effort, tiles, samples. Imports no torch."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import math
 import operator
 from numbers import Real
 
-from .coding.bound import check_bound, default_quality
-from .coding.encoder import MAX_EFFORT
-from .container import DEFAULT_QUALITY, MAX_QUALITY, MAX_TILE, QUALITY_STEPS, TILE_UNIT
+from .container import DEFAULT_QUALITY, MAX_BOUND, MAX_QUALITY, MAX_TILE, QUALITY_STEPS, TILE_UNIT
 from .errors import OptionError
+
+DEFAULT_EFFORT, MAX_EFFORT = 1, 2
+_QUALITIES = ((5, 0.0), (10, 4.0), (16, 3.0), (22, 2.0), (32, 1.0), (MAX_BOUND, 0.0))
+"""The base quality with the smallest files, measured on training crops, for bounds up to each of these."""
 
 
 def check_aims(
@@ -59,6 +61,26 @@ def chosen_quality(quality: float | None, max_error: int | None) -> float:
     if quality is not None:
         return quality
     return DEFAULT_QUALITY if max_error is None else default_quality(max_error)
+
+
+def check_bound(bound: object) -> int:
+    """A bound in grey levels that the format can hold.
+
+    Raises:
+        OptionError: it is no integer from 0 to 32767.
+    """
+    try:
+        bound = operator.index(bound)  # type: ignore[arg-type]
+    except TypeError:
+        raise OptionError(f"a bound of {bound!r}: must be an integer") from None
+    if not 0 <= bound <= MAX_BOUND:
+        raise OptionError(f"a bound of {bound}: must be between 0 and {MAX_BOUND} levels")
+    return bound
+
+
+def default_quality(bound: int) -> float:
+    """The quality of the base that suits a bound."""
+    return next(quality for last, quality in _QUALITIES if bound <= last)
 
 
 def quality_steps(quality: float) -> int:

@@ -146,6 +146,16 @@ def test_the_configuration() -> None:
     assert repr(dmecodec.numcodecs.Dmecodec()) == "Dmecodec(quality=4.0, tile=1024)"
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [{"quality": "high"}, {"quality": 9}, {"tile": "a"}, {"tile": 1000}, {"effort": 3}, {"max_error": 1.5}],
+    ids=str,
+)  # fmt: skip
+def test_settings_that_no_chunk_could_have(wrong: dict[str, Any]) -> None:
+    with pytest.raises(OptionError):
+        dmecodec.numcodecs.Dmecodec(**wrong)
+
+
 def test_a_model_in_no_known_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     path = DATA / "tiny.safetensors"
     codec = dmecodec.numcodecs.Dmecodec(model=path)

@@ -1,41 +1,16 @@
-"""A bound on the error of every valid sample: what may be asked for, and whether a file keeps it."""
+"""Whether a file keeps its bound on the error of every valid sample."""
 
 from __future__ import annotations
-
-import operator
 
 import numpy as np
 
 from ..bands import Alpha, Layout
 from ..bands.source import Planes
-from ..container import MAX_BOUND, Header
-from ..errors import BoundError, ImageError, OptionError
+from ..container import Header
+from ..errors import BoundError, ImageError
 from ..images import Source
 from ..tiling import Box
 from .decoder import Decoder
-
-_QUALITIES = ((5, 0.0), (10, 4.0), (16, 3.0), (22, 2.0), (32, 1.0), (MAX_BOUND, 0.0))
-"""The base quality with the smallest files, measured on training crops, for bounds up to each of these."""
-
-
-def check_bound(bound: object) -> int:
-    """A bound in grey levels that the format can hold.
-
-    Raises:
-        OptionError: it is no integer from 0 to 32767.
-    """
-    try:
-        bound = operator.index(bound)  # type: ignore[arg-type]
-    except TypeError:
-        raise OptionError(f"a bound of {bound!r}: must be an integer") from None
-    if not 0 <= bound <= MAX_BOUND:
-        raise OptionError(f"a bound of {bound}: must be between 0 and {MAX_BOUND} levels")
-    return bound
-
-
-def default_quality(bound: int) -> float:
-    """The quality of the base that suits a bound."""
-    return next(quality for last, quality in _QUALITIES if bound <= last)
 
 
 def _shape(image: Header | Source, layout: Layout) -> str:

@@ -21,6 +21,7 @@ from ..images import Source
 from ..network.config import STRIDE
 from ..network.knots import knots_of
 from ..network.transforms import HALO
+from ..options import DEFAULT_EFFORT, MAX_EFFORT
 from ..restoration.tile import encode_filter
 from ..tiling import Box
 from .alpha import encode_alpha
@@ -28,7 +29,6 @@ from .analysis import analyse
 from .annealing import BLOCK, Annealer
 from .codec import encode_tile
 
-DEFAULT_EFFORT, MAX_EFFORT = 1, 2
 _AT_ONCE = 4
 """Blocks that are annealed beside one another: each takes some 150 MB."""
 _KEEP_PIXELS = 1 << 24
