@@ -366,7 +366,7 @@ def test_the_papers_network_has_no_first_stage(data: Path, tmp_path: Path) -> No
     assert told[0].done < 1 / 3600  # of the two hours that are the default
     with pytest.raises(OptionError, match="stage 1 trains the shortcut"):
         session.train([str(data)], str(tmp_path / "other"), first=0.5, **arguments)
-    with pytest.raises(OptionError, match="more than all of the time"):
+    with pytest.raises(OptionError, match="at most all of it together"):
         session.train([str(data)], str(tmp_path / "other"), first=0.5, last=0.6, device="cpu")
     with pytest.raises(OptionError, match="leave out --network"):
         session.train([str(data)], str(tmp_path / "other"), init="tiny", network="paper")
@@ -442,6 +442,10 @@ def test_a_loss_that_is_not_finite_stops(
         {"rate": 0.0},
         {"rate": math.nan},
         {"psi": -1.0},
+        {"time_budget": math.nan},
+        {"first": -1.0},
+        {"first": math.nan},
+        {"last": -0.5},
         {"max_steps": -1},
     ],
     ids=str,

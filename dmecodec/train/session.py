@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -22,7 +23,7 @@ from . import checkpoint
 from .data import Crops, load_images
 from .evaluate import Row, frozen_rates, rate_distortion, table
 from .freeze import freeze, read_manifest, update_manifest, write_model
-from .model import PSI
+from .model import PSI, TrainingModel
 from .start import start
 from .tables import plain_tables
 from .trainer import Options, Snapshot, Trainer
@@ -35,7 +36,7 @@ _SETTINGS_FILE = "settings.json"
 _LAST_RATE = 0.4
 """Factor on the learning rate in stage 3, where everything is trained already."""
 _HELD_OUT = 50
-"""Without a validation folder, one image in so many is kept out of the training for the table."""
+"""Without a validation folder, about one image in so many is kept out of the training for the table."""
 
 
 @dataclass(frozen=True)
@@ -69,14 +70,19 @@ class Settings:
         """Refuses what cannot be trained with (OptionError)."""
         if not self.data:
             raise OptionError("name the folders or shards of images to train on")
-        if self.side % 64 or self.side < 64 or self.batch < 1 or self.time_budget <= 0:
+        if (
+            self.side % 64
+            or self.side < 64
+            or self.batch < 1
+            or not 0 < self.time_budget < math.inf
+        ):
             raise OptionError("the side must be a multiple of 64, the batch and the time above 0")
         if not (0 < self.rate < math.inf and 0 <= self.psi < math.inf):
             raise OptionError("the learning rate must be above 0, psi not below it")
         if self.seed < 0 or (self.max_steps or 0) < 0:
             raise OptionError("the seed and the number of steps cannot be below 0")
-        if self.first + self.last > 1:
-            raise OptionError("stages 1 and 3 cannot take more than all of the time")
+        if not (0 <= self.first <= 1 and 0 <= self.last <= 1 and self.first + self.last <= 1):
+            raise OptionError("stages 1 and 3 take shares of the time, at most all of it together")
         if self.first > 0 and not config.shortcut:
             raise OptionError("stage 1 trains the shortcut, which the paper's network has not")
 
@@ -105,8 +111,10 @@ def _load_data(data: Sequence[str], val: str | None, side: int) -> _Data:
         return _Data(images, load_images([Path(val)], 1))
     if len(images) < _HELD_OUT:
         return _Data(images, images)
-    kept = [image for i, image in enumerate(images) if i % _HELD_OUT]
-    return _Data(kept, images[::_HELD_OUT])
+    # By their pixels, so that those of a run stay out whatever else it is told to train on.
+    held = [image for image in images if zlib.crc32(image.data) % _HELD_OUT == 0]
+    kept = [image for image in images if zlib.crc32(image.data) % _HELD_OUT]
+    return _Data(kept, held) if held else _Data(images[1:], images[:1])
 
 
 def train(
@@ -241,10 +249,11 @@ def _begun(
         trainer = Trainer(folder, model.net.config, device, seed)
         trainer.model.load_state_dict(model.state_dict())
     else:
-        trainer = Trainer(folder, config, torch.device("cpu"), seed)
-        start(trainer.model, images.training, crops)
-        trainer.device = device
-        trainer.model.to(device)
+        trainer = Trainer(folder, config, device, seed)
+        begin = TrainingModel(config)
+        begin.load_state_dict(trainer.model.state_dict())
+        start(begin, images.training, crops)
+        trainer.model.load_state_dict(begin.state_dict())
     trainer.begin_stage(1 if trainer.config.shortcut else 2)
     return trainer
 
