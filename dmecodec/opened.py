@@ -7,12 +7,12 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 import torch
 
-from .bands import Layout, layout_of
+from .bands import Alpha, Layout, layout_of
 from .bands.samples import sample_type
 from .coding.bound import largest_error
 from .coding.decoder import Decoder
@@ -280,7 +280,8 @@ class File:
         self._readable().verify()
         if original is not None:
             # What was encoded with geo=False is compared with the pixels alone.
-            source = open_source(original, geo=self.needs_geotiff)
+            told = _of_array(self.layout) if isinstance(original, np.ndarray) else {}
+            source = open_source(original, geo=self.needs_geotiff, **told)
             try:
                 return largest_error(self._decoder(), source)
             finally:
@@ -306,6 +307,15 @@ class File:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _of_array(layout: Layout) -> dict[str, Any]:
+    """Nodata and alpha of an array as the file tells them: an array itself does not."""
+    values = {band.nodata for band in layout.bands}
+    return {
+        "nodata": values.pop() if len(values) == 1 else None,
+        "alpha": layout.alpha is Alpha.BAND,
+    }
 
 
 def _open_binary(path: str | os.PathLike[str]) -> BinaryIO:

@@ -106,7 +106,7 @@ def decode(model: second_decoder.Model, reader: Reader) -> np.ndarray:
             bands[..., band] = samples(channels[n], good, layout, band)
     if layout.alpha != 1:
         return bands
-    return np.insert(bands, layout.place, alpha * (257 if layout.depth == 16 else 1), 2)
+    return np.insert(bands, layout.place, alpha.astype(int) * (257 if layout.depth == 16 else 1), 2)
 
 
 def samples(x: np.ndarray, valid: np.ndarray, layout: Layout, band: int) -> np.ndarray:

@@ -490,6 +490,9 @@ def test_masked_arrays() -> None:
         dmecodec.encode(image)
     decoded = dmecodec.decode(dmecodec.encode(image, nodata=255))
     np.testing.assert_array_equal(decoded == 255, image.mask)
+    for nodata in (-1, 300, 2**70):
+        with pytest.raises(OptionError, match="nodata"):
+            dmecodec.encode(image, nodata=nodata)
     assert dmecodec.encode(np.ma.array(image.data)) == dmecodec.encode(image.data)
 
 

@@ -6,6 +6,7 @@ import io
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,9 +17,9 @@ from PIL import Image
 import dmecodec
 from dmecodec import container
 from dmecodec.coding import decoder
-from dmecodec.coding.bound import default_quality
 from dmecodec.container import Kind, Reader
 from dmecodec.errors import BoundError, FormatError, ImageError, OptionError
+from dmecodec.options import default_quality
 
 MODES = ("L", "LA", "RGB", "RGBA")
 
@@ -218,3 +219,22 @@ def test_what_lies_under_alpha_0_is_not_compared(tmp_path: Path) -> None:
     valid = np.abs(pixels.astype(int) - dmecodec.decode(data))[pixels[..., 3] > 0].max()
     with dmecodec.open(io.BytesIO(data)) as file:
         assert file.verify(original=pixels) == valid
+
+
+@pytest.mark.parametrize(
+    ("bands", "options"),
+    [(3, {"nodata": 0}), (1, {"nodata": 7}), (4, {"alpha": False}), (4, {}), (4, {"nodata": 3, "alpha": True})],
+)  # fmt: skip
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_verify_against_an_array(bands: int, options: dict[str, Any], kind: type) -> None:
+    """The file tells which values of it are nodata, and whether its last band is alpha."""
+    array = np.concatenate([aerial(n, 40, 50) for n in (1, 2)], 2)[..., :bands].astype(kind)
+    if options.get("alpha") and kind is np.uint16:
+        array[..., -1] *= 257  # its range is that of 8 bits
+    array[:10] = options.get("nodata", 0) if not options.get("alpha") else 0
+    with dmecodec.File(io.BytesIO(dmecodec.encode(array, max_error=2, **options))) as file:
+        assert file.verify(original=array) <= 2
+        other = array.copy()
+        other[30, 30, 0] ^= 64
+        with pytest.raises(BoundError):
+            file.verify(original=other)
