@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Collection
+from collections.abc import Iterable, Iterator
 
 from ..errors import FormatError
 
 CRC_BYTES = 4
 
 
-def with_crc(parts: Collection[bytes]) -> bytes:
-    """The parts joined, and their CRC-32 behind them."""
+def with_crc(parts: Iterable[bytes]) -> Iterator[bytes]:
+    """The parts, and their CRC-32 behind them."""
     crc = 0
     for part in parts:
         crc = zlib.crc32(part, crc)
-    return b"".join((*parts, crc.to_bytes(CRC_BYTES, "little")))
+        yield part
+    yield crc.to_bytes(CRC_BYTES, "little")
 
 
 def without_crc(data: bytes, name: str) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 
 from ..errors import FormatError
 from .checksum import with_crc
@@ -42,9 +43,8 @@ def write(
     )
     if len(body) > MAX_HEADER_LENGTH:
         raise FormatError(f"a header of {len(body)} bytes is too long; larger tiles are needed")
-    parts = [with_crc([MAGIC, bytes([VERSION]), varint(len(body)), body])]
-    parts += [with_crc(chunk) for chunk in chunks]
-    return b"".join(parts)
+    parts = [(MAGIC, bytes([VERSION]), varint(len(body)), body), *chunks]
+    return b"".join(chain.from_iterable(map(with_crc, parts)))
 
 
 def _ordered(streams: Mapping[int, bytes], kinds: tuple[int, ...]) -> tuple[bytes, ...]:
