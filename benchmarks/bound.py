@@ -61,7 +61,7 @@ def ours(pixels: np.ndarray, bound: int, model: str | None) -> Row:
     over_float = encode_residual(pixels, dmecodec.decode(plain, device="cpu"), bound)
     return {
         "dmecodec": 8 * len(data) / count,
-        "base": 8 * len(plain) / count,
+        "base": 8 * (len(data) - reader.stream_sizes[Kind.RESIDUAL]) / count,
         "quality": reader.header.quality / QUALITY_STEPS,
         "cost": 8 * (reader.stream_sizes[Kind.RESIDUAL] - len(over_float)) / count,
         "encode": count / 1e6 / (encoded - began),

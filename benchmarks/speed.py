@@ -53,6 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
 
     device = pick_device(options.device)
+    if device.type != "cpu":
+        options.clock = "wall"  # the processor's time says nothing of a GPU
     model = weights.load(registry.find(options.model), device)
     side = options.side or (CPU_SIDE if device.type == "cpu" else GPU_SIDE)
     pixels = np.asarray(mosaic(options.images, side, side))
