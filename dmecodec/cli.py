@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from .many.job import Job, Result
 
 _INTERRUPTED = 130
+_NO_ARGUMENTS = getattr(click.exceptions, "NoArgsIsHelpError", ())
+"""What click raises from 8.2 on where a command is given nothing at all."""
 
 
 def _complain(message: object) -> None:
@@ -50,7 +52,7 @@ class _Commands(click.Group):
                     signal.signal(one, lambda number, frame: sys.exit(128 + number))
         try:
             status: Any = super().main(*args, standalone_mode=False, **kwargs)  # type: ignore[call-overload]
-        except click.exceptions.NoArgsIsHelpError as error:
+        except _NO_ARGUMENTS as error:
             click.echo(error.format_message())
             sys.exit(2)
         except click.UsageError as error:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import os
 import secrets
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from dmecodec.errors import OutputError
+from dmecodec.errors import ImageError, OutputError
 
 PROCESS = secrets.token_hex(8)
 """Stands in the hidden names of this process, which another may remove when this one was killed."""
@@ -91,6 +93,20 @@ def replace_file(path: str | os.PathLike[str], *, overwrite: bool) -> Iterator[B
             yield file
             file.flush()
             os.fsync(file.fileno())
+
+
+def standard_input() -> BinaryIO:
+    """All of standard input.
+
+    Raises:
+        ImageError: it is closed, or cannot be read.
+    """
+    if sys.stdin is None:
+        raise ImageError("standard input is closed")
+    try:
+        return io.BytesIO(sys.stdin.buffer.read())
+    except OSError as error:
+        raise ImageError(f"standard input cannot be read ({error.strerror})") from error
 
 
 @contextmanager

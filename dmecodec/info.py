@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import os
-import sys
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from .bands import layout_of
 from .container import QUALITY_STEPS, Header, Kind, Reader, kind_name
 from .errors import FormatError, ModelError
+from .files import standard_input
 from .frozen import registry
 from .geo.record import parse_record
 from .many.job import STREAM
@@ -47,7 +46,7 @@ def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def _open(path: str | os.PathLike[str]) -> BinaryIO:
-    return io.BytesIO(sys.stdin.buffer.read()) if path == STREAM else Path(path).open("rb")
+    return standard_input() if path == STREAM else Path(path).open("rb")
 
 
 def _header(header: Header) -> dict[str, Any]:

@@ -580,6 +580,7 @@ def test_named_pipes_and_closed_streams(tmp_path: Path) -> None:
     mkfifo pipe; (cat "{SMALL}" > pipe &)
     "{sys.executable}" -m dmecodec encode pipe -o a.dmen --quiet || exit 9
     "{sys.executable}" -m dmecodec encode - -o b.dmen <&- ; test $? = 1 || exit 8
+    "{sys.executable}" -m dmecodec info - <&- ; test $? = 1 || exit 6
     "{sys.executable}" -m dmecodec encode "{SMALL}" -o - >&- ; test $? = 1 || exit 7
     """
     done = subprocess.run(

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import os
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from ..container import QUALITY_STEPS
-from ..errors import DmecodecError, FormatError, ImageError, OptionError
+from ..errors import DmecodecError, FormatError, OptionError
+from ..files import standard_input
 from .job import STREAM, Job, Result
 from .memory import naming_who_had_no_memory
 from .outputs import output, output_path
@@ -190,14 +189,7 @@ def _decoded(job: Job, window: tuple[int, int, int, int] | None) -> Result:
 
 def _source(name: str) -> BinaryIO | str:
     """What a name stands for: itself, or all of standard input."""
-    if name != STREAM:
-        return name
-    if sys.stdin is None:
-        raise ImageError("standard input is closed")
-    try:
-        return io.BytesIO(sys.stdin.buffer.read())
-    except OSError as error:
-        raise ImageError(f"standard input cannot be read ({error.strerror})") from error
+    return standard_input() if name == STREAM else name
 
 
 def verify_file(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterable, Sequence, Set
 from contextlib import suppress
 from pathlib import Path
@@ -88,6 +89,11 @@ def _files(path: Path, suffixes: Set[str]) -> list[tuple[Path, Path]]:
     return [(p, p.relative_to(path)) for p in found]
 
 
+def _as_one(name: str) -> str:
+    """The same for all names of one file, also where capitals make no difference."""
+    return name.casefold() if sys.platform in ("win32", "darwin") else name
+
+
 def _without_collisions(jobs: Iterable[Job]) -> list[Job]:
     """The jobs, each once; refuses two inputs with one output, and an output over its input."""
     taken: dict[str, tuple[str, Job]] = {}
@@ -96,7 +102,7 @@ def _without_collisions(jobs: Iterable[Job]) -> list[Job]:
         source, target = (
             name if name == STREAM else os.path.realpath(name) for name in (job.source, job.target)
         )
-        other_source, other = taken.setdefault(target, (source, job))
+        other_source, other = taken.setdefault(_as_one(target), (source, job))
         if other_source != source:
             raise OptionError(f"{other.source} and {job.source} would both become {job.target}")
         if target == source != STREAM:
