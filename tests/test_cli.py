@@ -599,7 +599,7 @@ def test_help_tells_the_default_model() -> None:
 
 def test_no_arguments_show_the_help() -> None:
     outcome = run()
-    assert "Usage" in outcome.out and outcome.status == 2
+    assert "Usage" in outcome.out and outcome.status in (0, 2)  # 0 before click 8.2
 
 
 def test_as_a_process_of_its_own(tmp_path: Path) -> None:
