@@ -71,7 +71,7 @@ class Config:
 
     channels: int = 256
     hyper: int = 256
-    slices: tuple[int, ...] = (16, 32, 64, 144, 128)
+    slices: tuple[int, ...] = (16, 32, 64, 144, 192)
     hidden: tuple[int, ...] = (128, 128, 128, 192, 192)
     checkered: int = 4
     strip: int = 7
@@ -161,7 +161,7 @@ FAST = Config(
     hidden=(96, 96, 96),
     checkered=2,
     attention=24,
-    squeezed=64,
+    squeezed=96,
     refinement=24,
     refining=2,
 )
