@@ -24,7 +24,7 @@ def check_array(array: np.ndarray, nodata: int | None) -> None:
     """
     if array.dtype.kind == "u" and array.dtype.itemsize == 2 and not array.dtype.isnative:
         raise ImageError(f"array of {array.dtype}: use .astype('uint16')")
-    if nodata is None or not isinstance(array, np.ma.MaskedArray):
+    if nodata is None or not isinstance(array, np.ma.MaskedArray) or array.dtype.kind != "u":
         return
     if ((array.data == nodata) & ~np.ma.getmaskarray(array)).any():
         raise ImageError(

@@ -94,10 +94,11 @@ def _filled(image: np.ma.MaskedArray, nodata: int | None) -> np.ndarray:
     """A masked array with nodata where it is masked."""
     if nodata is None and np.ma.is_masked(image):
         raise ImageError("a masked array: give nodata, a value that no valid sample has")
-    try:
-        return image.data if nodata is None else image.filled(nodata)
-    except (TypeError, OverflowError, ValueError):
-        raise OptionError(f"nodata {nodata}: no sample of {image.dtype} has this value") from None
+    if nodata is None or image.dtype not in (np.uint8, np.uint16):  # which is refused as such
+        return image.data
+    if not 0 <= nodata <= np.iinfo(image.dtype).max:
+        raise OptionError(f"nodata {nodata}: must be between 0 and {np.iinfo(image.dtype).max}")
+    return image.filled(nodata)
 
 
 def _from_array(
