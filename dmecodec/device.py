@@ -54,5 +54,5 @@ def autocast(device: torch.device) -> AbstractContextManager[object]:
 
 
 def full_precision(device: torch.device) -> AbstractContextManager[object]:
-    """float32 whatever is around it."""
+    """float32 whatever is around it; on CUDA convolutions may still take TF32 for it, as torch is told."""
     return nullcontext() if device.type == "mps" else torch.autocast(device.type, enabled=False)
