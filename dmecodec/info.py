@@ -20,6 +20,7 @@ def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
 
     Raises:
         FormatError: where it is not one, or its header is damaged.
+        ImageError: standard input is closed.
     """
     name = "standard input" if path == STREAM else path
     try:
