@@ -93,8 +93,8 @@ def decode(model: second_decoder.Model, reader: Reader) -> np.ndarray:
                 valid[place] = np.stack([bits >> n & 1 for n in range(len(members))], 2) == 1
             rows, cols = -(-h // 16), -(-w // 16)
             if (streams[Z] or streams[Y]) or not (layout.alpha or MASK in streams):
-                y, _ = second_decoder.decode_tile(
-                    model, streams[Z], streams[Y], header.quality, rows, cols
+                y, _, _ = second_decoder.decode_tile(
+                    model, streams[Z], streams[Y], header.quality, rows, cols, reader.filtered
                 )
                 y_hat[:, row // 16 : row // 16 + rows, col // 16 : col // 16 + cols] = y
             else:

@@ -85,6 +85,51 @@ class FrequencyTables:
         return last + distance if above else first - distance
 
 
+# ---- the filter's own tables -------------------------------------------------------------------
+
+DECAYS = (1239, 9904, 26649, 42696, 53440, 59468, 62573, 64108)
+NAMES = "12345678defghi"
+WHETHER = 64
+COEFFICIENTS = {
+    16: "g228d181d7548d1i1d533id1i1d3447h78hi",
+    112: "5447f585e5437h687f433666777233465567",
+    999: "3445g576f344565666222454555111243334",
+}
+
+
+def filter_frequencies(middle: int, decay: int) -> list[int]:
+    fall = [1 << 24]
+    while len(fall) < 600:
+        fall.append(fall[-1] * decay // 65536)
+    weight = {v: fall[abs(v - middle)] for v in range(-255, 256)}
+    f = {v: 1 + 4 * (TOTAL - 512) // 5 * w // sum(weight.values()) for v, w in weight.items()}
+    f[0] += TOTAL - sum(f.values()) - 1
+    return [*f.values(), 1]
+
+
+def all_tables(model: Model) -> FrequencyTables:
+    """Those of a Y stream, in a file with filters."""
+    lows, frequencies = [0] + [-255] * 14, [[1 << 20, TOTAL - (1 << 20) - 1, 1]]
+    frequencies += [filter_frequencies(0, decay) for decay in DECAYS]
+    frequencies += [filter_frequencies(-28, decay) for decay in DECAYS[2:]]
+    parts = [model.tensors[f"tables.y.{f}"].tolist() for f in ("low", "length", "frequency")]
+    parts[0] += lows
+    parts[1] += [len(row) for row in frequencies]
+    parts[2] += [f for row in frequencies for f in row]
+    return FrequencyTables(*(np.array(part) for part in parts))
+
+
+def read_filter(tables: FrequencyTables, ans: Ans, quality: int) -> list[int]:
+    """The 36 coefficients."""
+    (whether,) = tables.read_pass(ans, [WHETHER])
+    if not whether:
+        return [0] * 36
+    names = next(names for below, names in COEFFICIENTS.items() if quality < below)
+    values = tables.read_pass(ans, [WHETHER + 1 + NAMES.index(name) for name in names])
+    assert whether == 1 and any(values) and max(map(abs, values)) <= 255
+    return values
+
+
 # ---- fixed-point arithmetic --------------------------------------------------------------------
 
 
@@ -96,11 +141,8 @@ class Model:
             self.tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             self.metadata = file.metadata()
             self.config = json.loads(self.metadata["config"])
-        self.y, self.z = (
-            FrequencyTables(
-                *(self.tensors[f"tables.{n}.{f}"] for f in ("low", "length", "frequency"))
-            )
-            for n in "yz"
+        self.z = FrequencyTables(
+            *(self.tensors[f"tables.z.{f}"] for f in ("low", "length", "frequency"))
         )
 
     def layer(self, name: str, x: np.ndarray, quality: int, activation: str) -> np.ndarray:
@@ -215,23 +257,30 @@ def known_answer(model: Model) -> str:
 
 
 def decode_tile(
-    model: Model, z_stream: bytes, y_stream: bytes, quality: int, height: int, width: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """y-hat (M, height, width) in 1/16 step and z-hat; sides in latents."""
+    model: Model,
+    z_stream: bytes,
+    y_stream: bytes,
+    quality: int,
+    height: int,
+    width: int,
+    has_filter: bool,
+) -> tuple[np.ndarray, np.ndarray, list[int]]:
+    """y-hat (M, height, width) in 1/16 step, z-hat, and the filter; sides in latents."""
     shape = (model.config["hyper"], -(-height // 4), -(-width // 4))
     ans = Ans(z_stream)
     channels = np.repeat(np.arange(shape[0]), shape[1] * shape[2]).tolist()
     z = np.array(model.z.read_pass(ans, channels)).reshape(shape)
     assert ans.finished()
     hyper = features(model, z, quality)[:, :height, :width]
-    ans = Ans(y_stream)
+    ans, tables = Ans(y_stream), all_tables(model)
     y = np.zeros_like(hyper)
     for index, (first, end, positions) in enumerate(passes(model, height, width)):
         mean, scale = (v[:, positions] for v in predict(model, index, hyper, y, quality))
-        k = model.y.read_pass(ans, scale.ravel().tolist())
+        k = tables.read_pass(ans, scale.ravel().tolist())
         y[first:end, positions] = mean + 16 * np.array(k).reshape(mean.shape)
+    coefficients = read_filter(tables, ans, quality) if has_filter else [0] * 36
     assert ans.finished()
-    return y, z
+    return y, z, coefficients
 
 
 # ---- pixels ------------------------------------------------------------------------------------
@@ -249,9 +298,8 @@ def synthesise(model: Model, y_hat: np.ndarray, quality: int) -> np.ndarray:
     return pixels
 
 
-def filtered(image: np.ndarray, tile: tuple[int, int, int, int], stream: bytes) -> np.ndarray:
-    """A tile (col, row, width, height) of an image (3, h, w) with the filter of a FILTER stream."""
-    col, row, width, height = tile
+def filter_of_version_2(stream: bytes) -> list[int]:
+    """The 36 coefficients of a FILTER stream."""
     bits = [byte >> n & 1 for byte in stream for n in range(8)] + [0] * 999
     values: list[int] = []
     while len(values) < 36:
@@ -263,6 +311,12 @@ def filtered(image: np.ndarray, tile: tuple[int, int, int, int], stream: bytes) 
             value *= -1 if bits[length - 1] else 1
             del bits[:length]
         values.append(value)
+    return values
+
+
+def filtered(image: np.ndarray, tile: tuple[int, int, int, int], values: list[int]) -> np.ndarray:
+    """A tile (col, row, width, height) of an image (3, h, w) with a filter of 36 coefficients."""
+    col, row, width, height = tile
     axes = np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]]) / np.sqrt([[3], [2], [6]])
     seen = np.pad(np.einsum("ij,jhw->ihw", axes, image), ((0, 0), (8, 8), (8, 8)), "symmetric")
     found = np.zeros((3, height, width))

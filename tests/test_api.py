@@ -47,6 +47,12 @@ def _threads() -> Iterator[None]:
 # ---- images ------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("quality", [0, 4, 7])
+def test_a_file_is_next_to_nothing_but_latents(quality: int) -> None:
+    sizes = Reader(data := dmecodec.encode(aerial(97, 256, 256), quality)).stream_sizes
+    assert set(sizes) == {Kind.Z, Kind.Y} and len(data) - sum(sizes.values()) <= 31
+
+
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("size", [(1, 1), (1, 90), (17, 2), (64, 64), (65, 63)])
 def test_modes_and_sizes(mode: str, size: tuple[int, int]) -> None:

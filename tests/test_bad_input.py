@@ -201,7 +201,7 @@ def test_wrong_magic(tmp_path: Path) -> None:
 
 def test_newer_version(tmp_path: Path) -> None:
     data = bytearray(CODED.read_bytes())
-    data[4] = 3
+    data[4] = 4
     newer = put(tmp_path, "a.dmen", bytes(data))
     for command in (["info"], ["verify"], ["decode", "-o", tmp_path / "a.png"]):
         message = refused(*command, newer)

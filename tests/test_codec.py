@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import second_decoder
@@ -16,6 +18,7 @@ from dmecodec.errors import FormatError
 from dmecodec.frozen import registry, weights
 from dmecodec.frozen.weights import Model
 from dmecodec.network.parameters import MEAN_UNIT
+from dmecodec.restoration.details import NO_FILTER
 
 SECOND = second_decoder.Model(DATA / "tiny.safetensors")
 
@@ -30,8 +33,16 @@ def code(model: Model, y: torch.Tensor, quality: int) -> tuple[TileLatents, np.n
     """What a decoder gets, and what the encoder believes: y-hat and z-hat."""
     with torch.inference_mode():
         z_hat, _, y_hat = encode_symbols(model, y, quality)
-        streams = encode_tile(model, y, quality)[:2]
-        return decode_tile(model, *streams, quality, *y.shape[2:]), y_hat, z_hat
+        fit = fits(quality) if quality % 3 else None
+        streams = encode_tile(model, y, quality, fit=fit)[:2]
+        tile = decode_tile(model, *streams, quality, *y.shape[2:], filtered=fit is not None)
+        return tile, y_hat, z_hat
+
+
+def fits(seed: int) -> Callable[[np.ndarray], np.ndarray]:
+    """A choice of a filter, at random; of none, now and then."""
+    coefficients = np.random.default_rng(seed).integers(-255, 256, (3, 12)) * (seed % 2)
+    return lambda y_hat: coefficients
 
 
 @settings(max_examples=60, deadline=None)
@@ -53,6 +64,10 @@ def test_round_trip(
     assert tile.z.shape == (8, hyper_side(height), hyper_side(width))
     np.testing.assert_array_equal(tile.y, y_hat)
     np.testing.assert_array_equal(tile.z, z_hat)
+    expected = fits(quality)(y_hat) if quality % 3 else NO_FILTER
+    np.testing.assert_array_equal(
+        NO_FILTER if tile.coefficients is None else tile.coefficients, expected
+    )
     error = abs(tile.y / MEAN_UNIT - y[0].numpy())
     assert error.max() <= 1.5 + 1e-6 * spread  # the nearest integer, or one step nearer the mean
 
@@ -65,8 +80,9 @@ def test_extreme_latents(tiny: Model, spread: float) -> None:
     np.testing.assert_array_equal(tile.y, y_hat)
     assert abs(tile.y).max() >= MEAN_UNIT * (VALUE_LIMIT - 1) - 2**16
     with torch.inference_mode():
-        streams = encode_tile(tiny, y, 200)[:2]
-    second, z = second_decoder.decode_tile(SECOND, *streams, 200, 3, 5)
+        streams = encode_tile(tiny, y, 200, fit=fits(1))[:2]
+    second, z, values = second_decoder.decode_tile(SECOND, *streams, 200, 3, 5, True)
+    assert values == fits(1)(second).T.ravel().tolist()
     np.testing.assert_array_equal(second, tile.y)
     np.testing.assert_array_equal(z, tile.z)
     assert (tile.y % 2).any()  # a float32 of this size is even
@@ -78,10 +94,10 @@ def test_a_tile_in_other_hands(tiny: Model) -> None:
         z, y = encode_tile(tiny, latents(2, 8, 8), 100)[:2]
         for height, width, quality in ((9, 9, 100), (2, 2, 100), (8, 8, 10)):
             with pytest.raises(FormatError):
-                decode_tile(tiny, z, y, quality, height, width)
+                decode_tile(tiny, z, y, quality, height, width, filtered=False)
         for wrong in ((y, z), (z, z), (b"", y), (z, b""), (z, y[:-4])):
             try:
-                tile = decode_tile(tiny, *wrong, 100, 8, 8)
+                tile = decode_tile(tiny, *wrong, 100, 8, 8, filtered=True)
             except FormatError:
                 continue
             assert tile.y.shape == (24, 8, 8)
@@ -105,4 +121,5 @@ def test_a_single_latent(name: str) -> None:
     with torch.inference_mode():
         streams = encode_tile(model, latents(5, 1, 1), 100)[:2]
     second = second_decoder.Model(DATA / f"{name}.safetensors")
-    np.testing.assert_array_equal(second_decoder.decode_tile(second, *streams, 100, 1, 1)[0], y_hat)
+    y, _, _ = second_decoder.decode_tile(second, *streams, 100, 1, 1, False)
+    np.testing.assert_array_equal(y, y_hat)

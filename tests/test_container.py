@@ -27,8 +27,8 @@ ROOT = Path(__file__).parent.parent
 # The example of docs/format.md, byte for byte.
 EXAMPLE = bytes.fromhex(
     """
-    89 44 4d 45 02 13 30 31 32 33 64 32 01 80 01 02
-    03 c3 02 04 01 01 01 14 04 ac ae 47 3c a0 a1 b0
+    89 44 4d 45 03 13 30 31 32 33 64 32 01 80 01 02
+    03 c3 02 04 01 01 01 14 04 32 2d 9d a3 a0 a1 b0
     b1 b2 b3 ff 38 d7 be 99 a2 b4 03 63 60 c0 04 ff
     19 46 c1 28 18 05 a3 60 14 8c 82 91 01 00 18 48
     fe af 3c 78 2f 3e 2b 84 26 12
@@ -50,14 +50,14 @@ def crc(data: bytes) -> bytes:
     return zlib.crc32(data).to_bytes(4, "little")
 
 
-def with_header(body: bytes, chunks: bytes = b"", version: int = 2) -> bytes:
+def with_header(body: bytes, chunks: bytes = b"", version: int = 3) -> bytes:
     """A file whose header's checksum is right, whatever its body says."""
     header = b"\x89DME" + bytes([version]) + varint(len(body)) + body
     return header + crc(header) + chunks
 
 
 def build(**changes: Any) -> bytes:
-    """A one-tile file of version 1 or 2, field by field, so that any field can be made wrong."""
+    """A one-tile file of any version, field by field, so that any field can be made wrong."""
     fields: dict[str, Any] = {
         "model": None,
         "width": varint(64),
@@ -69,8 +69,9 @@ def build(**changes: Any) -> bytes:
         "kinds": {0x01: b"zz", 0x02: b"yyyy"},
         "lengths": None,
         "extra": b"",
-        "version": 2,
+        "version": 3,
         "named": None,
+        "bound": b"",
     }
     fields.update(changes)
     kinds = fields["kinds"]
@@ -83,6 +84,7 @@ def build(**changes: Any) -> bytes:
     body += b"".join(fields[name] for name in ("width", "height", "mode"))
     body += fields["groups"] or (varint(1) if first else b"")
     body += fields["quality"] + fields["tile"] + varint(len(named)) + bytes(named)
+    body += fields["bound"]
     body += (lengths if fields["lengths"] is None else fields["lengths"]) + fields["extra"]
     of_tile = b"".join(stream for kind, stream in kinds.items() if not kind & 0x40)
     of_file = [stream for kind, stream in kinds.items() if kind & 0x40]
@@ -150,9 +152,11 @@ def test_example_of_the_format_description() -> None:
         assert bytes.fromhex(" ".join(rows)) == EXAMPLE
 
 
-def test_version_1_is_read() -> None:
-    old, new = (Reader(build(version=version, kinds={1: b"z", 2: b"y"})) for version in (1, 2))
-    assert old.header == new.header
+def test_older_versions_are_read() -> None:
+    old, newer, new = (Reader(build(version=n, kinds={1: b"z", 2: b"y"})) for n in (1, 2, 3))
+    assert old.header == newer.header == new.header and newer.size == new.size
+    assert [one.filtered for one in (old, newer, new)] == [False, False, True]
+    assert not Reader(build(kinds={1: b"z", 2: b"y", 5: b"r"}, bound=b"\1")).filtered
     assert old.size == new.size + 4 + 1 + 2  # half of the id, groups, and the names of Z and Y
     assert old.tile(0) == new.tile(0) == {Kind.Z: b"z", Kind.Y: b"y"}
 
@@ -312,7 +316,7 @@ def test_not_a_dmen_file(data: bytes) -> None:
 
 
 def test_newer_version_is_named_whatever_follows() -> None:
-    for version in (3, 255):
+    for version in (4, 255):
         with pytest.raises(FormatError, match=f"newer dmecodec.*version {version}.*upgrade"):
             Reader(b"\x89DME" + bytes([version]) + b"\xff" * 20)
     with pytest.raises(FormatError, match="no such format version: 0"):
@@ -363,6 +367,9 @@ BIG = varint(2**24 - 1)
         ({"version": 1, "kinds": {2: b"y", 1: b"z"}}, "ascending"),
         ({"named": [2]}, "ascending"),
         ({"kinds": {1: b"z", 2: b"y", 5: b"r", 0x42: b"\3"}}, "only version 1"),
+        ({"kinds": {1: b"z", 2: b"y", 6: b"f"}}, "only version 2"),
+        ({"version": 1, "kinds": {1: b"z", 2: b"y", 6: b"f"}}, "only version 2"),
+        ({"version": 2, "kinds": {1: b"z", 2: b"y", 5: b"r", 6: b"f"}, "bound": b"\1"}, "in one"),
         ({"version": 1, "kinds": {1: b"z", 2: b"y", 5: b"r"}}, "together"),
         ({"version": 1, "kinds": {1: b"z", 2: b"y", 0x42: b"\3"}}, "together"),
         ({"named": [0xC3, 0xC1]}, "ascending"),
@@ -547,8 +554,11 @@ def test_writer_refuses_streams_that_the_header_does_not_name() -> None:
     with pytest.raises(ValueError, match="streams Z given, Z, Y expected"):
         container.write(header, [{1: b"z"}], {})
     old = Header(MODEL, 64, 64, "RGB", 128, 1024, kinds=(1, 2, Kind.RESIDUAL, Kind.BOUND))
-    with pytest.raises(ValueError, match="only version 1"):
+    with pytest.raises(ValueError, match="only older versions"):
         container.write(old, [{**good, 5: b"r"}], {Kind.BOUND: b"\1"})
+    old = Header(MODEL, 64, 64, "RGB", 128, 1024, kinds=(1, 2, Kind.FILTER))
+    with pytest.raises(ValueError, match="only older versions"):
+        container.write(old, [{**good, 6: b"f"}], {})
     with pytest.raises(ValueError, match="streams ICC given, none expected"):
         container.write(header, [good], {Kind.ICC: b""})
 

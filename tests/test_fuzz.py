@@ -25,6 +25,8 @@ from dmecodec.frozen import weights
 from dmecodec.frozen.weights import Model
 
 FILES = {path.stem: path.read_bytes() for path in sorted(DATA.glob("*.dmen"))}
+REWRITABLE = [n for n, data in FILES.items() if Kind.FILTER not in Reader(data).header.kinds]
+"""What is written now has filters elsewhere than version 2."""
 MODEL = (DATA / "tiny.safetensors").read_bytes()
 often = settings(max_examples=120, deadline=None)
 seldom = settings(
@@ -149,7 +151,7 @@ def image_or_refused(data: bytes) -> None:
 @given(st.data())
 @often
 def test_mutated_streams_with_right_checksums(data: st.DataObject) -> None:
-    original = FILES[data.draw(st.sampled_from(sorted(FILES)))]
+    original = FILES[data.draw(st.sampled_from(REWRITABLE))]
     reader = Reader(original)
     index = data.draw(st.integers(0, reader.header.tile_count - 1))
     streams = reader.tile(index)

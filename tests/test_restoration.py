@@ -3,47 +3,127 @@
 from __future__ import annotations
 
 import dataclasses
+import zlib
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 import second_decoder
 import torch
-from conftest import aerial, in_mode, psnr
+from conftest import DATA, aerial, in_mode, psnr
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 import dmecodec
-from dmecodec import container, tiling
+from dmecodec import tiling
 from dmecodec.bands.samples import from_network, from_three
-from dmecodec.coding import annealing
+from dmecodec.coding import annealing, encoder, entropy
 from dmecodec.coding.decoder import Decoder
+from dmecodec.coding.entropy import Tables
+from dmecodec.coding.rounding import error_worth
 from dmecodec.coding.synthesis import synthesise
 from dmecodec.container import Kind, Reader
-from dmecodec.container.fields import Fields
-from dmecodec.container.layout import parse_header
 from dmecodec.errors import FormatError
+from dmecodec.frozen import registry, weights
 from dmecodec.frozen.weights import Model
 from dmecodec.restoration import details as module
 from dmecodec.restoration import fit
-from dmecodec.restoration.details import DETAILS, REACH, STEP, apply, details, mirrored, on_axes
-from dmecodec.restoration.stream import code_lengths, from_bytes, to_bytes
+from dmecodec.restoration.details import (
+    DETAILS,
+    NO_FILTER,
+    REACH,
+    STEP,
+    apply,
+    details,
+    mirrored,
+    on_axes,
+)
+from dmecodec.restoration.prior import (
+    code_lengths,
+    filter_symbols,
+    filter_tables,
+    presence_bits,
+    read_filter,
+)
 from dmecodec.restoration.training import best_coefficients, restored
+from dmecodec.restoration.version_2 import from_bytes
 from dmecodec.tiling import Box
+
+SECOND = second_decoder.Model(DATA / "tiny.safetensors")
 
 
 def noise(seed: int, *shape: int) -> torch.Tensor:
     return torch.from_numpy(np.random.default_rng(seed).random(shape))
 
 
-# ---- the stream --------------------------------------------------------------------------------
+# ---- in the Y stream ---------------------------------------------------------------------------
+
+COEFFICIENTS = arrays.arrays(int, (3, DETAILS), elements=st.integers(-255, 255), fill=st.just(0))
+UNUSED = Tables(np.zeros(64, np.int32), np.full(64, 2, np.int32), np.full(128, 1 << 23, np.int32))
+TABLES = UNUSED.followed_by(filter_tables())
 
 
-@given(arrays.arrays(int, (3, DETAILS), elements=st.integers(-255, 255), fill=st.just(0)))
-def test_coefficients_come_back(values: np.ndarray) -> None:
+@given(COEFFICIENTS, st.integers(0, 224))
+def test_coefficients_come_back(values: np.ndarray, quality: int) -> None:
+    stream = entropy.encode(filter_symbols(values, quality), TABLES)
+    decoder = entropy.Decoder(stream, TABLES)
+    found = read_filter(decoder, quality)
+    decoder.finish()
+    assert np.array_equal(NO_FILTER if found is None else found, values)
+    which = (values.T + 255)[..., None]
+    bits = np.take_along_axis(code_lengths(quality), which, 2).sum()
+    assert 8 * len(stream) < bits + 24 + 8  # the symbol that is coded first takes up to 24 bits
+    ans, tables = second_decoder.Ans(stream), second_decoder.all_tables(SECOND)
+    assert second_decoder.read_filter(tables, ans, quality) == values.T.ravel().tolist()
+    assert ans.finished()
+
+
+def test_no_filter_takes_four_bits() -> None:
+    assert entropy.encode(filter_symbols(NO_FILTER, 0), TABLES) == b""
+    assert -4 < presence_bits() < -3.8
+    with pytest.raises(ValueError, match="out of range"):
+        filter_symbols(np.full((3, DETAILS), 256), 0)
+
+
+@pytest.mark.parametrize(("present", "value"), [(1, 0), (1, 256), (1, -300), (2, 7), (-1, 7)])
+def test_what_no_encoder_writes(present: int, value: int) -> None:
+    whether, (values, indices) = filter_symbols(np.full((3, DETAILS), 7), 100)
+    values = np.full_like(values, value)
+    stream = entropy.encode(
+        [(np.array([present], np.int32), whether[1]), (values, indices)], TABLES
+    )
+    with pytest.raises(FormatError, match="restoration filter"):
+        read_filter(entropy.Decoder(stream, TABLES), 100)
+
+
+def test_the_tables_of_the_second_decoder() -> None:
+    theirs = second_decoder.all_tables(SECOND).boundaries[64:]
+    assert len(theirs) == len(filter_tables().low) == 15
+    frequencies = np.concatenate([np.diff(row) for row in theirs])
+    np.testing.assert_array_equal(frequencies, filter_tables().frequency)
+
+
+# ---- in files of version 2 ---------------------------------------------------------------------
+
+
+def to_bytes(coefficients: np.ndarray) -> bytes:
+    """The FILTER stream that version 2 had."""
+    bits: list[int] = []
+    for value in coefficients.T.ravel().tolist():
+        length = abs(value).bit_length()
+        bits += [1] * length + [0]
+        bits += [abs(value) >> n & 1 for n in range(length - 1)]
+        bits += [int(value < 0)] if value else []
+    return np.packbits(np.array(bits, np.uint8), bitorder="little").tobytes().rstrip(b"\0")
+
+
+@given(COEFFICIENTS)
+def test_coefficients_of_version_2(values: np.ndarray) -> None:
     stream = to_bytes(values)
     assert np.array_equal(from_bytes(stream), values)
-    assert 8 * len(stream) < code_lengths(values).sum() + 8
+    assert second_decoder.filter_of_version_2(stream) == values.T.ravel().tolist()
 
 
 @given(st.binary(max_size=90))
@@ -55,13 +135,11 @@ def test_a_stream_is_refused_or_the_only_one(stream: bytes) -> None:
     assert to_bytes(values) == stream
 
 
-def test_no_filter_takes_no_bytes() -> None:
-    assert to_bytes(np.zeros((3, DETAILS), int)) == b""
-    for damaged in (b"\0", b"\xff\xff", b"\x01\0", bytes(36) + b"\1", bytes(78)):
-        with pytest.raises(FormatError, match="restoration filter"):
-            from_bytes(damaged)
-    with pytest.raises(ValueError, match="out of range"):
-        to_bytes(np.full((3, DETAILS), 256))
+@pytest.mark.parametrize("damaged", [b"\0", b"\xff\xff", b"\x01\0", bytes(36) + b"\1", bytes(78)])
+def test_damaged_streams_of_version_2(damaged: bytes) -> None:
+    assert not from_bytes(b"").any()
+    with pytest.raises(FormatError, match="restoration filter"):
+        from_bytes(damaged)
 
 
 # ---- the arithmetic ----------------------------------------------------------------------------
@@ -113,10 +191,11 @@ def statistics_of(x: torch.Tensor, original: torch.Tensor) -> fit.Statistics:
     return fit.statistics(x, original, original - x, everywhere)
 
 
-def cost(found: fit.Statistics, values: np.ndarray, weight: float) -> float:
+def cost(found: fit.Statistics, values: np.ndarray, quality: int) -> float:
     c = STEP * values.T
     change = (c * (found.gram @ c) - 2 * c * found.cross).sum()
-    return float(weight * change + code_lengths(values).sum())
+    bits = np.take_along_axis(code_lengths(quality), (values.T + 255)[..., None], 2).sum()
+    return float(error_worth(quality) * change + bits)
 
 
 def test_the_choice_is_a_local_optimum() -> None:
@@ -124,21 +203,21 @@ def test_the_choice_is_a_local_optimum() -> None:
     coefficients = torch.from_numpy(np.random.default_rng(9).normal(0, 0.3, (1, 3, DETAILS)))
     original = apply(x, coefficients) + 0.1 * noise(10, 1, 3, 64, 64)
     found = statistics_of(x, original)
-    chosen = fit.choose(found, 64 * 64, np.zeros(DETAILS), 40.0)
-    best = cost(found, chosen, 40.0)
-    assert best < cost(found, np.zeros_like(chosen), 40.0) and chosen.any()
+    chosen = fit.choose(found, 64 * 64, np.zeros(DETAILS), 32)
+    best = cost(found, chosen, 32)
+    assert best < presence_bits() + cost(found, NO_FILTER, 32) and chosen.any()
     for index in np.ndindex(*chosen.shape):
-        for step in (-1, 1):
+        for step in (-1, 1, -chosen[index]):
             other = chosen.copy()
             other[index] += step
-            assert cost(found, other, 40.0) >= best
+            assert cost(found, other, 32) >= best
 
 
 def test_what_does_not_pay_is_left_out() -> None:
     x = noise(11, 1, 3, 32, 32)
     found = statistics_of(x, x + 0.01 * (noise(12, 1, 3, 32, 32) - 0.5))
-    assert not fit.choose(found, 32 * 32, np.zeros(DETAILS), 0.01).any()
-    assert not fit.choose(fit.Statistics.none(), 32 * 32, np.zeros(DETAILS), 1e6).any()
+    assert not fit.choose(found, 32 * 32, np.zeros(DETAILS), 0).any()
+    assert not fit.choose(fit.Statistics.none(), 32 * 32, np.zeros(DETAILS), 224).any()
 
 
 def test_the_weight_of_an_axis_is_that_of_colours() -> None:
@@ -150,23 +229,33 @@ def test_the_weight_of_an_axis_is_that_of_colours() -> None:
 # ---- files -------------------------------------------------------------------------------------
 
 
-def without_filter(data: bytes) -> bytes:
+def encoded(
+    choice: Callable[[], np.ndarray], image: np.ndarray, *args: Any, **options: Any
+) -> bytes:
+    """Encoded with a filter that is given."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(encoder, "fit_filter", lambda *_: choice())
+        return dmecodec.encode(image, *args, **options)
+
+
+def without_filter(image: np.ndarray, *args: Any, **options: Any) -> bytes:
+    """Encoded without."""
+    return encoded(lambda: NO_FILTER, image, *args, **options)
+
+
+def has_filters(data: bytes) -> list[bool]:
+    """Whether each tile has one, in the first group."""
     reader = Reader(data)
-    kinds = tuple(k for k in reader.header.kinds if k != Kind.FILTER)
-    header = dataclasses.replace(reader.header, kinds=kinds)
-    tiles = [
-        {k: s for k, s in reader.tile(index, group).items() if k != Kind.FILTER}
-        for index in range(header.tile_count)
-        for group in range(header.groups)
-    ]
-    return container.write(header, tiles, reader.metadata())
+    model = weights.load(registry.find_id(reader.header.model), torch.device("cpu"))
+    tiles = (Decoder(reader, model)._decode(n, 0) for n in range(reader.header.tile_count))
+    return [tile.coefficients is not None for tile in tiles]
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "RGBA"])
 def test_it_brings_pixels_nearer_and_leaves_latents_alone(mode: str) -> None:
     image = in_mode(aerial(60, 150, 190), mode)
     data = dmecodec.encode(image, 4)
-    plain = without_filter(data)
+    plain = without_filter(image, 4)
     assert len(plain) < len(data) < len(plain) + 60
     assert psnr(dmecodec.decode(data), image) > psnr(dmecodec.decode(plain), image) + 0.01
     for one, other in zip(dmecodec.latents(data), dmecodec.latents(plain), strict=True):
@@ -175,34 +264,20 @@ def test_it_brings_pixels_nearer_and_leaves_latents_alone(mode: str) -> None:
 
 def test_only_from_effort_1_and_without_a_bound() -> None:
     image = aerial(61, 100, 80)
-    assert Kind.FILTER in Reader(dmecodec.encode(image, 4)).header.kinds
-    assert Kind.FILTER not in Reader(dmecodec.encode(image, 4, effort=0)).header.kinds
-    assert Kind.FILTER not in Reader(dmecodec.encode(image, 4, max_error=2)).header.kinds
-    assert Kind.FILTER not in Reader(dmecodec.encode(aerial(61, 7, 9), 0)).header.kinds
+    assert has_filters(dmecodec.encode(image, 4)) == [True]
+    assert has_filters(dmecodec.encode(image, 4, effort=0)) == [False]
+    assert has_filters(dmecodec.encode(image, 4, max_error=2)) == [False]
+    assert has_filters(dmecodec.encode(aerial(61, 7, 9), 0)) == [False]
 
 
 def test_a_window_is_a_part_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fit, "_LEAST", 1)
     data = dmecodec.encode(aerial(62, 200, 300), 5, tile=64)
-    assert sum(bool(Reader(data).tile(n)[Kind.FILTER]) for n in range(20)) > 5
+    assert sum(has_filters(data)) > 5
     whole = dmecodec.decode(data).astype(int)
     for col, row, width, height in ((0, 0, 300, 9), (60, 55, 12, 20), (291, 190, 9, 10)):
         part = dmecodec.decode(data, window=(col, row, width, height))
         assert abs(whole[row : row + height, col : col + width] - part).max() <= 1
-
-
-def with_filters(data: bytes) -> bytes:
-    """The file with random filters in every tile and group."""
-    reader, rng = Reader(data), np.random.default_rng(0)
-    header = dataclasses.replace(
-        reader.header, kinds=tuple(sorted({*reader.header.kinds, Kind.FILTER}))
-    )
-    tiles = [
-        reader.tile(index, group) | {Kind.FILTER: to_bytes(rng.integers(-40, 41, (3, DETAILS)))}
-        for index in range(header.tile_count)
-        for group in range(header.groups)
-    ]
-    return container.write(header, tiles, reader.metadata())
 
 
 @pytest.mark.parametrize(
@@ -214,7 +289,8 @@ def test_a_second_decoder_agrees_on_every_window(
 ) -> None:
     """Images and tiles of any size, groups of three bands and of two, what crosses borders of tiles."""
     image = np.tile(aerial(66, height, width), 2)[..., :bands]
-    data = with_filters(dmecodec.encode(image, 3, tile=64))
+    rng = np.random.default_rng(0)
+    data = encoded(lambda: rng.integers(-40, 41, (3, DETAILS)), image, 3, tile=64)
     reader = Reader(data)
     decoder, header = Decoder(reader, tiny), reader.header
     for group in range(header.groups):
@@ -225,9 +301,10 @@ def test_a_second_decoder_agrees_on_every_window(
         filtered = plain.copy()
         for index in range(header.tile_count):
             left, top, w, h = box = header.tile_box(index)
-            stream = reader.tile(index, group)[Kind.FILTER]
+            found = decoder._decode(index, group).coefficients
+            assert found is not None
             filtered[:, top : top + h, left : left + w] = second_decoder.filtered(
-                plain, box, stream
+                plain, box, found.T.ravel().tolist()
             )
         samples = from_three(torch.from_numpy(filtered), len(decoder.layout.groups[group]))
         expected = from_network(samples, decoder.layout, group)
@@ -243,11 +320,11 @@ def test_masked_pixels_do_not_count() -> None:
     opaque = in_mode(image, "RGBA")
     opaque[..., 3] = 255
     opaque[0, 0, 3] = 0
-    assert Reader(dmecodec.encode(opaque, 4)).tile(0).get(Kind.FILTER)
+    assert has_filters(dmecodec.encode(opaque, 4)) == [True]
     image[60:] = 0
-    assert Reader(dmecodec.encode(image, 4, nodata=0)).tile(0).get(Kind.FILTER)
+    assert has_filters(dmecodec.encode(image, 4, nodata=0)) == [True]
     image[..., 1] = 0
-    assert Reader(dmecodec.encode(image, 4, nodata=0)).tile(0).get(Kind.FILTER)
+    assert has_filters(dmecodec.encode(image, 4, nodata=0)) == [True]
 
 
 @pytest.mark.parametrize("effort", [1, 2])
@@ -257,13 +334,14 @@ def test_tiles_larger_than_a_block(effort: int, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(annealing, "STEPS", 1)
     image = aerial(68, 200, 264)
     data = dmecodec.encode(image, 4, tile=320, effort=effort)
-    assert psnr(dmecodec.decode(data), image) > psnr(dmecodec.decode(without_filter(data)), image)
+    plain = without_filter(image, 4, tile=320, effort=effort)
+    assert psnr(dmecodec.decode(data), image) > psnr(dmecodec.decode(plain), image)
 
 
 def test_small_tiles_beside_others_have_none() -> None:
     """Too little of them can be judged without their neighbours."""
     data = dmecodec.encode(aerial(69, 130, 200), 4, tile=64)
-    assert Kind.FILTER not in Reader(data).header.kinds
+    assert not any(has_filters(data))
 
 
 def test_what_is_not_looked_at_is_not_spoilt() -> None:
@@ -275,7 +353,7 @@ def test_what_is_not_looked_at_is_not_spoilt() -> None:
             lake = np.random.default_rng(row + 3 * col).integers(60, 64, (192, 192, 3))
             image[top : top + 192, left : left + 192] = lake
     data = dmecodec.encode(image, 4)
-    plain = without_filter(data)
+    plain = without_filter(image, 4)
     assert psnr(dmecodec.decode(data), image) > psnr(dmecodec.decode(plain), image) - 0.02
 
 
@@ -286,10 +364,17 @@ def test_misplaced_filters_are_refused() -> None:
         dataclasses.replace(header, kinds=(1, 2, Kind.RESIDUAL, Kind.FILTER))
     scene = in_mode(aerial(65, 64, 64), "RGBA")
     scene[..., 3] = 0
-    reader = Reader(dmecodec.encode(scene, 4))
-    with pytest.raises(FormatError, match="version 1 does not have"):
-        parse_header(Fields(b"12345678" + bytes([64, 64, 2, 1, 128, 16, 3, 1, 2, Kind.FILTER])), 1)
-    header = dataclasses.replace(reader.header, kinds=(*reader.header.kinds, Kind.FILTER))
-    forged = container.write(header, [reader.tile(0) | {Kind.FILTER: b"\1"}], reader.metadata())
+    forged = as_version_2(dmecodec.encode(scene, 4), b"\1")
     with pytest.raises(FormatError, match="without latents has a filter"):
         dmecodec.decode(forged)
+
+
+def as_version_2(data: bytes, stream: bytes) -> bytes:
+    """A file of one empty tile, with a FILTER stream."""
+    reader = Reader(data)
+    header, streams = reader.header, [*reader.tile(0).values(), stream]
+    kinds = bytes([*header.kinds[2:], Kind.FILTER])
+    body = header.model + bytes([header.width, header.height, 3, header.quality, header.tile // 64])
+    body += bytes([len(kinds)]) + kinds + bytes(map(len, streams))
+    parts = b"\x89DME\2" + bytes([len(body)]) + body, b"".join(streams)
+    return b"".join(part + zlib.crc32(part).to_bytes(4, "little") for part in parts)

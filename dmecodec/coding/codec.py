@@ -6,6 +6,7 @@ order, in parallel, or only those that a window needs. The transforms see across
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +20,7 @@ from ..frozen.weights import Model
 from ..network.config import HYPER_STRIDE
 from ..network.parameters import MEAN_UNIT
 from ..network.passes import ExactPasses
+from ..restoration.prior import filter_symbols, read_filter
 from .analysis import hyper_latents_of
 from .entropy import VALUE_LIMIT, Decoder, Symbols, Tables, encode
 from .rounding import round_for_rate, round_plainly, step_weights
@@ -31,10 +33,12 @@ class TileLatents:
     Attributes:
         y: int32 (M, h, w), counts of 1/16 step.
         z: int32 (N, ceil(h / 4), ceil(w / 4)).
+        coefficients: of the restoration filter, int32 (3, 12); None where the Y stream has none.
     """
 
     y: np.ndarray
     z: np.ndarray
+    coefficients: np.ndarray | None = None
 
 
 def hyper_side(latents: int) -> int:
@@ -113,35 +117,57 @@ def encode_symbols(
 
 
 def encode_tile(
-    model: Model, y: Tensor, quality: int, *, optimise: bool = True
+    model: Model,
+    y: Tensor,
+    quality: int,
+    *,
+    optimise: bool = True,
+    fit: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> tuple[bytes, bytes, np.ndarray]:
     """The z stream and the y stream of one tile, and the y-hat that a decoder will get: int32 (M, h, w).
 
     Arguments as for :func:`encode_symbols`.
+
+    Args:
+        fit: from y-hat to the coefficients of the restoration filter, int (3, 12), with which the y stream then ends;
+            None where the file has no filters.
     """
     z_hat, coded, y_hat = encode_symbols(model, y, quality, optimise=optimise)
     z_stream = encode([(z_hat.ravel(), channels_of(z_hat.shape))], model.z_tables)
-    return z_stream, encode(coded, model.y_tables), y_hat
+    if fit is not None:
+        coded += filter_symbols(fit(y_hat), quality)
+    return z_stream, encode(coded, model.stream_tables), y_hat
 
 
 def decode_tile(
-    model: Model, z_stream: bytes, y_stream: bytes, quality: int, height: int, width: int
+    model: Model,
+    z_stream: bytes,
+    y_stream: bytes,
+    quality: int,
+    height: int,
+    width: int,
+    *,
+    filtered: bool,
 ) -> TileLatents:
     """The inverse of :func:`encode_tile` for a tile of (height, width) latents.
+
+    Args:
+        filtered: whether the y stream ends with a restoration filter.
 
     Raises:
         FormatError: where a stream does not end where it should.
     """
     z_hat = decode_z(model.z_tables, z_stream, hyper_side(height), hyper_side(width))
     z = torch.from_numpy(z_hat)[None]
-    decoder = Decoder(y_stream, model.y_tables)
+    decoder = Decoder(y_stream, model.stream_tables)
     with full_precision(model.exact_device):
         passes = _passes(model, z, quality, height, width)
         for i in range(len(passes)):
             mean, scale_index = passes.predict(i)
             passes.take(i, _coded(mean, decoder.read(_flat(scale_index))))
+    coefficients = read_filter(decoder, quality) if filtered else None
     decoder.finish()
-    return TileLatents(_latents(passes, height, width), z_hat)
+    return TileLatents(_latents(passes, height, width), z_hat, coefficients)
 
 
 def decode_z(tables: Tables, stream: bytes, height: int, width: int) -> np.ndarray:

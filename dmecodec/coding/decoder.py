@@ -19,7 +19,7 @@ from ..frozen.weights import Model
 from ..network.config import HYPER_STRIDE, STRIDE
 from ..network.transforms import HALO
 from ..restoration.details import REACH, apply, in_steps
-from ..restoration.stream import from_bytes
+from ..restoration.version_2 import from_bytes
 from ..tiling import Box
 from .alpha import decode_alpha
 from .codec import TileLatents, decode_tile, hyper_side
@@ -32,7 +32,6 @@ class _Tile:
     Attributes:
         box: its pixels.
         empty: whether it has no latents, which says that nothing near it is valid.
-        coefficients: of the restoration filter, int (3, 12), or None where there is none.
     """
 
     def __init__(self, decoder: Decoder, index: int, group: int) -> None:
@@ -47,9 +46,7 @@ class _Tile:
             raise FormatError("a second alpha stream of a tile")
         if self.empty and self._streams.get(Kind.FILTER):
             raise FormatError("damaged: a tile without latents has a filter")
-        stream = self._streams.get(Kind.FILTER)
-        self.coefficients = from_bytes(stream) if stream else None
-        self._y: np.ndarray | None = None
+        self._latents: TileLatents | None = None
         self._alpha: np.ndarray | None = None
         self._mask: np.ndarray | None = None
         self._bounded: np.ndarray | None = None
@@ -57,9 +54,20 @@ class _Tile:
     @property
     def y(self) -> np.ndarray:
         """y-hat, int32 (M, h, w)."""
-        if self._y is None:
-            self._y = self.latents().y
-        return self._y
+        return self._kept().y
+
+    @property
+    def coefficients(self) -> np.ndarray | None:
+        """Of the restoration filter, int (3, 12), or None where there is none."""
+        if self._decoder.reader.filtered:
+            return self._kept().coefficients
+        stream = self._streams.get(Kind.FILTER)
+        return from_bytes(stream) if stream else None
+
+    def _kept(self) -> TileLatents:
+        if self._latents is None:
+            self._latents = self.latents()
+        return self._latents
 
     def latents(self) -> TileLatents:
         """Both latents, decoded anew; those of an empty tile are 0."""
@@ -73,8 +81,9 @@ class _Tile:
                 np.zeros((config.hyper, *side), np.int32),
             )
         z, y, quality = self._streams[Kind.Z], self._streams[Kind.Y], self._decoder.header.quality
+        filtered = self._decoder.reader.filtered
         with torch.inference_mode():
-            return decode_tile(model, z, y, quality, cells.height, cells.width)
+            return decode_tile(model, z, y, quality, cells.height, cells.width, filtered=filtered)
 
     @property
     def alpha(self) -> np.ndarray:
@@ -271,7 +280,7 @@ class Decoder:
         """The block in what was synthesised, each tile with its filter: (1, 3, h, w)."""
         rows, cols = block.slices(outer)
         found = x[:, :, rows, cols]
-        if Kind.FILTER not in self.header.kinds:
+        if not (self.reader.filtered or Kind.FILTER in self.header.kinds):
             return found
         found = found.clone()
         for tile, part in self._tiles_under(block, group):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -22,7 +22,8 @@ from ..network.config import STRIDE
 from ..network.knots import knots_of
 from ..network.transforms import HALO
 from ..options import DEFAULT_EFFORT, MAX_EFFORT
-from ..restoration.tile import encode_filter
+from ..restoration.details import NO_FILTER
+from ..restoration.tile import fit_filter
 from ..tiling import Box
 from .alpha import encode_alpha
 from .analysis import analyse
@@ -84,10 +85,7 @@ class Encoder:
         layout = self.planes.layout
         kinds = [Kind.Z, Kind.Y, *([Kind.ALPHA] if layout.has_alpha else [])]
         kinds += [Kind.MASK] if layout.has_nodata else []
-        if self.max_error is not None:
-            kinds.append(Kind.RESIDUAL)
-        elif self.effort > 0:
-            kinds.append(Kind.FILTER)
+        kinds += [Kind.RESIDUAL] if self.max_error is not None else []
         header = Header(
             model=self.model.id,
             width=self.source.width,
@@ -104,9 +102,6 @@ class Encoder:
             for index in range(header.tile_count)
             for group in range(header.groups)
         ]
-        if not any(streams.get(Kind.FILTER) for streams in tiles):
-            header = replace(header, kinds=tuple(k for k in header.kinds if k != Kind.FILTER))
-            tiles = [{k: s for k, s in streams.items() if k != Kind.FILTER} for streams in tiles]
         return container.write(header, tiles, metadata)
 
     def _metadata(self) -> dict[int, bytes]:
@@ -123,28 +118,32 @@ class Encoder:
         masks, empty = self._masks(index, group, box)
         # Under alpha 0 colours may be lost, but not where a bound is promised for every sample.
         if empty and (self.max_error is None or self.source.mode == "BANDS"):
-            coded = (Kind.Z, Kind.Y, Kind.RESIDUAL, Kind.FILTER)
-            kinds = [k for k in coded if k in header.kinds]
+            kinds = [k for k in (Kind.Z, Kind.Y, Kind.RESIDUAL) if k in header.kinds]
             return masks | {int(kind): b"" for kind in kinds}
         gain = self.model.net.gain(knots_of(header.quality, self.model.device))
         latents = self._latents(index, group, box) * gain
         if self._annealer is not None:
             latents = self._annealed(self._annealer, latents, box, group, header.quality)
-        z, y, y_hat = encode_tile(self.model, latents, header.quality, optimise=self.effort > 0)
+        fit = (
+            None
+            if self.max_error is not None
+            else partial(self._fitted, box, group, header.quality)
+        )
+        z, y, y_hat = encode_tile(
+            self.model, latents, header.quality, optimise=self.effort > 0, fit=fit
+        )
         streams = {Kind.Z: z, Kind.Y: y, **masks}
         if self.max_error is not None:
             streams[Kind.RESIDUAL] = self._residual(box, group, y_hat, header.quality)
-        elif self.effort > 0:
-            streams[Kind.FILTER] = encode_filter(
-                self.model,
-                self.planes,
-                box,
-                group,
-                y_hat,
-                header.quality,
-                self.effort == MAX_EFFORT,
-            )
         return streams
+
+    def _fitted(self, box: Box, group: int, quality: int, y_hat: np.ndarray) -> np.ndarray:
+        """The restoration filter of a tile."""
+        if self.effort == 0:
+            return NO_FILTER
+        return fit_filter(
+            self.model, self.planes, box, group, y_hat, quality, self.effort == MAX_EFFORT
+        )
 
     def _annealed(
         self, annealer: Annealer, latents: Tensor, box: Box, group: int, quality: int

@@ -53,6 +53,15 @@ class Tables:
         if (np.add.reduceat(self.frequency, self._starts) != 1 << PRECISION).any():
             raise ValueError("frequencies do not sum to 2^24")
 
+    def followed_by(self, others: Tables) -> Tables:
+        """These tables, then others."""
+        pairs = (
+            (self.low, others.low),
+            (self.length, others.length),
+            (self.frequency, others.frequency),
+        )
+        return Tables(*(np.concatenate(pair) for pair in pairs))
+
     @cached_property
     def _starts(self) -> np.ndarray:
         return np.concatenate([[0], np.cumsum(self.length)[:-1]])

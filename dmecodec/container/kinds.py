@@ -9,7 +9,10 @@ FILE_SCOPED = 0x40
 
 
 class Kind(IntEnum):
-    """The kinds of stream that are defined; the two top bits say how to treat a kind."""
+    """The kinds of stream that are defined; the two top bits say how to treat a kind.
+
+    Only files of version 1 have BOUND, only those of version 2 FILTER.
+    """
 
     Z = 0x01
     Y = 0x02

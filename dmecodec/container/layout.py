@@ -58,8 +58,8 @@ def parse_header(fields: Fields, version: int) -> Header:
     tile = fields.varint("tile side") * TILE_UNIT
     kinds = tuple(fields.take(fields.varint("number of kinds"), "kinds of stream"))
     bound = None
-    if version == 1 and Kind.FILTER in kinds:
-        raise FormatError("a stream of kind FILTER, which version 1 does not have")
+    if version != 2 and Kind.FILTER in kinds:
+        raise FormatError("a stream of kind FILTER, which only version 2 has")
     if version > 1:
         kinds = _ALWAYS + kinds
         if Kind.BOUND in kinds:

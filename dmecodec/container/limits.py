@@ -1,8 +1,8 @@
 """What the format fixes: its first bytes, its versions, its modes and the limits of its fields."""
 
 MAGIC = b"\x89DME"
-VERSION = 2
-"""What is written; version 1 is read as well."""
+VERSION = 3
+"""What is written; versions 1 and 2 are read as well."""
 PLAIN_MODES = ("L", "LA", "RGB", "RGBA")
 """Modes that say by themselves what the bands are: 8 bits a sample, alpha last."""
 MODES = (*PLAIN_MODES, "BANDS")

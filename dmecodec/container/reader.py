@@ -28,6 +28,7 @@ class Reader:
             else moves while this Reader is in use. Of a file, only what is asked for is read.
 
     Attributes:
+        version: Of the format that the file is in.
         header: The header's fields.
         size: Length of the whole file in bytes.
 
@@ -35,15 +36,16 @@ class Reader:
         FormatError: Not a `.dmen` file, of a newer version, damaged or truncated.
     """
 
+    version: int
     header: Header
     size: int
 
     def __init__(self, source: bytes | bytearray | memoryview | BinaryIO) -> None:
         self._source = source_of(source)
         self.size = self._source.size
-        version, body, end_of_header = _read_header(self._source)
+        self.version, body, end_of_header = _read_header(self._source)
         fields = Fields(body)
-        self.header = parse_header(fields, version)
+        self.header = parse_header(fields, self.version)
         self._lengths = parse_index(fields, self.header)
         self._offsets = chunk_offsets(self.header, self._lengths, end_of_header)
         _check_size(self._offsets[-1], self.size)
@@ -83,6 +85,11 @@ class Reader:
             for kind, length, end in zip(kinds, lengths, ends, strict=True)
             if kind in KNOWN_KINDS
         }
+
+    @property
+    def filtered(self) -> bool:
+        """Whether every Y stream ends with a restoration filter, or word that there is none."""
+        return self.version >= 3 and Kind.RESIDUAL not in self.header.kinds
 
     def bound(self) -> int | None:
         """How many levels a decoded sample may be from the original, where the file says it.

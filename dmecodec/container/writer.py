@@ -28,13 +28,13 @@ def write(
         The file's bytes.
 
     Raises:
-        ValueError: The streams are not those that the header names, or the header is of version 1 and has a BOUND.
+        ValueError: The streams are not those that the header names, or are of a kind that only older versions have.
         FormatError: The index would be too large.
     """
     if len(tiles) != header.tile_count * header.groups:
         raise ValueError(f"{len(tiles)} tiles given, {header.tile_count * header.groups} expected")
-    if Kind.BOUND in header.kinds:
-        raise ValueError("only version 1 has streams of kind BOUND; the header has the bound")
+    if {Kind.BOUND, Kind.FILTER} & set(header.kinds):
+        raise ValueError("streams of kind BOUND or FILTER, which only older versions have")
     chunks = [_ordered(streams, header.tile_kinds) for streams in tiles]
     chunks += [(stream,) for stream in _ordered(metadata, header.file_kinds)]
 

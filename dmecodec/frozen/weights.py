@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from ..network.config import Config
 from ..network.dmenet import DMENet
 from ..network.exact import ExactConv
 from ..network.parameters import INDEX_COUNT
+from ..restoration.prior import filter_tables
 from . import registry
 from .knownanswer import known_answer
 
@@ -49,6 +51,11 @@ class Model:
     device: torch.device
     exact_device: torch.device
     exact_dtype: torch.dtype
+
+    @cached_property
+    def stream_tables(self) -> Tables:
+        """All tables of a Y stream: those of latents, then those of the restoration filter."""
+        return self.y_tables.followed_by(filter_tables())
 
 
 def exact_layers(net: DMENet) -> dict[str, ExactConv]:

@@ -7,5 +7,5 @@ of ever larger neighbourhoods, in luma and two chroma axes:
     x + T' C details(T x)
 
 with 36 coefficients C for a tile, most of them small. The encoder solves for those that bring the decoded tile nearest
-to the original (`fit.py`), in bits as well (`stream.py`).
+to the original (`fit.py`), in bits as well (`prior.py`).
 """

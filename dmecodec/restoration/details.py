@@ -15,6 +15,8 @@ RADII = (1, 2, 4, 8)
 REACH = RADII[-1]
 """Pixels around one that the filter sees."""
 DETAILS = 3 * len(RADII)
+NO_FILTER = np.zeros((3, DETAILS), int)
+"""Coefficients that change nothing."""
 STEP = 1 / 32
 """Of a coefficient: in the file it is an integer."""
 

@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..coding.rounding import error_worth
 from ..device import full_precision
-from .details import DETAILS, STEP, details, mirrored, on_axes
-from .stream import LARGEST, code_lengths
+from .details import DETAILS, NO_FILTER, STEP, details, mirrored, on_axes
+from .prior import LARGEST, VALUES, code_lengths, presence_bits
 
 _SWEEPS = 12
 """Coordinate descent ends sooner, after 3 or 4."""
@@ -88,7 +89,7 @@ def enough(seen: int, pixels: int) -> bool:
     return seen >= max(1, min(pixels, _LEAST))
 
 
-def choose(found: Statistics, pixels: int, usual: np.ndarray, weight: float) -> np.ndarray:
+def choose(found: Statistics, pixels: int, usual: np.ndarray, quality: int) -> np.ndarray:
     """Int coefficients (3, 12), all 0 where a filter does not pay.
 
     Coordinate descent from the rounded least squares: each coefficient in turn goes where the cost is least.
@@ -97,45 +98,39 @@ def choose(found: Statistics, pixels: int, usual: np.ndarray, weight: float) -> 
         found: in that part of a tile that was looked at.
         pixels: valid ones in the whole tile.
         usual: mean square of the original's details in the whole tile, (12,).
-        weight: bits that a squared error of 1 in one sample is worth.
+        quality: in 1/32 steps, which says what an error and what a coefficient costs.
     """
     if not (enough(found.pixels, pixels) and np.isfinite(found.gram).all()):
-        return np.zeros((3, DETAILS), int)
-    share = max(1.0, pixels / found.pixels)
+        return NO_FILTER
+    weight, share = error_worth(quality), max(1.0, pixels / found.pixels)
     # Where a lake was looked at and the rest is a town, nothing is known of what its details are good for.
     strange = np.maximum(0, usual - _LIKE * found.squares / found.pixels)
     unknown = np.diag((pixels - found.pixels) * strange)
     gram = weight * STEP**2 * (share * found.gram + unknown)
     cross = weight * STEP * share * found.cross
-    guess = _GUESS * (share - 1)
+    bits = code_lengths(quality) + _GUESS * (share - 1) * (VALUES != 0)
     ridge = (1e-6 * gram.diagonal().mean() + 1e-9) * np.eye(DETAILS)
     start = np.linalg.solve(gram + ridge, cross).round()
-    values = np.clip(start, -LARGEST, LARGEST)
+    values = np.clip(start, -LARGEST, LARGEST).astype(int)
     for _ in range(_SWEEPS):
         before = values.copy()
         for row in range(DETAILS):
-            values[row] = _best(gram, cross, values, row, guess)
+            values[row] = _best(gram, cross, values, row, bits[row])
         if (values == before).all():
             break
-    cost = (values * (gram @ values) - 2 * values * cross + _bits(values, guess)).sum(0)
-    values *= cost < code_lengths(np.zeros(DETAILS)).sum()
-    return values.T.astype(int)
-
-
-def _bits(values: np.ndarray, guess: float) -> np.ndarray:
-    return code_lengths(values) + guess * (values != 0)
+    spent = np.take_along_axis(bits, (values + LARGEST)[..., None], 2)[..., 0].sum(0)
+    saved = (2 * values * cross - values * (gram @ values)).sum(0)
+    nothing = bits[:, :, LARGEST].sum(0)
+    pays = saved > spent - nothing  # of each axis
+    gain = np.where(pays, saved - spent, -nothing).sum() - presence_bits()
+    return (values * pays).T if gain > 0 else NO_FILTER
 
 
 def _best(
-    gram: np.ndarray, cross: np.ndarray, values: np.ndarray, row: int, guess: float
+    gram: np.ndarray, cross: np.ndarray, values: np.ndarray, row: int, bits: np.ndarray
 ) -> np.ndarray:
-    """A row of coefficients, the others given."""
+    """A row of coefficients, the others given: those of the least cost, int (3,)."""
     curve = gram[row, row] + 1e-12
     middle = (cross[row] - gram[row] @ values + gram[row, row] * values[row]) / curve
-    floor = np.floor(middle)
-    # A shorter code begins below each power of two.
-    power = np.sign(middle) * (2.0 ** np.floor(np.log2(np.maximum(np.abs(middle), 1))) - 1)
-    candidates = np.stack([np.zeros(3), floor, floor + 1, power, values[row]])
-    candidates = np.clip(candidates, -LARGEST, LARGEST)
-    cost = curve * (candidates - middle) ** 2 + _bits(candidates, guess)
-    return candidates[cost.argmin(0), range(3)]
+    cost = curve * (VALUES - middle[:, None]) ** 2 + bits
+    return VALUES[cost.argmin(1)]

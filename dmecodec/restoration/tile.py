@@ -13,22 +13,20 @@ from torch import Tensor
 from ..bands.pixels import network_pixels
 from ..bands.samples import from_three, to_three
 from ..bands.source import Planes
-from ..coding.rounding import error_worth
 from ..coding.synthesis import synthesise
 from ..frozen.weights import Model
 from ..network.config import STRIDE
 from ..threads import side_by_side
 from ..tiling import Box
-from .details import DETAILS
+from .details import DETAILS, NO_FILTER
 from .fit import Statistics, choose, enough, mean_squares, statistics
 from .sampling import APART, counted, windows
-from .stream import to_bytes
 
 _TOGETHER = 5
 """Windows that are decoded in one go on a CPU; others beside them."""
 
 
-def encode_filter(
+def fit_filter(
     model: Model,
     planes: Planes,
     tile: Box,
@@ -36,8 +34,8 @@ def encode_filter(
     y_hat: np.ndarray,
     quality: int,
     whole: bool,
-) -> bytes:
-    """The FILTER stream of a tile and band group; empty where no filter pays.
+) -> np.ndarray:
+    """The coefficients of a tile and band group, int (3, 12); all 0 where no filter pays.
 
     Args:
         model: a loaded model.
@@ -52,7 +50,7 @@ def encode_filter(
     parts = [counted(window, image) for found in looked_at.values() for window in found]
     pixels = tile.width * tile.height
     if not enough(sum(part.width * part.height for part in parts), pixels):
-        return b""
+        return NO_FILTER
     found, usual, pixels = Statistics.none(), np.zeros(DETAILS), 0
     for block in looked_at:
         part = _Block(model, block, *_original(planes, block, group, model.device))
@@ -66,7 +64,7 @@ def encode_filter(
         squares = side_by_side(_Block.mean_squares, [part], model.device)[0]
         usual += squares * np.count_nonzero(part.valid)
         pixels += np.count_nonzero(part.valid)
-    return to_bytes(choose(found, pixels, usual / max(1, pixels), error_worth(quality)))
+    return choose(found, pixels, usual / max(1, pixels), quality)
 
 
 @dataclass(frozen=True)
@@ -106,7 +104,7 @@ class _Look:
     Attributes:
         block, windows: which.
         counts: which of their pixels count, bool (h, w) each.
-        y_hat, tile, quality: what they are decoded from, as for :func:`encode_filter`.
+        y_hat, tile, quality: what they are decoded from, as for :func:`fit_filter`.
     """
 
     block: _Block

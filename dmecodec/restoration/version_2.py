@@ -1,7 +1,7 @@
-"""Coefficients to bytes and back: a signed Exp-Golomb code in which 0 is a single bit.
+"""The FILTER stream of files of version 2: a signed Exp-Golomb code in which 0 is a single bit.
 
-The coefficients come by radius, then by detail, then by axis, bits lowest first in each byte. Bits beyond the end
-are 0, and so are the coefficients they stand for: the rare ones of large radii cost nothing where there are none.
+Later files have the coefficients in the Y stream (`prior.py`). They come by radius, then by detail, then by axis, bits
+lowest first in each byte. Bits beyond the end are 0, and so are the coefficients that they stand for.
 """
 
 from __future__ import annotations
@@ -12,33 +12,9 @@ import numpy as np
 
 from ..errors import FormatError
 from .details import DETAILS
+from .prior import LARGEST
 
-LARGEST = 255
-"""A coefficient is within -255 to 255, in steps of 1/32."""
 _MAX_BYTES = -(-3 * DETAILS * (2 * LARGEST.bit_length() + 1) // 8)
-
-
-def code_lengths(values: np.ndarray) -> np.ndarray:
-    """Bits of each coefficient, int64: 1 for 0, else 3 and two for each doubling."""
-    magnitude = np.abs(values)
-    return np.where(magnitude == 0, 1, 2 * np.frexp(magnitude)[1] + 1)
-
-
-def to_bytes(coefficients: np.ndarray) -> bytes:
-    """The stream of int coefficients (3, 12); empty where all are 0.
-
-    Raises:
-        ValueError: where one is out of range.
-    """
-    if np.abs(coefficients).max() > LARGEST:
-        raise ValueError("a coefficient of the restoration filter is out of range")
-    bits: list[int] = []
-    for value in coefficients.T.ravel().tolist():
-        length = abs(value).bit_length()
-        bits += [1] * length + [0]
-        bits += [abs(value) >> n & 1 for n in range(length - 1)]
-        bits += [int(value < 0)] if value else []
-    return np.packbits(np.array(bits, np.uint8), bitorder="little").tobytes().rstrip(b"\0")
 
 
 def from_bytes(stream: bytes) -> np.ndarray:
