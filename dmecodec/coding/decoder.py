@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -20,10 +21,14 @@ from ..network.config import HYPER_STRIDE, STRIDE
 from ..network.transforms import HALO
 from ..restoration.details import REACH, apply, in_steps
 from ..restoration.version_2 import from_bytes
+from ..threads import side_by_side
 from ..tiling import Box
 from .alpha import decode_alpha
 from .codec import TileLatents, decode_tile, hyper_side
 from .synthesis import synthesise
+
+_PART = 512
+"""Side in pixels of what a thread of its own makes where pixels are to be the same on any number of them."""
 
 
 class _Tile:
@@ -127,6 +132,7 @@ class Decoder:
     Args:
         reader: an open container.
         model: the model that its header names.
+        steady: whether pixels are to be the same whatever the number of threads; it takes more time.
 
     Attributes:
         layout: what its bands are.
@@ -135,8 +141,9 @@ class Decoder:
         FormatError: where what the file says of its bands is damaged.
     """
 
-    def __init__(self, reader: Reader, model: Model) -> None:
+    def __init__(self, reader: Reader, model: Model, *, steady: bool = False) -> None:
         self.reader, self.header, self.model = reader, reader.header, model
+        self._steady = steady
         self.layout = layout_of(reader)
         self.image = Box(0, 0, self.header.width, self.header.height)
         self.side = self.header.tile // STRIDE
@@ -264,9 +271,21 @@ class Decoder:
             return valid is not None and not valid.any()
         return all(tile.empty for tile, _ in self._tiles_under(block, group))
 
-    @torch.inference_mode()
     def _synthesise(self, block: Box, group: int) -> Tensor:
         """What the network makes of a group in a block, scaled, not rounded: float32 (c, h, w)."""
+        if not self._steady:
+            return self._synthesise_alone(block, group)
+        self._gather(self._cells(block), group)  # so that the parts below find the tiles decoded
+        parts = list(block.blocks(_PART))
+        work = partial(self._synthesise_alone, group=group)
+        found = torch.empty(len(self.layout.groups[group]), block.height, block.width)
+        for part, x in zip(parts, side_by_side(work, parts, self.model.device), strict=True):
+            rows, cols = part.slices(block)
+            found[:, rows, cols] = x
+        return found
+
+    @torch.inference_mode()
+    def _synthesise_alone(self, block: Box, group: int) -> Tensor:
         outer = self._cells(block)
         y_hat = torch.from_numpy(self._gather(outer, group))[None].to(self.model.device)
         x = synthesise(self.model, y_hat, self.header.quality)
