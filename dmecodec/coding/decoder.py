@@ -278,7 +278,8 @@ class Decoder:
         self._gather(self._cells(block), group)  # so that the parts below find the tiles decoded
         parts = list(block.blocks(_PART))
         work = partial(self._synthesise_alone, group=group)
-        found = torch.empty(len(self.layout.groups[group]), block.height, block.width)
+        shape = len(self.layout.groups[group]), block.height, block.width
+        found = torch.empty(shape, dtype=torch.float32)
         for part, x in zip(parts, side_by_side(work, parts, self.model.device), strict=True):
             rows, cols = part.slices(block)
             found[:, rows, cols] = x
