@@ -72,10 +72,15 @@ def test_data_that_is_not_there_or_not_enough(data: Path, tmp_path: Path) -> Non
         load_images([tmp_path], 64)
 
 
+def as_they_are(monkeypatch: pytest.MonkeyPatch, **shares: float) -> None:
+    """Nothing is done to crops, but what is given."""
+    for share in ("REDUCED", "ENLARGED", "RELIT", "COMPRESSED", "EMPTY"):
+        monkeypatch.setattr(Crops, share, shares.get(share, 0.0))
+
+
 def test_crops_are_pieces_of_the_images(monkeypatch: pytest.MonkeyPatch) -> None:
     """Turned and mirrored, each crop is found again in its image."""
-    for share in ("RESCALED", "RECOLOURED", "EMPTY"):
-        monkeypatch.setattr(Crops, share, 0.0)
+    as_they_are(monkeypatch)
     image = aerial(0, 80, 70)
     for crop in Crops([image], 64, 0).batch(8):
         pixels = (crop * 255).round().byte().permute(1, 2, 0).numpy()
@@ -85,14 +90,48 @@ def test_crops_are_pieces_of_the_images(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_crops_have_plain_borders(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Crops, "EMPTY", 1.0)
-    monkeypatch.setattr(Crops, "RECOLOURED", 0.0)
+    as_they_are(monkeypatch, EMPTY=1.0)
     noise = np.random.default_rng(0).integers(0, 256, (96, 96, 3), dtype=np.uint8)
     shares = []
     for crop in Crops([noise], 64, 0).batch(20):
         _, counts = (crop[0] * 255).round().unique(return_counts=True)
         shares.append(float(counts.max()) / 64**2)
     assert min(shares) < 0.2 and max(shares) > 0.8
+
+
+def detail(x: torch.Tensor) -> float:
+    """Mean difference of neighbours, in levels."""
+    return float(255 * x.diff(dim=3).abs().mean())
+
+
+@pytest.mark.parametrize(
+    ("share", "least", "most"),
+    [
+        ("REDUCED", 0.3, 0.95),
+        ("ENLARGED", 0.3, 0.95),
+        ("RELIT", 0.3, 0.98),
+        ("COMPRESSED", 0.7, 1.2),
+    ],
+)
+def test_crops_as_other_sensors_have_them(
+    monkeypatch: pytest.MonkeyPatch, share: str, least: float, most: float
+) -> None:
+    """Detail is what all of them change; these images are noise, which becomes less either way."""
+    images = [aerial(seed, 128, 128) for seed in range(8)]
+    as_they_are(monkeypatch)
+    plain = Crops(images, 64, 0).batch(48)
+    as_they_are(monkeypatch, **{share: 1.0})
+    crops = Crops(images, 64, 0).batch(48)
+    assert crops.shape == plain.shape and crops.dtype == torch.float32
+    assert torch.equal(crops, (255 * crops).round() / 255)
+    assert crops.min() >= 0 and crops.max() <= 1
+    assert least < detail(crops) / detail(plain) < most
+
+
+def test_crops_are_drawn_alike_from_a_seed() -> None:
+    images = [aerial(seed, 100, 128) for seed in range(3)]
+    first, again, other = (Crops(images, 64, seed).batch(30) for seed in (5, 5, 6))
+    assert torch.equal(first, again) and not torch.equal(first, other)
 
 
 # ---- a run --------------------------------------------------------------------------------------------------------

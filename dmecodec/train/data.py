@@ -1,4 +1,4 @@
-"""Training images, held as bytes in memory; random crops with flips, turns and other ground resolutions."""
+"""Training images, held as bytes in memory; random crops with flips, turns and what else they might look like."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import ImageError
 from ..images import IMAGE_SUFFIXES, open_source
+from . import augment
 
 
 def _files(paths: Iterable[Path]) -> Iterator[tuple[str, bytes]]:
@@ -73,10 +73,9 @@ class Crops:
         device: which keeps the images.
     """
 
-    RESCALED = 0.25
-    """Share of crops that are reduced, by up to a factor of 2: other ground resolutions."""
-    RECOLOURED = 0.25
-    """Share of crops whose colours are scaled a little, each by itself: other light and other cameras."""
+    REDUCED, ENLARGED = 0.2, 0.2
+    """Shares of crops that are reduced and enlarged, by up to a factor of 2: other ground resolutions."""
+    RELIT, COMPRESSED = augment.RELIT, augment.COMPRESSED
     EMPTY = 0.03
     """Share of crops with a plain border, as beside a survey: they must cost next to nothing."""
 
@@ -94,25 +93,33 @@ class Crops:
         self.rng = np.random.default_rng(seed)
 
     def crop(self) -> Tensor:
-        """One crop: float32 (3, side, side) in 0..1, in 255ths of it but where colours are scaled."""
-        image = self.images[self.rng.choice(len(self.images), p=self.weights)]
-        most = min(2.0, min(image.shape[:2]) / self.side)
-        reduced = most > 1 and self.rng.random() < self.RESCALED
-        side = round(self.side * self.rng.uniform(1, most)) if reduced else self.side
-        row, col = (int(self.rng.integers(extent - side + 1)) for extent in image.shape[:2])
-        x = image[row : row + side, col : col + side].permute(2, 0, 1).float()
-        if side != self.side:
-            x = F.interpolate(x[None], (self.side, self.side), mode="bicubic", antialias=True)[0]
-            x = x.round().clamp(0, 255)
-        x = x / 255
-        if self.rng.random() < self.RECOLOURED:
-            scale = torch.from_numpy(self.rng.uniform(0.85, 1.1, (3, 1, 1))).float()
-            x = (x * scale.to(self.device)).clamp(0, 1)
+        """One crop: float32 (3, side, side) in 0..1, in 255ths of it."""
+        x = self._resampled().permute(2, 0, 1).float()
+        if x.shape[1] != self.side:
+            x = augment.resampled(x, self.side, self.rng)
+        if self.rng.random() < self.RELIT:
+            x = augment.relit(x, self.rng)
+        if self.rng.random() < self.COMPRESSED:
+            x = augment.compressed(x, self.rng)
+        x = x.round().clamp(0, 255) / 255
         if self.rng.random() < self.EMPTY:
             x = self._with_border(x)
         if self.rng.random() < 0.5:
             x = x.flip(2)
         return x.rot90(int(self.rng.integers(4)), (1, 2))
+
+    def _resampled(self) -> Tensor:
+        """A square of an image, of the side of a crop or of another: uint8 (h, h, 3)."""
+        image = self.images[self.rng.choice(len(self.images), p=self.weights)]
+        what, most = self.rng.random(), min(2.0, min(image.shape[:2]) / self.side)
+        factor = 1.0
+        if what < self.REDUCED:
+            factor = self.rng.uniform(1, most)
+        elif what < self.REDUCED + self.ENLARGED:
+            factor = 1 / self.rng.uniform(1, 2)
+        side = round(self.side * factor)
+        row, col = (int(self.rng.integers(extent - side + 1)) for extent in image.shape[:2])
+        return image[row : row + side, col : col + side]
 
     def _with_border(self, x: Tensor) -> Tensor:
         """The crop with one grey level, mostly black or white, on one side of a slanting line; or all over."""
