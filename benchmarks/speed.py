@@ -33,7 +33,7 @@ from dmecodec.images import open_source
 from dmecodec.metrics import psnr
 from dmecodec.network.knots import knots_of
 from dmecodec.restoration.details import DETAILS, apply
-from dmecodec.restoration.tile import encode_filter
+from dmecodec.restoration.tile import fit_filter
 from dmecodec.tiling import Box
 
 GOAL = 4.0
@@ -172,9 +172,11 @@ def parts(model: Model, pixels: np.ndarray, options: argparse.Namespace) -> None
                 "symbols": lambda: codec.encode_symbols(model, y, quality),
                 "entropy encoding": code,
                 "entropy decoding": read,
-                "tile": lambda: codec.decode_tile(model, *streams, quality, *y.shape[2:]),
+                "tile": lambda: codec.decode_tile(
+                    model, *streams, quality, *y.shape[2:], filtered=False
+                ),
                 "synthesis": lambda: synthesise(model, exact, quality),
-                "fit": lambda: encode_filter(model, planes, box, 0, y_hat, quality, False),
+                "fit": lambda: fit_filter(model, planes, box, 0, y_hat, quality, False),
                 "filter": lambda: apply(seen, torch.full((1, 3, DETAILS), 0.1)),
             },
             options.rounds,
