@@ -16,7 +16,7 @@ from torch import Tensor
 
 RELIT = 0.35
 """Share of crops in other light: haze, contrast, colours that are scaled a little, each by itself."""
-COMPRESSED = 0.15
+COMPRESSED = 0.35
 """Share of crops that were JPEGs, most with chroma of half the resolution, as drones and web services deliver."""
 
 
@@ -35,8 +35,8 @@ def compressed(x: Tensor, rng: np.random.Generator) -> Tensor:
     """Levels (3, h, w) of 0..255 as a JPEG gives them back."""
     pixels = x.round().clamp(0, 255).to("cpu", torch.uint8).permute(1, 2, 0).numpy()
     stream = io.BytesIO()
-    halved = rng.random() < 0.75
-    quality = int(rng.integers(70, 97))
+    halved = rng.random() < 0.8
+    quality = int(rng.integers(60, 97))
     Image.fromarray(pixels).save(stream, "JPEG", quality=quality, subsampling=2 if halved else 0)
     decoded = np.array(Image.open(stream))
     return torch.from_numpy(decoded).permute(2, 0, 1).to(x.device, x.dtype)
