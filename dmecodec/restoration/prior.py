@@ -69,20 +69,31 @@ def filter_tables() -> Tables:
     )
 
 
+def _names_at(quality: int) -> str:
+    """Which distributions the coefficients have at a quality in 1/32 steps."""
+    return next(names for below, names in _OF_COEFFICIENTS.items() if quality < below)
+
+
 @cache
-def _tables_at(quality: int) -> np.ndarray:
-    """The table of each coefficient at a quality in 1/32 steps: int (36,)."""
-    names = next(names for below, names in _OF_COEFFICIENTS.items() if quality < below)
+def _tables_of(names: str) -> np.ndarray:
+    """The table of each coefficient: int (36,)."""
     order = list(_DISTRIBUTIONS)
     return np.array([1 + order.index(name) for name in names])
 
 
 @cache
-def code_lengths(quality: int) -> np.ndarray:
-    """Bits of every value that each coefficient may have: float32 (12, 3, 511), by detail and axis."""
-    indices = np.repeat(_tables_at(quality), len(VALUES))
+def _lengths_of(names: str) -> np.ndarray:
+    indices = np.repeat(_tables_of(names), len(VALUES))
     values = np.tile(VALUES, 3 * DETAILS)
     return filter_tables().code_lengths(values, indices).reshape(DETAILS, 3, -1)
+
+
+def code_lengths(quality: int) -> np.ndarray:
+    """Bits of every value that each coefficient may have: float32 (12, 3, 511), by detail and axis.
+
+    The quality is in 1/32 steps.
+    """
+    return _lengths_of(_names_at(quality))
 
 
 @cache
@@ -108,7 +119,10 @@ def filter_symbols(coefficients: np.ndarray, quality: int) -> list[Symbols]:
     whether = np.array([present], np.int32), _in_stream(np.zeros(1, int))
     if not present:
         return [whether]
-    return [whether, (coefficients.T.ravel().astype(np.int32), _in_stream(_tables_at(quality)))]
+    return [
+        whether,
+        (coefficients.T.ravel().astype(np.int32), _in_stream(_tables_of(_names_at(quality)))),
+    ]
 
 
 def read_filter(decoder: Decoder, quality: int) -> np.ndarray | None:
@@ -120,7 +134,7 @@ def read_filter(decoder: Decoder, quality: int) -> np.ndarray | None:
     present = decoder.read(_in_stream(np.zeros(1, int)))[0]
     if present == 0:
         return None
-    values = decoder.read(_in_stream(_tables_at(quality)))
+    values = decoder.read(_in_stream(_tables_of(_names_at(quality))))
     if present != 1 or np.abs(values).max() > LARGEST or not values.any():
         raise FormatError("damaged: there is no such restoration filter")
     return values.reshape(DETAILS, 3).T
