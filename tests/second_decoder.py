@@ -109,7 +109,7 @@ def filter_frequencies(middle: int, decay: int) -> list[int]:
 
 def all_tables(model: Model) -> FrequencyTables:
     """Those of a Y stream, in a file with filters."""
-    lows, frequencies = [0] + [-255] * 14, [[1 << 20, TOTAL - (1 << 20) - 1, 1]]
+    lows, frequencies = [0] + [-255] * 14, [[1, TOTAL - 2, 1]]
     frequencies += [filter_frequencies(0, decay) for decay in DECAYS]
     frequencies += [filter_frequencies(-28, decay) for decay in DECAYS[2:]]
     parts = [model.tensors[f"tables.y.{f}"].tolist() for f in ("low", "length", "frequency")]

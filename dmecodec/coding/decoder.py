@@ -51,6 +51,8 @@ class _Tile:
             raise FormatError("a second alpha stream of a tile")
         if self.empty and self._streams.get(Kind.FILTER):
             raise FormatError("damaged: a tile without latents has a filter")
+        stream = self._streams.get(Kind.FILTER)
+        self._of_version_2 = from_bytes(stream) if stream else None
         self._latents: TileLatents | None = None
         self._alpha: np.ndarray | None = None
         self._mask: np.ndarray | None = None
@@ -64,10 +66,8 @@ class _Tile:
     @property
     def coefficients(self) -> np.ndarray | None:
         """Of the restoration filter, int (3, 12), or None where there is none."""
-        if self._decoder.reader.filtered:
-            return self._kept().coefficients
-        stream = self._streams.get(Kind.FILTER)
-        return from_bytes(stream) if stream else None
+        filtered = self._decoder.reader.filtered
+        return self._kept().coefficients if filtered else self._of_version_2
 
     def _kept(self) -> TileLatents:
         if self._latents is None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..coding.rounding import error_worth
 from ..device import full_precision
 from .details import DETAILS, NO_FILTER, STEP, details, mirrored, on_axes
-from .prior import LARGEST, VALUES, code_lengths, presence_bits
+from .prior import LARGEST, VALUES, code_lengths
 
 _SWEEPS = 12
 """Coordinate descent ends sooner, after 3 or 4."""
@@ -122,7 +122,7 @@ def choose(found: Statistics, pixels: int, usual: np.ndarray, quality: int) -> n
     saved = (2 * values * cross - values * (gram @ values)).sum(0)
     nothing = bits[:, :, LARGEST].sum(0)
     pays = saved > spent - nothing  # of each axis
-    gain = np.where(pays, saved - spent, -nothing).sum() - presence_bits()
+    gain = np.where(pays, saved - spent, -nothing).sum()
     return (values * pays).T if gain > 0 else NO_FILTER
 
 

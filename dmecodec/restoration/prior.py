@@ -21,8 +21,9 @@ LARGEST = 255
 """A coefficient is within -255 to 255, in steps of 1/32."""
 VALUES = np.arange(-LARGEST, LARGEST + 1)
 
-_ABSENT = 1 << (PRECISION - 4)
-"""Frequency of a tile without a filter."""
+_ABSENT = 1
+"""Frequency of a tile without a filter. Coded first of all symbols, as the decoder reads it last, 0 takes no bits
+whatever its frequency."""
 _DECAYS = (1239, 9904, 26649, 42696, 53440, 59468, 62573, 64108)
 """In 2^-16: what each step away from the middle of a distribution does to its frequency."""
 _CHROMA = -28
@@ -94,13 +95,6 @@ def code_lengths(quality: int) -> np.ndarray:
     The quality is in 1/32 steps.
     """
     return _lengths_of(_names_at(quality))
-
-
-@cache
-def presence_bits() -> float:
-    """What a filter costs more than none, its coefficients left out: less than nothing."""
-    absent, present = filter_tables().code_lengths(np.array([0, 1]), np.zeros(2, int))
-    return float(present - absent)
 
 
 def filter_symbols(coefficients: np.ndarray, quality: int) -> list[Symbols]:

@@ -80,6 +80,7 @@ FILES = {
     "v2_filter": (23, 130, 90, "RGB", 3.0, 1024, False),
     "told_filter": (24, 100, 131, "RGBA", 4.5, 64, False),
     "v2_filter_grey": (25, 70, 60, "L", 2.0, 1024, False),
+    "v2_filter_l": (31, 90, 70, "L", 4.0, 1024, False),
     "v3_rgb": (26, 90, 130, "RGB", 2.5, 64, True),
     "v3_filter_low": (38, 130, 90, "RGB", 0.25, 1024, False),
     "v3_filter": (28, 100, 131, "RGBA", 3.0, 64, False),
