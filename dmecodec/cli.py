@@ -453,16 +453,19 @@ def train(data: tuple[str, ...], out: str, **options: Any) -> None:
 
 
 @main.command()
-@click.argument("run", metavar="RUN/")
+@click.argument("runs", nargs=-1, required=True, metavar="RUN/...")
 @click.option("--out", required=True, metavar="MODEL.safetensors", help="Model file to write.")
 @click.option("--data", multiple=True, metavar="DATA",
               help="Images to calibrate with.  [default: the run's own]")  # fmt: skip
 @click.option("--val", metavar="FOLDER", help="Images to measure the cost of freezing on.")
 @_overwrite
-def freeze(run: str, out: str, data: tuple[str, ...], val: str | None, overwrite: bool) -> None:
-    """Turn a training run into a model file."""
+def freeze(
+    runs: tuple[str, ...], out: str, data: tuple[str, ...], val: str | None, overwrite: bool
+) -> None:
+    """Turn a training run, or the mean of several, into a model file."""
     from .train.session import freeze_run
 
-    lines = freeze_run(run, out, data=data, val=val, overwrite=overwrite)
+    run, *others = runs
+    lines = freeze_run(run, out, others=others, data=data, val=val, overwrite=overwrite)
     for line in lines:
         click.echo(line)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from conftest import aerial, psnr
 from PIL import Image
 from small_run import STEPS
@@ -14,10 +18,12 @@ from small_run import STEPS
 import dmecodec
 from dmecodec.errors import ModelError, OptionError, OutputError
 from dmecodec.frozen import registry
+from dmecodec.frozen.weights import read_file
 from dmecodec.network import exact
-from dmecodec.train import session
+from dmecodec.network.config import Config
+from dmecodec.train import checkpoint, session
 from dmecodec.train.data import load_images
-from dmecodec.train.trainer import Snapshot
+from dmecodec.train.trainer import Snapshot, Trainer
 
 pytest.importorskip("compressai", reason="training needs compressai")
 
@@ -50,6 +56,25 @@ def test_freezing_tells_what_it_costs(frozen: tuple[Path, list[str]]) -> None:
     assert any(str(path) in line and f"{path.stat().st_size} bytes" in line for line in lines)
     words = next(line for line in lines if "integer arithmetic" in line).split()
     assert abs(float(words[words.index("%") - 1])) < 2
+
+
+def test_the_mean_of_runs(trained: tuple[Path, list[Snapshot]], data: Path, tmp_path: Path) -> None:
+    """Halfway between the weights of a run and those of the one that went on from it."""
+    first, second, other = trained[0], tmp_path / "second", tmp_path / "other"
+    shutil.copytree(first, second)
+    tensors, progress, config = checkpoint.load(first)
+    ema = {k: v + 2 if k == "ema.net.log_gain" else v for k, v in tensors.items()}
+    checkpoint.save(second, ema, progress, config)
+    path = tmp_path / "mean.safetensors"
+    options: dict[str, Any] = {"batches": 1, "table_batches": 1}
+    lines = session.freeze_run(str(first), str(path), others=[str(second)], **options)
+    assert sum(line.startswith("run of") for line in lines) == 2
+    gain = read_file(path)[0]["log_gain"].float()
+    assert torch.allclose(gain, tensors["ema.net.log_gain"] + 1, atol=1e-2)
+    unlike = dataclasses.replace(Config.from_json(config), strip=9)
+    Trainer(other, unlike, torch.device("cpu")).save()
+    with pytest.raises(OptionError, match="alike"):
+        list(session.freeze_run(str(first), str(path), others=[str(other)], overwrite=True))
 
 
 def test_the_manifest_beside_it_lists_it(

@@ -262,23 +262,27 @@ def freeze_run(
     run: str,
     out: str,
     *,
+    others: Sequence[str] = (),
     data: Sequence[str] = (),
     val: str | None = None,
     overwrite: bool = False,
     batches: int = 24,
     table_batches: int = 400,
 ) -> Iterator[str]:
-    """Freezes the averaged weights of a run, yielding lines that tell how it goes.
+    """Freezes the averaged weights of a run, or their mean over several, yielding lines that tell how it goes.
+
+    The mean is of use where one run went on from another: it is often better than both.
 
     The model file goes to `out`, its entry to the manifest beside it. The last lines say how many
     bits freezing costs, the same images coded by the float graph and by the frozen one, and how
     many the fitted tables save over the Gaussians of the float graph.
 
+    It measures on the images of `val`, or of the run's own, or on those that the run held out of its training.
+
     Raises:
         ModelError: no run there, or a layer that cannot meet the exactness bound.
+        OptionError: runs of networks that are not alike, or a name that no model file has.
         OutputError: the file exists and `overwrite` is not given.
-
-    It measures on the images of `val`, or of the run's own, or on those that the run held out of its training.
     """
     path = Path(out)
     if path.suffix != registry.SUFFIX:
@@ -288,11 +292,12 @@ def freeze_run(
     if not path.parent.is_dir():
         raise OutputError(f"cannot write {out}: there is no folder {path.parent}")
     read_manifest(path.parent)  # a damaged one is found before the work
-    trainer = _resumed(Path(run), torch.device("cpu"))
+    trainers = [_resumed(Path(name), torch.device("cpu")) for name in (run, *others)]
     images = _images_to_freeze_on(Path(run), data, val)
     side = min(256, min(min(i.shape[:2]) for i in images.training) // 64 * 64)
-    model = trainer.averaged()
-    yield f"run of {trainer.progress.total_steps} steps, {trainer.progress.total_minutes:.0f} minutes"
+    for done in (trainer.progress for trainer in trainers):
+        yield f"run of {done.total_steps} steps, {done.total_minutes:.0f} minutes"
+    model = _mean(trainers)
     before = rate_distortion(model, images.validation[:24])
 
     crops = Crops(images.training, side, 0)
@@ -309,6 +314,21 @@ def freeze_run(
     gaussian = frozen_rates(path, images.validation[:24], plain_tables(), optimise=True)
     fitted = frozen_rates(path, images.validation[:24], optimise=True)
     yield f"fitted frequency tables then change it by {_change(gaussian, fitted):+.2f} %"
+
+
+def _mean(trainers: Sequence[Trainer]) -> TrainingModel:
+    """The model with the mean of the runs' averaged weights."""
+    if any(trainer.config != trainers[0].config for trainer in trainers):
+        raise OptionError("only runs of networks that are alike can be averaged")
+    model = trainers[0].averaged()
+    states = [trainer.averaged().state_dict() for trainer in trainers]
+    mean = {
+        name: torch.stack([state[name] for state in states]).mean(0)
+        for name, value in states[0].items()
+        if value.is_floating_point()
+    }
+    model.load_state_dict(states[0] | mean)
+    return model
 
 
 def _images_to_freeze_on(run: Path, data: Sequence[str], val: str | None) -> _Data:
