@@ -17,6 +17,7 @@ REACH = RADII[-1]
 DETAILS = 3 * len(RADII)
 NO_FILTER = np.zeros((3, DETAILS), int)
 """Coefficients that change nothing."""
+NO_FILTER.flags.writeable = False
 STEP = 1 / 32
 """Of a coefficient: in the file it is an integer."""
 

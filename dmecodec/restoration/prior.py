@@ -52,8 +52,8 @@ def _frequencies(middle: int, decay: int) -> list[int]:
         accumulate(repeat(decay, 2 * LARGEST), lambda w, d: w * d >> 16, initial=1 << 24)
     )
     weights = [falling[abs(value - middle)] for value in VALUES.tolist()]
-    share = 4 * ((1 << PRECISION) - len(weights) - 1) // 5
-    found = [1 + share * weight // sum(weights) for weight in weights]
+    total, share = sum(weights), 4 * ((1 << PRECISION) - len(weights) - 1) // 5
+    found = [1 + share * weight // total for weight in weights]
     found[LARGEST] += (1 << PRECISION) - 1 - sum(found)
     return [*found, 1]
 
