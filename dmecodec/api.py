@@ -20,6 +20,7 @@ from .images import close_source, open_source
 from .opened import Device, File, ModelName, Window, open
 from .options import (
     check_aims,
+    check_bound,
     chosen_quality,
     effort_level,
     nodata_value,
@@ -68,9 +69,9 @@ def encode(
         image: a path, a binary file, a Pillow image, or an array (h, w) or (h, w, bands) of uint8 or
             uint16, with at most 64 bands and alpha.
         quality: 0 (smallest) to 7 (best), in steps of 1/32. None is 4, or what suits `max_error`.
-        bpp: bits per pixel of the whole file to aim at, instead of a quality: within 2 %, or as near as
-            qualities allow.
-        psnr: dB over all colour samples to aim at, instead of a quality: within 0.1 dB, or as near.
+        bpp: bits per pixel of the whole file to aim at, instead of a quality: within 2 %, if some quality gives
+            less and some more.
+        psnr: dB over all colour samples to aim at, instead of a quality: within 0.1 dB, likewise.
         max_error: levels that no valid sample is farther off than, 0 for lossless; the file then
             decodes to the same pixels on every device. In files of mode BANDS what lies under alpha
             0, a mask or nodata is not valid, and not kept.
@@ -99,6 +100,7 @@ def encode(
         DependencyError: a GeoTIFF needs rasterio, which is not installed.
     """
     check_aims(quality, bpp, psnr, max_error)
+    max_error = None if max_error is None else check_bound(max_error)
     bpp, psnr = (None if target is None else float(target) for target in (bpp, psnr))
     quality = chosen_quality(quality, max_error)
     tile = tile_side(tile)
@@ -168,6 +170,8 @@ def latents(
 def _in_memory(data: bytes) -> BinaryIO:
     if isinstance(data, (str, os.PathLike)):
         raise OptionError("give the bytes of the file, or open it by its path with dmecodec.open")
+    if data is None:  # which BytesIO takes for no bytes
+        raise OptionError("give the bytes of a .dmen file, not NoneType")
     try:
         return io.BytesIO(data)
     except (TypeError, BufferError):

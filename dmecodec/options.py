@@ -33,8 +33,8 @@ def check_aims(
             raise OptionError(f"give a bound on the error or {name}, not both")
         if quality is not None:
             raise OptionError(f"give a quality or {name}, not both")
-        if not 0 < _number(target, name) < math.inf:
-            raise OptionError(f"a target of {target:g} cannot be met")
+        if not 0 < (number := _number(target, name)) < math.inf:
+            raise OptionError(f"a target of {number:g} cannot be met")
 
 
 def nodata_value(nodata: object) -> int | None:

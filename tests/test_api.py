@@ -133,6 +133,20 @@ def test_bpp(image: np.ndarray) -> None:
         assert abs(reached / target - 1) < 0.02
 
 
+@pytest.mark.parametrize("effort", [0, 1])
+def test_targets_between_two_qualities(effort: int) -> None:
+    """At low qualities one step of 1/32 changes a file by up to 7 %."""
+    image = np.asarray(Image.open(DATA.parents[1] / "docs" / "example.png"))
+    options: dict[str, Any] = {"model": "dmenet-fast", "effort": effort}
+    sizes = [len(dmecodec.encode(image, step / 32, **options)) for step in (3, 4)]
+    assert sizes[1] > 1.04 * sizes[0]
+    wanted = 8 * (sizes[0] * sizes[1]) ** 0.5 / image[..., 0].size
+    data = dmecodec.encode(image, bpp=wanted, **options)
+    assert len(data) * 8 / image[..., 0].size == pytest.approx(wanted, rel=0.02)
+    data = dmecodec.encode(image, psnr=27.33, **options)
+    assert psnr(dmecodec.decode(data), image) == pytest.approx(27.33, abs=0.1)
+
+
 def test_a_search_codes_alpha_once(image: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     pixels = in_mode(image, "RGBA")
     wanted = len(dmecodec.encode(pixels, 3, tile=64)) * 8 / (120 * 140)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from command import refused, run, works
 from conftest import aerial, in_mode
 from PIL import Image
@@ -110,6 +111,16 @@ def test_quality_is_chosen_by_the_bound(image: np.ndarray) -> None:
 def test_no_such_bound(image: np.ndarray, bound: object) -> None:
     with pytest.raises(OptionError, match="bound of"):
         dmecodec.encode(image, max_error=bound)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "bound", [np.uint8(127), np.uint8(200), np.int8(100), np.int16(5000), torch.tensor(2)], ids=repr
+)
+def test_a_bound_of_any_integer_type(image: np.ndarray, bound: Any) -> None:
+    """Twice a bound may not fit in its own type."""
+    data = dmecodec.encode(image, max_error=bound)
+    assert data == dmecodec.encode(image, max_error=int(bound))
+    assert np.abs(dmecodec.decode(data).astype(int) - image).max() <= int(bound)
 
 
 def test_a_bound_or_a_target(image: np.ndarray) -> None:

@@ -79,8 +79,16 @@ class Encoder:
         self._kept: dict[tuple[int, int], Tensor] = {}
         self._kept_masks: dict[tuple[int, int], tuple[dict[int, bytes], bool]] = {}
 
-    def encode(self, quality: int) -> bytes:
-        """The whole file at a quality in 1/32 steps."""
+    def encode(self, quality: int, worth: float | None = None) -> bytes:
+        """The whole file.
+
+        Args:
+            quality: in 1/32 steps.
+            worth: what an error is worth beside bits, as a factor on what the quality says: less of it makes the
+                file smaller. None is what the effort says: 1, or plain rounding.
+        """
+        if worth is None and self.effort > 0:
+            worth = 1.0
         metadata = self._metadata()
         layout = self.planes.layout
         kinds = [Kind.Z, Kind.Y, *([Kind.ALPHA] if layout.has_alpha else [])]
@@ -98,7 +106,7 @@ class Encoder:
             bound=self.max_error,
         )
         tiles = [
-            self._tile(header, index, group)
+            self._tile(header, index, group, worth)
             for index in range(header.tile_count)
             for group in range(header.groups)
         ]
@@ -113,7 +121,9 @@ class Encoder:
         return {int(kind): data for kind, data in found.items() if data}
 
     @torch.inference_mode()
-    def _tile(self, header: Header, index: int, group: int) -> dict[int, bytes]:
+    def _tile(
+        self, header: Header, index: int, group: int, worth: float | None
+    ) -> dict[int, bytes]:
         box = Box(*header.tile_box(index))
         masks, empty = self._masks(index, group, box)
         # Under alpha 0 colours may be lost, but not where a bound is promised for every sample.
@@ -129,9 +139,7 @@ class Encoder:
             if self.max_error is not None
             else partial(self._fitted, box, group, header.quality)
         )
-        z, y, y_hat = encode_tile(
-            self.model, latents, header.quality, optimise=self.effort > 0, fit=fit
-        )
+        z, y, y_hat = encode_tile(self.model, latents, header.quality, worth=worth, fit=fit)
         streams = {Kind.Z: z, Kind.Y: y, **masks}
         if self.max_error is not None:
             streams[Kind.RESIDUAL] = self._residual(box, group, y_hat, header.quality)

@@ -1,9 +1,11 @@
-"""A size or a fidelity instead of a quality: a search over the 225 qualities of the format."""
+"""A size or a fidelity instead of a quality: a search over the 225 qualities of the format, and between two of them."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
@@ -14,6 +16,12 @@ from ..errors import OptionError
 from ..tiling import Box
 from .decoder import Decoder
 from .encoder import Encoder
+
+
+_NEAR_BPP, _NEAR_PSNR = math.log(1.01), 0.05
+"""Nearer to its target a search need not come: half of what is promised."""
+_LEAST_WORTH, _PLAIN_WORTH, _HALVINGS = 1 / 4, 64, 6
+"""Between two qualities an error of the better one is worth so much at least; at the other end it is rounded plainly."""
 
 
 def search_bpp(encoder: Encoder, bpp: float) -> bytes:
@@ -27,8 +35,9 @@ def search_bpp(encoder: Encoder, bpp: float) -> bytes:
     def measure(data: bytes) -> float:
         return len(data) * 8 / pixels
 
-    data, reached, bracketed = _search(encoder, bpp, measure, math.log)
-    if not 0.98 <= reached / bpp <= 1.02 and not bracketed:
+    search = _Search(encoder, bpp, measure, math.log, _NEAR_BPP)
+    data, reached = search.run()
+    if not 0.98 <= reached / bpp <= 1.02 and not search.bracketed:
         if reached < bpp and file_psnr(encoder, smallest := encoder.encode(0)) == math.inf:
             return smallest  # such as one where nothing is valid: more bits would say no more
         raise OptionError(
@@ -43,46 +52,77 @@ def search_psnr(encoder: Encoder, psnr: float) -> bytes:
     Raises:
         OptionError: where no quality comes near it.
     """
-
-    def measure(data: bytes) -> float:
-        return file_psnr(encoder, data)
-
-    data, reached, bracketed = _search(encoder, psnr, measure, float)
-    if abs(reached - psnr) > 0.1 and not bracketed and reached != math.inf:
+    search = _Search(encoder, psnr, partial(file_psnr, encoder), float, _NEAR_PSNR)
+    data, reached = search.run()
+    if abs(reached - psnr) > 0.1 and not search.bracketed and reached != math.inf:
         raise OptionError(
             f"{psnr:g} dB is out of range for this image; the nearest is {reached:.2f} dB"
         )
     return data
 
 
-def _search(
-    encoder: Encoder,
-    target: float,
-    measure: Callable[[bytes], float],
-    scale: Callable[[float], float],
-) -> tuple[bytes, float, bool]:
-    """Bisects; both measures rise with the quality.
+@dataclass
+class _Search:
+    """Bisects the qualities, then what an error is worth: what is measured rises with both.
 
-    Returns the nearest file, its measure, and whether some files lay below the target and some above.
+    Attributes:
+        encoder: of the image.
+        target: what is to be measured.
+        measure: of a file.
+        scale: on which errors of what is measured are compared.
+        near: error that will do, on that scale.
+        sides: whether files were found below the target, and whether above.
     """
-    low, high = 0, MAX_QUALITY
-    best: tuple[float, bytes, float] | None = None
-    sides = set()
-    while low <= high:
-        middle = (low + high) // 2
-        data = encoder.encode(middle)
-        reached = measure(data)
-        error = abs(scale(reached) - scale(target))
-        ties = best is not None and error == best[0] == math.inf  # exact, and smaller
-        if best is None or error < best[0] or ties:
-            best = (error, data, reached)
-        sides.add(reached < target)
-        if reached < target:
-            low = middle + 1
-        else:
-            high = middle - 1
-    assert best is not None
-    return best[1], best[2], len(sides) == 2
+
+    encoder: Encoder
+    target: float
+    measure: Callable[[bytes], float]
+    scale: Callable[[float], float]
+    near: float
+    sides: set[bool] = field(default_factory=set)
+    _best: tuple[float, bytes, float] | None = None
+
+    @property
+    def bracketed(self) -> bool:
+        """Whether some files lay below the target and some above."""
+        return len(self.sides) == 2
+
+    def run(self) -> tuple[bytes, float]:
+        """The nearest file, and its measure."""
+        low, high = 0, MAX_QUALITY
+        while low <= high:
+            middle = (low + high) // 2
+            if self._is_below(self.encoder.encode(middle)):
+                low = middle + 1
+            else:
+                high = middle - 1
+        assert self._best is not None
+        if self.bracketed and self._best[0] > self.near:
+            self._between(min(low, MAX_QUALITY))
+        return self._best[1], self._best[2]
+
+    def _between(self, quality: int) -> None:
+        """One step of quality is too coarse: what lies below one that is too good, with its errors worth less."""
+        assert self._best is not None
+        low, high = math.log(_LEAST_WORTH), math.log(1 if self.encoder.effort else _PLAIN_WORTH)
+        for _ in range(_HALVINGS):
+            middle = (low + high) / 2
+            if self._is_below(self.encoder.encode(quality, math.exp(middle))):
+                low = middle
+            else:
+                high = middle
+            if self._best[0] <= self.near:
+                break
+
+    def _is_below(self, data: bytes) -> bool:
+        """Whether a file lies below the target; it may be the nearest."""
+        reached = self.measure(data)
+        error = abs(self.scale(reached) - self.scale(self.target))
+        ties = self._best is not None and error == self._best[0] == math.inf  # exact, and smaller
+        if self._best is None or error < self._best[0] or ties:
+            self._best = (error, data, reached)
+        self.sides.add(reached < self.target)
+        return reached < self.target
 
 
 def file_psnr(encoder: Encoder, data: bytes) -> float:

@@ -97,7 +97,7 @@ def frozen_rates(
                     y = model.net.analysis(x)
                 y = y * model.net.gain(torch.tensor([float(quality)]))
                 z, coded, _ = codec.encode_symbols(
-                    model, y, quality * QUALITY_STEPS, optimise=optimise
+                    model, y, quality * QUALITY_STEPS, worth=1.0 if optimise else None
                 )
             bits_z = model.z_tables.bits(z.ravel(), codec.channels_of(z.shape))
             bits = sum(y_tables.bits(*one) for one in coded) + bits_z
