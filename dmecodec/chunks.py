@@ -10,7 +10,7 @@ import numpy as np
 
 from . import options
 from .container import DEFAULT_QUALITY, DEFAULT_TILE
-from .errors import ImageError, ModelError
+from .errors import ImageError, ModelError, OptionError
 
 MAX_BANDS = 4
 
@@ -34,6 +34,8 @@ class Settings:
         options.effort_level(self.effort)
         if self.max_error is not None:
             options.check_bound(self.max_error)
+        if self.model is not None and not isinstance(self.model, (str, os.PathLike)):
+            raise OptionError(f"model {self.model!r}: must be a name or a path")
 
     def stored(self) -> dict[str, Any]:
         """For JSON, what others need to code further chunks alike; the device is no part of it."""

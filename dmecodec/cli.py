@@ -14,6 +14,7 @@ import click
 from click.core import ParameterSource
 
 from . import __version__
+from .chatter import own_standard_error
 from .errors import DmecodecError, OptionError
 
 if TYPE_CHECKING:
@@ -26,7 +27,23 @@ _NO_ARGUMENTS = getattr(click.exceptions, "NoArgsIsHelpError", ())
 
 def _complain(message: object) -> None:
     """One line on stderr, whatever the names in it."""
-    click.echo(f"dmecodec: {' '.join(str(message).splitlines())}", err=True)
+    if sys.stderr is not None:  # not click.echo, which would write into a progress bar
+        print(f"dmecodec: {' '.join(str(message).splitlines())}", file=sys.stderr, flush=True)
+
+
+EXPECTED = (DmecodecError, OSError, MemoryError, RuntimeError)
+"""What a command may raise that is not, or need not be, a fault of ours."""
+
+
+def told(error: Exception) -> str | None:
+    """What users are told of one of those; None of what is a fault of ours."""
+    if isinstance(error, DmecodecError):
+        return str(error)
+    if isinstance(error, OSError):  # standard output is full, a folder cannot be read
+        return f"{error.filename or 'standard output'}: {error.strerror or error}"
+    from .many.memory import OUT_OF_MEMORY, is_out_of_memory
+
+    return OUT_OF_MEMORY if is_out_of_memory(error) else None
 
 
 def _fail(message: object, status: int = 1) -> NoReturn:
@@ -42,6 +59,7 @@ class _Commands(click.Group):
         # We say ourselves what is wrong with an image; compressai uses what torch is to drop.
         warnings.filterwarnings("ignore", module="PIL")
         warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\.jit")
+        own_standard_error()
         for stream in (sys.stdout, sys.stderr):
             if hasattr(stream, "reconfigure"):  # names may have letters that they cannot show
                 stream.reconfigure(errors="backslashreplace")
@@ -60,18 +78,13 @@ class _Commands(click.Group):
             _fail(f"{error.format_message()} (see {where} --help)", 2)
         except click.ClickException as error:
             _fail(error.format_message())
-        except DmecodecError as error:
-            _fail(error)
-        except OSError as error:  # standard output is full, a folder cannot be read
-            _fail(f"{error.filename or 'standard output'}: {error.strerror or error}")
         except (KeyboardInterrupt, click.Abort):
             _fail("interrupted", _INTERRUPTED)
-        except (MemoryError, RuntimeError) as error:
-            from .many.memory import OUT_OF_MEMORY, is_out_of_memory
-
-            if not is_out_of_memory(error):
+        except EXPECTED as error:
+            message = told(error)
+            if message is None:
                 raise
-            _fail(OUT_OF_MEMORY)
+            _fail(message)
         sys.exit(status if isinstance(status, int) else 0)
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -406,8 +419,11 @@ def bench(
 ) -> None:
     """Measure rate, distortion and speed on a folder of images, against other codecs."""
     from .bench import run
+    from .bench.report import check_folder
     from .report import progress_callback, show
 
+    if out is not None:
+        check_folder(out)
     names = [name.strip() for name in codecs.split(",") if name.strip()]
     chosen = {"qualities": qualities} if qualities else {}
     with progress_callback(show=not quiet) as progress:

@@ -39,7 +39,7 @@ def replace_path(path: str | os.PathLike[str], *, overwrite: bool) -> Iterator[P
             of races, at the end), its folder is missing or read-only, or the disk is full.
     """
     try:
-        target = Path(os.path.realpath(path))
+        target = Path(os.path.realpath(os.fsdecode(path)))
     except (OSError, ValueError) as error:  # a null byte, a loop of links
         raise OutputError(f"cannot write a file of this name: {error}") from None
     _check_target(target, overwrite)

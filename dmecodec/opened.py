@@ -234,7 +234,8 @@ class File:
     def _save_geotiff(
         self, target: BinaryIO | str | os.PathLike[str], box: Box, profile: str | None
     ) -> None:
-        need_rasterio("writing this file as a GeoTIFF needs")
+        otherwise = "" if self.header.mode == "BANDS" else ", or add --no-geo for the pixels alone"
+        need_rasterio("writing this file as a GeoTIFF needs", otherwise=otherwise)
         from .geo.writer import check_profile, write_geotiff
 
         layout, record, metadata = self.layout, self.geo or GeoRecord(), self.metadata
@@ -320,7 +321,7 @@ def _of_array(layout: Layout) -> dict[str, Any]:
 
 def _open_binary(path: str | os.PathLike[str]) -> BinaryIO:
     try:
-        return Path(path).open("rb")
+        return Path(os.fsdecode(path)).open("rb")
     except (OSError, ValueError) as error:  # ValueError: a null byte
         reason = getattr(error, "strerror", None) or error
         raise FormatError(f"{path}: cannot be read ({reason})") from error

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+    from rich.text import Text
 
     from .many.job import Result
     from .network.complexity import Part
@@ -61,17 +62,16 @@ def show(renderables: Iterable[RenderableType]) -> None:
 
 def summary_table(results: Sequence[Result]) -> None:
     """Several jobs in a table, the totals below."""
-    from rich.markup import escape
     from rich.table import Table
 
     table = Table("input", "pixels", "q", "size", "bpp", "ratio", "time", show_footer=True)
     done = [result for result in results if result.error is None]
     for result in results:
         if result.error is not None:
-            table.add_row(escape(result.job.source), "[red]failed[/red]")
+            table.add_row(_as_it_is(result.job.source), "[red]failed[/red]")
             continue
         table.add_row(
-            escape(result.job.source),
+            _as_it_is(result.job.source),
             f"{result.width} x {result.height}",
             f"{result.quality:g}",
             size(result.bytes_out),
@@ -90,6 +90,15 @@ def summary_table(results: Sequence[Result]) -> None:
     for column, total in zip(table.columns, totals, strict=True):
         column.footer = total
     show([table])
+
+
+def _as_it_is(name: str) -> Text:
+    """A name that rich leaves alone: without colours, smileys, or what a terminal would take for a command."""
+    from rich.text import Text
+
+    return Text(
+        "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
+    )
 
 
 def info_lines(name: str, facts: dict[str, Any]) -> str:
@@ -138,12 +147,11 @@ def _bound(levels: int) -> str:
 
 def models_table(found: Sequence[dict[str, Any]]) -> None:
     """Models, whether they are intact, and which one is the default; below, their files."""
-    from rich.markup import escape
     from rich.table import Column, Table
 
     table = Table("name", Column("id", no_wrap=True), "parameters", "qualities", "state")
     for model in found:
-        name = escape(model["name"]) + (" (default)" if model["default"] else "")
+        name = _as_it_is(model["name"] + (" (default)" if model["default"] else ""))
         parameters = f"{model['parameters'] / 1e6:.2f} M" if model["parameters"] else ""
         state = "[green]intact[/green]" if model["intact"] else "[red]damaged[/red]"
         low, high = model["qualities"]

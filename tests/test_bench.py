@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from command import refused
 from PIL import Image
 from rich.console import Console
 
@@ -324,3 +325,38 @@ def as_text(report: Report) -> str:
     for table in report.tables():
         console.print(table)
     return console.export_text()
+
+
+def test_a_report_of_names_that_are_no_utf_8(toy: None, tmp_path: Path) -> None:
+    name = "\udcff.png"
+    Image.fromarray(picture(40, 50)).save(tmp_path / name)
+    (path, *_) = run(tmp_path, codecs=["jpeg"]).write(tmp_path / "report")
+    assert "\\udcff.png" in path.read_text()
+
+
+def test_plots_of_an_earlier_report_go(toy: None, folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "report"
+    run(folder, codecs=["jpeg"]).write(out)
+    assert (out / "rd_msssim.png").exists()
+    small = tmp_path / "small"
+    small.mkdir()
+    Image.fromarray(picture(40, 50)).save(small / "a.png")
+    run(small, codecs=["jpeg"]).write(out)
+    assert {path.name for path in out.iterdir()} == {"results.csv", "summary.json", "rd_psnr.png"}
+
+
+def test_nothing_that_can_be_measured(toy: None, tmp_path: Path) -> None:
+    Image.new("RGBA", (20, 20)).save(tmp_path / "a.png")
+    with pytest.raises(ImageError, match=r"nothing could be measured \(a.png: has alpha"):
+        run(tmp_path, codecs=["jpeg"])
+
+
+def test_where_no_report_can_stand_is_told_before_anything_is_measured(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dmecodec.bench.run", None)
+    file = tmp_path / "file"
+    file.write_bytes(b"")
+    for out in (file, file / "below"):
+        assert "is not a folder" in refused("bench", folder, "--out", out)
+    assert "is empty" in refused("bench", folder, "--out", "")

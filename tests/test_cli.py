@@ -6,11 +6,16 @@ import functools
 import io
 import json
 import os
+import re
+import subprocess
+import sys
+import threading
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
-from command import one_line, refused, run, start, works
+from command import environment, one_line, refused, run, start, works
 from conftest import DATA, aerial, in_mode, psnr
 from PIL import Image
 from rich.table import Table
@@ -639,3 +644,70 @@ def test_names_that_are_not_unicode(tmp_path: Path) -> None:
     out, err = process.communicate()
     assert (process.returncode, err) == (0, b"")
     assert b"37 x 91" in out
+
+
+# ---- names, pipes and terminals -------------------------------------------------------------------------------------
+
+
+def test_a_file_that_is_called_as_standard_input_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(Path("a.png"), 1, 32, 40).rename("-")
+    write(Path("b.png"), 2, 16, 16)
+    works("encode", "./-", data=b"")
+    assert json.loads(works("info", "./-.dmen", "--json").out)["width"] == 40
+    works("encode", "./-", "b.png", "-o", "out", data=b"")
+    assert names(tmp_path / "out") == {"-.dmen", "b.dmen"}
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes")
+def test_decoding_a_pipe_waits_for_nobody(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+
+    def fill() -> None:
+        with suppress(BrokenPipeError):
+            pipe.write_bytes(b"x" * 100)
+
+    threading.Thread(target=fill, daemon=True).start()
+    assert "cannot be read in parts" in refused("decode", pipe)
+
+
+def test_names_in_tables_stand_as_they_are(tmp_path: Path) -> None:
+    for name in (":smile:.png", "[red]x.png", "esc\x1b[31m.png"):
+        write(tmp_path / "in" / name, 1, 16, 16)
+    out = works("encode", tmp_path / "in", "-o", tmp_path / "out").out
+    for shown in (":smile:.png", "[red]x.png", "esc\\x1b[31m.png"):
+        assert shown in out
+    assert "\x1b" not in out
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals")
+def test_an_error_does_not_stand_on_the_line_of_the_progress_bar(tmp_path: Path) -> None:
+    import pty
+
+    for name in "ab":
+        write(tmp_path / "in" / f"{name}.png", 1, 16, 16)
+    (tmp_path / "in" / "b.png").write_bytes(b"no image")
+    ours, theirs = pty.openpty()
+    wide = {**environment(), "COLUMNS": "500", "TERM": "xterm"}
+    command = [
+        sys.executable,
+        "-m",
+        "dmecodec",
+        "encode",
+        str(tmp_path / "in"),
+        "-o",
+        str(tmp_path),
+    ]
+    process = subprocess.Popen(command, stdout=theirs, stderr=theirs, env=wide)
+    os.close(theirs)
+    shown = b""
+    with suppress(OSError):  # the end of a terminal
+        while part := os.read(ours, 4096):
+            shown += part
+    assert process.wait() == 1
+    (line,) = [line for line in shown.split(b"\n") if b"b.png: is not" in line]
+    last = line.rstrip(b"\r").split(b"\r")[-1]  # what stays on the terminal
+    assert re.sub(rb"\x1b\[[0-9;?]*[A-Za-z]", b"", last).startswith(b"dmecodec: ")

@@ -127,6 +127,27 @@ def test_decoding(tmp_path: Path, coded: Path) -> None:
     assert "not go with --window" in refused(*arguments, "--window", "0,0,1,1")
 
 
+def test_what_is_no_file_of_ours_is_not_replaced(tmp_path: Path) -> None:
+    source = image(tmp_path / "a.png", 3)
+    letter = tmp_path / "letter.txt"
+    letter.write_text("dear all")
+    assert "exists already" in refused("encode", source, "-o", letter, "--skip-done")
+    assert letter.read_text() == "dear all"
+    works("encode", source, "-o", letter, "--skip-done", "--overwrite")
+    letter.write_bytes(letter.read_bytes()[:50])  # damaged, but one of ours
+    works("encode", source, "-o", letter, "--skip-done")
+    works("verify", letter)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes")
+def test_a_pipe_is_not_read_to_see_whether_it_is_done(tmp_path: Path) -> None:
+    source, pipe = image(tmp_path / "a.png", 3), tmp_path / "pipe.png"
+    os.mkfifo(pipe)
+    assert "not a regular file" in refused("encode", source, "-o", pipe, "--skip-done")
+    works("encode", source)
+    assert "not a regular file" in refused("decode", tmp_path / "a.dmen", "-o", pipe, "--skip-done")
+
+
 def test_the_original_is_no_output_of_decoding(tmp_path: Path) -> None:
     original = image(tmp_path / "a.png", 3)
     before = original.read_bytes()

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from command import start
 from PIL import Image, ImageCms, PngImagePlugin, TiffImagePlugin, features
 
 from dmecodec import images
@@ -1087,3 +1088,21 @@ def test_pnm_files_of_several_images_are_refused(mode: str) -> None:
         assert open_source(io.BytesIO(one)).width == 13
     for several in (first + first, commented + first):
         assert "several images" in refusal(io.BytesIO(several))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a shell")
+def test_of_a_damaged_compressed_tiff_our_line_is_all_that_is_said(tmp_path: Path) -> None:
+    """libtiff prints its own complaints where no Python sees them."""
+    pixels = np.random.default_rng(0).integers(0, 256, (90, 90, 3), np.uint8)
+    for compression in ("tiff_lzw", "tiff_adobe_deflate", "packbits"):
+        path = tmp_path / f"{compression}.tif"
+        Image.fromarray(pixels).save(path, compression=compression)
+        data = bytearray(path.read_bytes())
+        data[100:9000] = bytes(8900)
+        path.write_bytes(data)
+    process = start("encode", *sorted(tmp_path.glob("*.tif")), "-o", tmp_path / "out")
+    _, err = process.communicate(timeout=100)
+    assert process.returncode == 1
+    lines = err.decode().splitlines()
+    assert all(line.startswith("dmecodec: ") for line in lines) and len(lines) == 3, lines
+    assert not (tmp_path / "out").exists()

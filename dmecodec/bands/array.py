@@ -47,9 +47,12 @@ class BandArray:
         self, array: np.ndarray, *, nodata: int | None, scale: Scale | None, alpha: bool
     ) -> None:
         pixels = array[..., None] if array.ndim == 2 else array
-        # Few rows of many columns and "bands": the bands probably came first.
-        turned = pixels.ndim == 3 and 1 < pixels.shape[0] <= 8 < min(pixels.shape[1:])
-        if turned or pixels.ndim != 3 or not 1 <= pixels.shape[2] - alpha <= MAX_BANDS:
+        if pixels.ndim == 3 and 1 < pixels.shape[0] <= 8 < min(pixels.shape[1:]):
+            raise ImageError(
+                f"array of shape {array.shape}: bands seem to come first; move them with "
+                "np.moveaxis(array, 0, -1) (2 to 8 rows of more than 8 bands are not taken)"
+            )
+        if pixels.ndim != 3 or not 1 <= pixels.shape[2] - alpha <= MAX_BANDS:
             raise ImageError(
                 f"array of shape {array.shape}: expected (height, width) or (height, width, bands) "
                 f"with 1 to {MAX_BANDS} bands, bands last"

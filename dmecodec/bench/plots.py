@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dmecodec.bench.results import MEASURES, OURS, Measurement, averages
@@ -19,8 +19,8 @@ COLOURS = {OURS: "black", "jpeg": "C0", "jpeg2000": "C1", "webp": "C2", "avif": 
 Curve = list[tuple[float, float]]
 
 
-def draw(measurements: Sequence[Measurement], measure: str, path: Path) -> bool:
-    """Plot `measure` over bits per pixel into a PNG file; False, and no file, with nothing to plot.
+def draw(measurements: Sequence[Measurement], measure: str) -> bytes | None:
+    """Plot `measure` over bits per pixel: the bytes of a PNG file, or None with nothing to plot.
 
     The mean curve of a codec joins its settings' mean bpp and mean quality over the images that it
     coded. With 2 to 12 images each has its own axes too, in the same file.
@@ -28,7 +28,7 @@ def draw(measurements: Sequence[Measurement], measure: str, path: Path) -> bool:
     measurements = [m for m in measurements if getattr(m, measure) is not None]
     mean_curves = _curves((a.codec, a.bpp, getattr(a, measure)) for a in averages(measurements))
     if not mean_curves:
-        return False
+        return None
     panels = {"mean": mean_curves}
     images = list(dict.fromkeys(m.image for m in measurements))
     if 2 <= len(images) <= MOST_IMAGES:
@@ -47,8 +47,9 @@ def draw(measurements: Sequence[Measurement], measure: str, path: Path) -> bool:
         _panel(axis, title, curves, MEASURES[measure])
     for axis in axes[len(panels) :]:
         axis.set_visible(False)
-    figure.savefig(path, dpi=120)
-    return True
+    stream = io.BytesIO()
+    figure.savefig(stream, dpi=120, format="png")
+    return stream.getvalue()
 
 
 def _curves(triples: Iterable[tuple[str, float, float | None]]) -> dict[str, Curve]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -18,7 +20,8 @@ from dmecodec.bench.results import (
     averages,
     comparisons,
 )
-from dmecodec.errors import OutputError
+from dmecodec.errors import OptionError, OutputError
+from dmecodec.files import replace_file
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -97,17 +100,22 @@ class Report:
         folder = Path(folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            written = [folder / "results.csv", folder / "summary.json"]
-            self._write_csv(written[0])
-            written[1].write_text(json.dumps(self.summary(), indent=1, allow_nan=False) + "\n")
+            summary = json.dumps(self.summary(), indent=1, allow_nan=False) + "\n"
+            files = {"results.csv": self._csv(), "summary.json": summary.encode()}
             for measure, name in PLOTS.items():
-                if plots.draw(self.measurements, measure, folder / name):
-                    written.append(folder / name)
+                plot = plots.draw(self.measurements, measure)
+                if plot is None:
+                    (folder / name).unlink(missing_ok=True)
+                else:
+                    files[name] = plot
         except OSError as error:
             raise OutputError(
                 f"{folder}: cannot write the report: {error.strerror or error}"
             ) from error
-        return written
+        for name, data in files.items():
+            with replace_file(folder / name, overwrite=True) as file:
+                file.write(data)
+        return [folder / name for name in files]
 
     def summary(self) -> dict[str, Any]:
         """What summary.json holds; infinite values (a lossless image's PSNR) are null."""
@@ -128,16 +136,37 @@ class Report:
             "left_out": [asdict(note) for note in self.left_out],
         }
 
-    def _write_csv(self, path: Path) -> None:
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(COLUMNS)
-            for m in self.measurements:
-                floats = (m.bpp, m.psnr, m.ms_ssim, m.ms_ssim_db)
-                times = (m.encode_seconds, m.decode_seconds, m.encode_speed, m.decode_speed)
-                numbers = ["" if value is None else f"{value:.7g}" for value in (*floats, *times)]
-                setting = f"{m.setting:g}"
-                writer.writerow([m.image, m.width, m.height, m.codec, setting, m.size, *numbers])
+    def _csv(self) -> bytes:
+        text = io.StringIO(newline="")
+        writer = csv.writer(text)
+        writer.writerow(COLUMNS)
+        for m in self.measurements:
+            floats = (m.bpp, m.psnr, m.ms_ssim, m.ms_ssim_db)
+            times = (m.encode_seconds, m.decode_seconds, m.encode_speed, m.decode_speed)
+            numbers = ["" if value is None else f"{value:.7g}" for value in (*floats, *times)]
+            setting = f"{m.setting:g}"
+            writer.writerow([m.image, m.width, m.height, m.codec, setting, m.size, *numbers])
+        return text.getvalue().encode(errors="backslashreplace")  # names need not be UTF-8
+
+
+def check_folder(folder: str | Path) -> None:
+    """Refuses what no report can be written to, before anything is measured.
+
+    Raises:
+        OptionError: the name is empty.
+        OutputError: it, or what it would stand in, is no folder, or not to be written to.
+    """
+    if not str(folder):
+        raise OptionError("the name of the report's folder is empty; '.' is the current folder")
+    try:
+        folder = Path(os.path.realpath(folder))
+        there = next(above for above in (folder, *folder.parents) if above.exists())
+        if not there.is_dir():
+            raise OutputError(f"{folder}: cannot write the report: {there} is not a folder")
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise OutputError(f"{folder}: cannot write the report: no permission in {there}")
+    except (OSError, ValueError) as error:
+        raise OutputError(f"{folder}: cannot write the report: {error}") from None
 
 
 def _too_far_apart(compared: Sequence[Comparison]) -> list[LeftOut]:

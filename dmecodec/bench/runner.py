@@ -53,7 +53,7 @@ def run(
 
     Raises:
         OptionError: an unknown codec or no quality; a quality or device that dmecodec refuses.
-        ImageError: no such folder, or no image in it.
+        ImageError: no such folder, or no image in it that can be measured.
         ModelError: dmecodec's model cannot be had.
     """
     files = find_images(folder)
@@ -81,6 +81,9 @@ def run(
                 left_out.append(LeftOut(f"{file.name} with {codec.name}", _reason(error)))
                 steps.advance(before + len(codec.settings) - steps.done)
     steps.finish()
+    if not measurements:
+        first = left_out[0]
+        raise ImageError(f"{folder}: nothing could be measured ({first.what}: {first.reason})")
     return Report(measurements, left_out, _environment(model, device))
 
 
@@ -107,7 +110,10 @@ def load_rgb(file: Path) -> np.ndarray:
     """
     source = open_source(file, geo=False)
     if source.mode not in ("L", "RGB"):
-        raise ImageError(f"{file}: has alpha, which not all codecs keep; remove it to compare them")
+        what = "further bands or 16 bits" if source.mode == "BANDS" else "alpha"
+        raise ImageError(
+            f"{file}: has {what}, which not all codecs keep; remove it to compare them"
+        )
     pixels = source.read(0, 0, source.width, source.height)
     return np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))
 

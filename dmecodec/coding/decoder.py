@@ -190,7 +190,11 @@ class Decoder:
         z = np.empty((groups * config.hyper, hyper.height, hyper.width), np.int32)
         for index in range(self.header.tile_count):
             for group in range(groups):
-                box, tile = Box(*self.header.tile_box(index)), self._decode(index, group).latents()
+                box, decoded = Box(*self.header.tile_box(index)), self._decode(index, group)
+                if decoded.empty:
+                    self.valid(box, group)  # refuses it where something is
+                    self._tiles.clear()
+                tile = decoded.latents()
                 rows, cols = box.scaled_down(STRIDE).slices(cells)
                 y[group * config.latents :][: config.latents, rows, cols] = tile.y
                 rows, cols = box.scaled_down(STRIDE * HYPER_STRIDE).slices(hyper)

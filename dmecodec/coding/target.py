@@ -17,11 +17,10 @@ from ..tiling import Box
 from .decoder import Decoder
 from .encoder import Encoder
 
-
 _NEAR_BPP, _NEAR_PSNR = math.log(1.01), 0.05
 """Nearer to its target a search need not come: half of what is promised."""
 _LEAST_WORTH, _PLAIN_WORTH, _HALVINGS = 1 / 4, 64, 6
-"""Between two qualities an error of the better one is worth so much at least; at the other end it is rounded plainly."""
+"""Between two qualities an error of the better one is worth so much at least; at the other end rounding is plain."""
 
 
 def search_bpp(encoder: Encoder, bpp: float) -> bytes:

@@ -29,8 +29,9 @@ class FileSource:
         self._file = file
         self._lock = threading.Lock()
         try:
-            self.size = file.seek(0, os.SEEK_END)
-        except (OSError, ValueError) as error:  # a pipe, a file that is closed
+            file.seek(0, os.SEEK_END)
+            self.size = file.tell()
+        except (OSError, ValueError, AttributeError) as error:  # a pipe, a file that is closed
             raise FormatError(f"the file cannot be read in parts: {error}") from error
 
     def read(self, offset: int, count: int) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -60,7 +60,9 @@ def entries() -> list[Entry]:
     found: dict[str, Entry] = {}
     for folder in folders():
         for entry in _entries_of(folder):
-            found.setdefault(entry.sha256, entry)
+            known = found.setdefault(entry.sha256, entry)
+            if not known.path.is_file():  # listed there, but only here
+                found[entry.sha256] = replace(known, path=entry.path)
     return list(found.values())
 
 
@@ -83,10 +85,12 @@ def _read_manifest(folder: Path) -> list[Entry]:
 def _listed(folder: Path, item: dict[str, Any], default: str) -> Entry:
     if len(bytes.fromhex(item["sha256"])) != hashlib.sha256().digest_size:
         raise ValueError("not a SHA-256")
-    low, high = item["qualities"]
+    low, high = map(float, item["qualities"])
+    name, parameters = item["name"], item["parameters"]
+    if not isinstance(name, str) or not isinstance(parameters, (int, type(None))):
+        raise ValueError("not a name, or not a number")
     path = folder / item["file"]
-    is_default = item["name"] == default
-    return Entry(item["name"], path, item["sha256"], (low, high), item["parameters"], is_default)
+    return Entry(name, path, item["sha256"], (low, high), parameters, name == default)
 
 
 def _loose(path: Path) -> Entry:
@@ -146,11 +150,14 @@ def find_id(model_id: bytes) -> Entry:
     """The model that a file was made with.
 
     Raises:
-        ModelError: where it is not among the known ones.
+        ModelError: where it is not among the known ones, or several of them have this id.
     """
-    for entry in entries():
-        if entry.id == model_id:
-            return entry
+    found = [entry for entry in entries() if entry.id == model_id]
+    if len(found) > 1:
+        names = " and ".join(str(entry.path) for entry in found)
+        raise ModelError(f"{names} have the same id {model_id.hex()}; name one with --model")
+    if found:
+        return found[0]
     raise ModelError(
         f"made with model {model_id.hex()}, which is not here; add its folder to DMECODEC_MODELS "
         "or name it with --model"

@@ -23,18 +23,16 @@ def is_installed() -> bool:
     return find_spec("rasterio") is not None
 
 
-def need_rasterio(what: str) -> ModuleType:
+def need_rasterio(what: str, *, otherwise: str = "") -> ModuleType:
     """rasterio, or one line that says how to get it.
 
     Raises:
-        DependencyError: it is not installed; `what` says what needs it.
+        DependencyError: it is not installed; `what` says what needs it, `otherwise` what else may be done.
     """
     try:
         import rasterio
     except ImportError as error:
-        raise DependencyError(
-            f"{what} rasterio: {INSTALL}, or add --no-geo for the pixels alone"
-        ) from error
+        raise DependencyError(f"{what} rasterio: {INSTALL}{otherwise}") from error
     return rasterio
 
 

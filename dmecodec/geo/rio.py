@@ -6,8 +6,7 @@ from typing import Any
 
 import click
 
-from ..cli import decode, encode, info
-from ..errors import DmecodecError
+from ..cli import EXPECTED, decode, encode, info, told
 
 
 class _Commands(click.Group):
@@ -17,8 +16,11 @@ class _Commands(click.Group):
         """As click's, but rio takes no exit status from what a command returns."""
         try:
             status = super().invoke(ctx)
-        except DmecodecError as error:
-            raise click.ClickException(" ".join(str(error).splitlines())) from error
+        except EXPECTED as error:
+            message = told(error)
+            if message is None:
+                raise
+            raise click.ClickException(" ".join(message.splitlines())) from error
         if status:
             ctx.exit(status)
 

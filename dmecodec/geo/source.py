@@ -41,13 +41,14 @@ class GeoSource:
         file: a path, or the bytes of the file.
         scale: the samples of 16 bits that the network's 0 and 1 stand for; None takes each band's
             own range.
+        geo: whether to read what it says beside its samples and alpha.
 
     Raises:
         ImageError: the file is damaged, or its samples are of a kind that cannot be coded.
     """
 
-    def __init__(self, file: str | bytes, scale: Scale | None) -> None:
-        self._open_files = ExitStack()
+    def __init__(self, file: str | bytes, scale: Scale | None, *, geo: bool = True) -> None:
+        self._open_files, self._with_geo = ExitStack(), geo
         try:
             with _told():
                 self._data = self._open(file)
@@ -77,8 +78,10 @@ class GeoSource:
         _check_samples(data)
         self.palette = _palette(data)
         self.metadata = _metadata(data)
-        self.layout = _layout(data, self.palette)
-        self.geo: bytes | None = read_record(data, self.palette is not None).to_bytes()
+        self.layout = _layout(data, self.palette, self._with_geo)
+        self.geo: bytes | None = None
+        if self._with_geo:
+            self.geo = read_record(data, self.palette is not None).to_bytes()
 
     @property
     def mode(self) -> str:
@@ -166,8 +169,8 @@ def _alpha_at(data: Any) -> int | None:
     return found[0] if found else None
 
 
-def _layout(data: Any, palette: np.ndarray | None) -> Layout:
-    """Bands, nodata and masks of a file, 16 bits not scaled yet."""
+def _layout(data: Any, palette: np.ndarray | None, geo: bool) -> Layout:
+    """Bands, with `geo` nodata and masks, of a file, 16 bits not scaled yet."""
     if palette is not None:
         bands = palette.shape[1]
         return make_layout(8, [None] * 3, alpha_at=3 if bands == 4 else None)
@@ -176,6 +179,8 @@ def _layout(data: Any, palette: np.ndarray | None) -> Layout:
     coded = [n for n in range(data.count) if n != alpha_at]
     if len(coded) > MAX_BANDS:
         raise ImageError(f"has {len(coded)} bands; {MAX_BANDS} are the most; {CHOOSE}")
+    if not geo:
+        return make_layout(depth, [None] * len(coded), alpha_at=alpha_at)
     nodata = [_nodata(data.nodatavals[n], depth) for n in coded]
     if len(set(nodata)) > 1:
         raise ImageError(

@@ -15,6 +15,7 @@ import numpy as np
 
 from ..bands.layout import Alpha, Layout
 from ..bands.samples import sample_type
+from ..chatter import kept_back
 from ..coding.decoder import Decoder
 from ..errors import FormatError, OptionError, OutputError
 from ..files import hidden_name
@@ -85,6 +86,7 @@ def write_geotiff(
     _check_room(target.parent, window.width * window.height * decoder.layout.raw_bytes)
     record = record.cut(window.col, window.row)
     with (
+        kept_back(),
         _scratch(target.parent) as folder,
         gdal(GDAL_PAM_ENABLED="NO", GDAL_TIFF_INTERNAL_MASK="YES"),
     ):
@@ -133,7 +135,8 @@ def _told() -> Iterator[None]:
         raise OutputError("GDAL cannot write where a folder's name is no UTF-8") from error
     except rasterio_errors() as error:
         reason = " ".join(str(error.__cause__ or error).split())
-        raise OutputError(f"cannot write the GeoTIFF: {reason}") from error
+        full = " (is the disk full?)" if "rite error" in reason else ""
+        raise OutputError(f"cannot write the GeoTIFF: {reason}{full}") from error
 
 
 def _write_plain(

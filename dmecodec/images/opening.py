@@ -36,13 +36,14 @@ def open_source(
         nodata: of an array, the value of samples that are not valid.
         scale: of samples of 16 bits, those that the network's 0 and 1 stand for.
         alpha: of an array, whether its last band is alpha; None says so of 2 or 4 bands of uint8.
-        geo: whether a TIFF is read with all that it says of the ground; False takes its pixels alone.
+        geo: whether a TIFF is read with all that it says of the ground; False takes its samples alone.
 
     Raises:
         ImageError: there is no such file, it is no image, it is damaged, or it is of a kind that
             would lose something: floating point, another colour model, several frames.
         OptionError: an option does not go with the image.
-        DependencyError: a TIFF says where it lies on the ground, and rasterio is not installed.
+        DependencyError: a TIFF says where it lies on the ground or has 16 bits or further bands, and rasterio is
+            not installed.
     """
     if isinstance(image, np.ma.MaskedArray):
         image = _filled(image, nodata)
@@ -54,19 +55,19 @@ def open_source(
         with named("image"):
             return _without_scale(from_pillow(image), scale)
     if isinstance(image, (str, os.PathLike)):
-        path = Path(image)
+        path = Path(os.fsdecode(image))
         with named(str(path)), _open_path(path) as file:
             if not file.seekable():  # a named pipe
                 return open_source(_seekable(file), geo=geo, scale=scale)
-            if geo and _is_for_rasterio(file, path):
-                return _from_geotiff(str(path.absolute()), scale)
+            if _is_for_rasterio(file, path, geo):
+                return _from_geotiff(str(path.absolute()), scale, geo)
             return _without_scale(from_file(file), scale)
     if hasattr(image, "read"):
         with named(str(getattr(image, "name", "image"))):
             file = _seekable(cast(BinaryIO, image))
-            if geo and _is_for_rasterio(file, None):
+            if _is_for_rasterio(file, None, geo):
                 file.seek(0)
-                return _from_geotiff(file.read(), scale)
+                return _from_geotiff(file.read(), scale, geo)
             return _without_scale(from_file(file), scale)
     raise ImageError(
         f"cannot read an image from {type(image).__name__}: "
@@ -127,6 +128,7 @@ def _without_scale(source: Source, scale: tuple[int, int] | None) -> Source:
     return source
 
 
+_PIXELS = ", or add --no-geo for the pixels alone"
 _SIDECARS = (
     ".tfw",
     ".tifw",
@@ -152,8 +154,8 @@ def sidecars(path: Path) -> list[Path]:
     return [path.with_name(name) for name in found if name.casefold() in wanted]
 
 
-def _is_for_rasterio(file: BinaryIO, path: Path | None) -> bool:
-    """Whether a file says something that Pillow would lose. Leaves the file at its start.
+def _is_for_rasterio(file: BinaryIO, path: Path | None, geo: bool) -> bool:
+    """Whether a file says something that Pillow would lose, of the ground only with `geo`. Leaves it at its start.
 
     Raises:
         DependencyError: it does, and rasterio is not installed. (A mask alone is passed over then.)
@@ -161,24 +163,26 @@ def _is_for_rasterio(file: BinaryIO, path: Path | None) -> bool:
     try:
         if not is_tiff(file):
             return False
-        facts = tiff_facts(file)
+        facts = tiff_facts(file, geo=geo)
     except (struct.error, IndexError, OSError):
         return False  # for Pillow to complain about
     finally:
         file.seek(0)
-    if facts.geographic or (path is not None and sidecars(path)):
-        need_rasterio("this TIFF is georeferenced or has nodata, which needs")
-    elif facts.beyond:
+    if facts.beyond:
         need_rasterio("this TIFF has 16 bits a sample or further bands, which needs")
+    elif not geo:
+        return False
+    elif facts.geographic or (path is not None and sidecars(path)):
+        need_rasterio("this TIFF is georeferenced or has nodata, which needs", otherwise=_PIXELS)
     else:
         return facts.masked and is_installed()
     return True
 
 
-def _from_geotiff(file: str | bytes, scale: tuple[int, int] | None) -> Source:
+def _from_geotiff(file: str | bytes, scale: tuple[int, int] | None, geo: bool) -> Source:
     from ..geo.source import GeoSource
 
-    return GeoSource(file, scale)
+    return GeoSource(file, scale, geo=geo)
 
 
 def _open_path(path: Path) -> BinaryIO:

@@ -8,6 +8,7 @@ from typing import Any, BinaryIO
 
 from PIL import Image, TiffImagePlugin
 
+from ..chatter import kept_back
 from ..errors import ImageError
 from .advice import CHOOSE, EXTRACT, INVERT, SCALE, STRAIGHTEN, TO_RGB, refuse_depth
 from .metadata import exif_of_tiff
@@ -42,8 +43,12 @@ class TiffFacts:
     masked: bool
 
 
-def tiff_facts(file: BinaryIO) -> TiffFacts:
+def tiff_facts(file: BinaryIO, *, geo: bool = True) -> TiffFacts:
     """Looks at the tags of a TIFF, which must hold one image, its overviews and mask aside.
+
+    Args:
+        file: a TIFF.
+        geo: whether rasterio reads it for what it says of the ground, or for its samples alone.
 
     Raises:
         ImageError: it holds several, or is for rasterio and of a colour model that this would change.
@@ -60,7 +65,7 @@ def tiff_facts(file: BinaryIO) -> TiffFacts:
         beyond=unsigned and (bits == 16 or (bits == 8 and odd)),
         masked=any(_is_part(page) == "mask" for page in pages),
     )
-    if facts.geographic or facts.beyond or facts.masked:
+    if facts.beyond or (geo and (facts.geographic or facts.masked)):
         _check_pages(pages)
         _check_colours(first)
     return facts
@@ -196,7 +201,8 @@ def load_tiff(image: Tiff) -> None:
     """Loads a TIFF, its EXIF too, and sees that an alpha multiplied in changes no colour."""
     image.getexif()
     exif = exif_of_tiff(image)
-    image.load()
+    with kept_back():
+        image.load()
     image.info.pop("exif", None)
     if exif:
         image.info["exif"] = exif

@@ -48,7 +48,7 @@ def encode_job(
         job: input and output.
         overwrite: whether an output that exists may be replaced.
         skip_done: leaves an output as it is that :func:`dmecodec.many.done.is_encoded`, and replaces any
-            other.
+            other `.dmen` file. What is none is refused without `overwrite`.
         restarted: a first attempt was cut short, perhaps after it had put the output in place.
         options: the rest.
 
@@ -65,7 +65,8 @@ def encode_job(
         return _encoded(job)
     api.prepare(**{key: options[key] for key in _PREPARED if options.get(key) is not None})
     began = time.perf_counter()  # reading the weights is not encoding
-    with output(job.target, overwrite or skip_done) as file:
+    replace_it = overwrite or (skip_done and done.is_ours(job.target))
+    with output(job.target, replace_it) as file:
         with _naming(job.source):
             data = api.encode(_source(job.source), **options)
         file.write(data)

@@ -6,13 +6,14 @@ As with `make`, an input that has changed is known by its time: it is newer than
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..container import DEFAULT_TILE, Kind, Reader
+from ..container import DEFAULT_TILE, MAGIC, Kind, Reader
 from ..errors import DmecodecError, OptionError
 from ..frozen import registry
 from ..tiling import Box
@@ -98,6 +99,17 @@ def is_decoded(job: Job, **options: Any) -> bool:
     return True
 
 
+def is_ours(target: str) -> bool:
+    """Whether an output that is there is a `.dmen` file, or what is left of one, so that another may take its place."""
+    try:
+        if not stat.S_ISREG(os.stat(target).st_mode):  # noqa: PTH116
+            return False
+        with Path(target).open("rb") as file:
+            return MAGIC.startswith(file.read(len(MAGIC)))
+    except (OSError, ValueError):
+        return False
+
+
 def _untold_by_files(options: Mapping[str, Any]) -> list[str]:
     from .. import api
 
@@ -131,9 +143,10 @@ def _refuse(names: list[str]) -> None:
 def _is_newer(job: Job) -> bool:
     """Whether both files are there, and the output is not older than the input, or than what says more of it."""
     try:
-        written = os.stat(job.target).st_mtime_ns  # noqa: PTH116
+        written = os.stat(job.target)  # noqa: PTH116
         names = [Path(job.source), *_beside(Path(job.source))]
-        return all(written >= name.stat().st_mtime_ns for name in names)
+        newer = all(written.st_mtime_ns >= name.stat().st_mtime_ns for name in names)
+        return newer and stat.S_ISREG(written.st_mode)  # reading a pipe would wait
     except (OSError, ValueError):  # there is none, or it is a stream
         return False
 

@@ -24,6 +24,7 @@ from functools import partial
 from typing import Any, BinaryIO
 
 from .. import files
+from ..chatter import own_standard_error
 from ..errors import WorkerError
 from .batch import Work, run_here
 from .job import Job, Result
@@ -242,6 +243,7 @@ def serve() -> None:
     warnings.simplefilter("ignore")  # the caller's process warns
     replies = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever prints does not come between the replies
+    own_standard_error()
     work = pickle.load(sys.stdin.buffer)
 
     def reply(message: object) -> None:

@@ -45,7 +45,7 @@ def plan(
         for file, relative in _files(Path(name), suffixes):
             place = file if output is None else Path(output) / relative
             suffix = new_suffix if isinstance(new_suffix, str) else new_suffix(file)
-            jobs.append(Job(str(file), str(place.with_suffix(suffix))))
+            jobs.append(Job(_name(file), _name(place.with_suffix(suffix))))
     return _without_collisions(jobs)
 
 
@@ -53,8 +53,11 @@ def image_suffix(path: Path) -> str:
     """How the name of a decoded file ends where nobody says it: .tif for what was a GeoTIFF."""
     from ..container import Kind, Reader
 
-    with suppress(OSError, ValueError, FormatError), path.open("rb") as file:
-        header = Reader(file).header
+    with suppress(OSError, ValueError, FormatError):
+        if not path.is_file():  # what is read from a pipe is gone
+            return ".png"
+        with path.open("rb") as file:
+            header = Reader(file).header
         if header.mode == "BANDS" or Kind.GEO in header.kinds:
             return ".tif"
     return ".png"
@@ -89,9 +92,22 @@ def _files(path: Path, suffixes: Set[str]) -> list[tuple[Path, Path]]:
     return [(p, p.relative_to(path)) for p in found]
 
 
+def _name(path: Path) -> str:
+    """The path of a file, also of one that is called as standard input is."""
+    return os.path.join(os.curdir, STREAM) if str(path) == STREAM else str(path)  # noqa: PTH118
+
+
 def _as_one(name: str) -> str:
     """The same for all names of one file, also where capitals make no difference."""
     return name.casefold() if sys.platform in ("win32", "darwin") else name
+
+
+def _real(name: str) -> str:
+    """What a name stands for, however it is written."""
+    try:
+        return name if name == STREAM else os.path.realpath(name)
+    except ValueError as error:
+        raise OptionError(f"{name!r}: no file has such a name ({error})") from None
 
 
 def _without_collisions(jobs: Iterable[Job]) -> list[Job]:
@@ -99,9 +115,7 @@ def _without_collisions(jobs: Iterable[Job]) -> list[Job]:
     taken: dict[str, tuple[str, Job]] = {}
     for job in jobs:
         # Unlike Path.resolve, realpath says nothing of links that go in a circle: opening them does.
-        source, target = (
-            name if name == STREAM else os.path.realpath(name) for name in (job.source, job.target)
-        )
+        source, target = map(_real, (job.source, job.target))
         other_source, other = taken.setdefault(_as_one(target), (source, job))
         if other_source != source:
             raise OptionError(f"{other.source} and {job.source} would both become {job.target}")
