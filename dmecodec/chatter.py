@@ -1,7 +1,8 @@
 """What libraries written in C print on standard error, where a command says in one line what is wrong.
 
-libtiff prints its complaints to descriptor 2. Nothing in Python sees them, and the line that users shall read would stand
-among them. A command may keep them back, for the process is its own; the library, in somebody else's process, never does.
+libtiff prints its complaints to descriptor 2. Nothing in Python sees them, and the line that users shall read would
+stand among them. A command may keep them back, for the process is its own; the library, in somebody else's process,
+never does.
 """
 
 from __future__ import annotations

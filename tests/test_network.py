@@ -216,6 +216,7 @@ def test_configuration_as_json() -> None:
         {"channels": 140},
         {"strip": 6},
         {"hidden": (1, 1, 1, 1, -1)},
+        {"slices": (1,) * 33, "hidden": (1,) * 33},
     ],
 )
 def test_impossible_configurations_are_refused(fields: dict[str, object]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import tarfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -76,6 +77,32 @@ def as_they_are(monkeypatch: pytest.MonkeyPatch, **shares: float) -> None:
     """Nothing is done to crops, but what is given."""
     for share in ("REDUCED", "ENLARGED", "RELIT", "COMPRESSED", "EMPTY"):
         monkeypatch.setattr(Crops, share, shares.get(share, 0.0))
+
+
+def test_broken_shards_are_refused_by_name(data: Path, tmp_path: Path) -> None:
+    image = next(data.rglob("*.png"))
+    packed = tmp_path / "packed.tar"
+    with tarfile.open(packed, "w:gz") as tar:
+        tar.add(image, "a.png")
+    packed.write_bytes(packed.read_bytes()[:-2000])
+    linked = tmp_path / "linked.tar"
+    with tarfile.open(linked, "w") as tar:
+        link = tarfile.TarInfo("b.png")
+        link.type, link.linkname = tarfile.SYMTYPE, "missing.png"
+        tar.addfile(link)
+    for shard in (packed, linked):
+        with pytest.raises(ImageError, match=f"{shard.name}: not a readable tar file"):
+            load_images([shard], 1)
+
+
+def test_some_image_is_held_out_whatever_their_hashes(data: Path) -> None:
+    images = load_images([data], 1)
+    for several in ([images[0]] * 60, (images * 60)[:60]):
+        found = session._Data([], [])
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(session, "load_images", lambda paths, least, found=several: found)
+            found = session._load_data([str(data)], None, 64)
+        assert found.training and found.validation
 
 
 def test_crops_are_pieces_of_the_images(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -383,6 +410,17 @@ def test_a_resumed_run_remembers_how_it_was_begun(data: Path, tmp_path: Path) ->
     assert (told[-1].stage, told[-1].step) == (3, 2)
 
 
+@pytest.mark.parametrize("wrong", [{"side": "64"}, {"data": [3]}, {"val": 1}, {"rate": None}])
+def test_settings_of_other_types_are_refused(
+    trained: tuple[Path, list[Snapshot]], tmp_path: Path, wrong: dict[str, Any]
+) -> None:
+    run = copy_of(trained[0], tmp_path / "run")
+    settings = json.loads((run / "settings.json").read_text())
+    (run / "settings.json").write_text(json.dumps(settings | wrong))
+    with pytest.raises(ModelError, match="no readable settings"):
+        session.train([], str(run), resume=True)
+
+
 def test_networks_have_names(data: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     arguments = {"side": 64, "batch": 1, "max_steps": 1, "device": "cpu", "time_budget": 0.01}
@@ -411,6 +449,13 @@ def test_the_papers_network_has_no_first_stage(data: Path, tmp_path: Path) -> No
         session.train([str(data)], str(tmp_path / "other"), init="tiny", network="paper")
 
 
+def test_a_resumed_run_is_checked_with_its_own_network(data: Path, tmp_path: Path) -> None:
+    few = FEW | {"first": 0.0, "max_steps": 1}
+    session.train([str(data)], str(tmp_path / "run"), network=replace(CONFIG, shortcut=False), **few)
+    with pytest.raises(OptionError, match="stage 1 trains the shortcut"):
+        session.train([], str(tmp_path / "run"), resume=True, first=0.5)
+
+
 def test_stage_3_takes_what_stage_1_leaves(data: Path, tmp_path: Path) -> None:
     told: list[Snapshot] = []
     arguments = {"side": 64, "batch": 2, "max_steps": 1, "device": "cpu", "network": CONFIG}
@@ -437,6 +482,15 @@ def test_a_start_from_a_model_is_as_good_as_the_model(
         reached = np.mean([psnr(a, b) for a, b in zip(files, images, strict=True)])
         # The encoder rounds for the rate, which costs some PSNR; the table rounds plainly.
         assert started[quality].psnr == pytest.approx(reached, abs=0.6)
+
+
+def test_a_model_without_the_state_of_z_cannot_be_started_from(data: Path, tmp_path: Path) -> None:
+    tensors, metadata = read_file(registry.find("tiny").path)
+    kept = {name: value for name, value in tensors.items() if not name.startswith("training.")}
+    path = tmp_path / "without.safetensors"
+    path.write_bytes(safetensors.torch.save(kept, metadata))
+    with pytest.raises(ModelError, match="cannot be trained on"):
+        session.train([str(data)], str(tmp_path / "run"), init=str(path), **FEW)
 
 
 def test_a_file_that_is_no_model_cannot_be_started_from(data: Path, tmp_path: Path) -> None:

@@ -11,7 +11,9 @@ from ..errors import OptionError
 # Qualities 1 to 7 are the paper's lambdas (section 3.1.3); 0 extends the range downwards.
 LAMBDAS = (0.0008, 0.007, 0.013, 0.033, 0.072, 0.211, 0.508, 0.660)
 MAX_WIDTH = 1024
-"""No network is wider, so that a damaged model file cannot ask for all of the memory."""
+"""No network is wider ..."""
+MAX_SLICES = 32
+"""... nor has more slices, so that a damaged model file cannot ask for all of the memory."""
 MAX_DEPTH = 3
 """The halo of the synthesis, and of the restoration filter after it, allows no more convolutions in the refinement."""
 STRIDE = 16
@@ -91,7 +93,7 @@ class Config:
             raise ValueError("a width of the network is out of range")
         if self.channels < 4 or (self.channels // 4) % max(1, self.channels // 64):
             raise ValueError("SDPM cannot slice so many channels")
-        if len(self.hidden) != len(self.slices) or not all(
+        if not len(self.hidden) == len(self.slices) <= MAX_SLICES or not all(
             0 <= w <= MAX_WIDTH for w in self.hidden
         ):
             raise ValueError("each slice needs the width of its parameter network")

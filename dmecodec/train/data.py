@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import lzma
 import tarfile
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -25,19 +27,28 @@ def _files(paths: Iterable[Path]) -> Iterator[tuple[str, bytes]]:
         elif path.suffix.lower() == ".tar":
             yield from _members(path)
         elif path.exists():
-            yield str(path), path.read_bytes()
+            try:
+                yield str(path), path.read_bytes()
+            except OSError as error:
+                raise ImageError(f"{path}: cannot be read ({error.strerror})") from error
         else:
             raise ImageError(f"{path}: no such file or folder")
+
+
+_BROKEN = (OSError, EOFError, KeyError, zlib.error, lzma.LZMAError, tarfile.TarError)
+"""What comes of a damaged tar file; KeyError of a link to nothing."""
 
 
 def _members(path: Path) -> Iterator[tuple[str, bytes]]:
     try:
         with tarfile.open(path) as tar:
             for member in tar:
+                if Path(member.name).suffix.lower() not in IMAGE_SUFFIXES:
+                    continue
                 handle = tar.extractfile(member)
-                if handle is not None and Path(member.name).suffix.lower() in IMAGE_SUFFIXES:
+                if handle is not None:
                     yield f"{path}:{member.name}", handle.read()
-    except (OSError, tarfile.TarError) as error:
+    except _BROKEN as error:
         raise ImageError(f"{path}: not a readable tar file") from error
 
 

@@ -37,6 +37,8 @@ _LAST_RATE = 0.4
 """Factor on the learning rate in stage 3, where everything is trained already."""
 _HELD_OUT = 50
 """Without a validation folder, about one image in so many is kept out of the training for the table."""
+_OPTIONAL = {"val": (str, type(None)), "max_steps": (int, type(None))}
+"""Types of those settings that may be left out."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,16 @@ class Settings:
     psi: float = PSI
     max_steps: int | None = None
     seed: int = 0
+
+    def check_types(self) -> None:
+        """Refuses fields of other types than the defaults have (TypeError)."""
+        for name, usual in asdict(Settings()).items():
+            kinds = (type(usual),) if usual is not None else _OPTIONAL[name]
+            value = getattr(self, name)
+            if not isinstance(value, (*kinds, int) if float in kinds else kinds):
+                raise TypeError(f"{name} is {value!r}")
+        if not all(isinstance(name, str) for name in self.data):
+            raise TypeError("data is no list of names")
 
     def check(self, config: Config) -> None:
         """Refuses what cannot be trained with (OptionError)."""
@@ -112,9 +124,12 @@ def _load_data(data: Sequence[str], val: str | None, side: int) -> _Data:
     if len(images) < _HELD_OUT:
         return _Data(images, images)
     # By their pixels, so that those of a run stay out whatever else it is told to train on.
-    held = [image for image in images if zlib.crc32(image.data) % _HELD_OUT == 0]
-    kept = [image for image in images if zlib.crc32(image.data) % _HELD_OUT]
-    return _Data(kept, held) if held else _Data(images[1:], images[:1])
+    hashes = [zlib.crc32(image.data) for image in images]
+    out = [hash % _HELD_OUT == 0 for hash in hashes]
+    out = out if any(out) else [hash == min(hashes) for hash in hashes]
+    held = [image for image, is_out in zip(images, out, strict=True) if is_out]
+    kept = [image for image, is_out in zip(images, out, strict=True) if not is_out]
+    return _Data(kept or images, held)
 
 
 def train(
@@ -168,10 +183,10 @@ def train(
     else:
         one_stage = init is not None or not config.shortcut
         chosen = Settings(**_shares(one_stage, given.get("first")) | given)
-    chosen.check(config)
-    images = _load_data(chosen.data, chosen.val, chosen.side)
     place = pick_device(device)
     trainer = _resumed(folder, place, chosen.seed) if resume else None
+    chosen.check(trainer.config if trainer else config)
+    images = _load_data(chosen.data, chosen.val, chosen.side)
     done = trainer.progress.total_steps if trainer else 0
     crops = Crops(images.training, chosen.side, chosen.seed + done, place)
     if trainer is None:
@@ -219,7 +234,9 @@ def _check_run(folder: Path, resume: bool) -> None:
 def _remembered(folder: Path) -> Settings:
     try:
         fields = json.loads((folder / _SETTINGS_FILE).read_text())
-        return Settings(**fields | {"data": tuple(fields["data"])})
+        settings = Settings(**fields | {"data": tuple(fields["data"])})
+        settings.check_types()
+        return settings
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ModelError(f"{folder}: holds no readable {_SETTINGS_FILE} of a run") from error
 
@@ -277,7 +294,8 @@ def freeze_run(
     bits freezing costs, the same images coded by the float graph and by the frozen one, and how
     many the fitted tables save over the Gaussians of the float graph.
 
-    It measures on the images of `val`, or of the run's own, or on those that the run held out of its training.
+    It measures on the images of `val`; without it on some of `data`, where that is given, else on the images of the run's
+    own `val`, or on those that the run held out of its training.
 
     Raises:
         ModelError: no run there, or a layer that cannot meet the exactness bound.

@@ -29,8 +29,9 @@ def from_model(path: Path) -> TrainingModel:
         frozen = build(tensors, metadata)
         floats = {f"net.{k}": v for k, v in frozen.state_dict().items()}
         state |= {k: v for k, v in floats.items() if k in state and "parameters_of_y" not in k}
-        for name, tensor in with_prefix(tensors, TRAINING + "bottleneck.").items():
-            state[f"bottleneck.{name}"] = tensor.float()
+        learned = with_prefix(tensors, TRAINING + "bottleneck.")
+        for name, _ in model.bottleneck.named_parameters():
+            state[f"bottleneck.{name}"] = learned[name].float()
         model.load_state_dict(state)
     except (LookupError, ValueError, TypeError, RuntimeError) as error:
         raise ModelError(f"{path}: cannot be trained on ({error})") from error
