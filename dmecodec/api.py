@@ -77,7 +77,7 @@ def encode(
             0, a mask or nodata is not valid, and not kept.
         model: name or path of a model; None is the default one.
         device: "auto", "cpu", "cuda", "cuda:N", "mps" or a torch.device.
-        tile: side of a tile in pixels, a multiple of 64 up to 4096.
+        tile: side of a tile in pixels, a multiple of 64 up to 2048.
         effort: 0 rounds latents plainly; 1 rounds them for rate and distortion, and fits a restoration
             filter to each tile (of 192 pixels at least, if there are others); 2 first improves the
             latents by gradient descent, minutes a megapixel on a CPU. With `max_error` there is

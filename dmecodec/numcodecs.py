@@ -35,7 +35,7 @@ class Dmecodec(Codec):
     Args:
         quality: 0 (smallest) to 7 (best), in steps of 1/32. None is 4, or what suits `max_error`.
         model: name or path of a model; None is the default one. A chunk names its model itself.
-        tile: side of the tiles within a chunk in pixels, a multiple of 64 up to 4096.
+        tile: side of the tiles within a chunk in pixels, a multiple of 64 up to 2048.
         device: where it runs. No part of the configuration: the array may be read elsewhere.
         effort: 0 to 2, as in :func:`dmecodec.encode`.
         max_error: a bound on the error of each sample, in levels; 0 is lossless.

@@ -6,10 +6,12 @@ import math
 import operator
 from numbers import Real
 
-from .container import DEFAULT_QUALITY, MAX_BOUND, MAX_QUALITY, MAX_TILE, QUALITY_STEPS, TILE_UNIT
+from .container import DEFAULT_QUALITY, MAX_BOUND, MAX_QUALITY, QUALITY_STEPS, TILE_UNIT
 from .errors import OptionError
 
 DEFAULT_EFFORT, MAX_EFFORT = 1, 2
+LARGEST_TILE = 2048
+"""The format allows 4096; coding one takes more than 2 GiB, and saves nothing to speak of."""
 _QUALITIES = ((5, 0.0), (10, 4.0), (16, 3.0), (22, 2.0), (32, 1.0), (MAX_BOUND, 0.0))
 """The base quality with the smallest files, measured on training crops, for bounds up to each of these."""
 
@@ -118,13 +120,13 @@ def effort_level(effort: object) -> int:
 
 
 def tile_side(tile: object) -> int:
-    """The side of a tile in pixels (OptionError where no file may have it)."""
+    """The side of a tile in pixels (OptionError where no file gets it)."""
     try:
         tile = operator.index(tile)  # type: ignore[arg-type]
     except TypeError:
         raise OptionError(f"tile {tile!r}: must be an integer") from None
-    if tile % TILE_UNIT or not TILE_UNIT <= tile <= MAX_TILE:
+    if tile % TILE_UNIT or not TILE_UNIT <= tile <= LARGEST_TILE:
         raise OptionError(
-            f"tile {tile}: must be a multiple of {TILE_UNIT} between {TILE_UNIT} and {MAX_TILE}"
+            f"tile {tile}: must be a multiple of {TILE_UNIT} between {TILE_UNIT} and {LARGEST_TILE}"
         )
     return tile

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import io
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -523,3 +526,74 @@ def test_a_published_model_if_there_is_one(image: np.ndarray) -> None:
     registry.check(own[0])
     data = dmecodec.encode(image, 4, model=own[0].name)
     assert psnr(dmecodec.decode(data), image) > 25
+
+
+# ---- models and files of other people's making -------------------------------------------------------------------
+
+
+def test_two_models_of_one_id_are_told_apart_by_the_caller(
+    data: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = registry.find_id(Reader(data).header.model)
+    other = replace(known, path=tmp_path / "other.safetensors", sha256=known.sha256[:8] + "0" * 56)
+    monkeypatch.setattr(registry, "entries", lambda: [known, other])
+    with pytest.raises(ModelError, match=r"and .*other.safetensors have the same id"):
+        dmecodec.decode(data)
+    assert dmecodec.decode(data, model=known.path).shape == (120, 140, 3)
+
+
+def test_a_model_that_is_listed_but_missing_is_found_elsewhere(
+    data: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "manifest.json").write_bytes((DATA / "manifest.json").read_bytes())
+    monkeypatch.setenv("DMECODEC_MODELS", f"{tmp_path}{os.pathsep}{DATA}")
+    assert registry.find_id(Reader(data).header.model).path.parent == DATA
+    assert all(entry.path.is_file() for entry in registry.entries() if entry.name == "tiny")
+
+
+class Unseekable:
+    """Has `read` alone, or a `seek` that does not tell where it went."""
+
+    def __init__(self, data: bytes) -> None:
+        self.read = io.BytesIO(data).read
+
+
+class Silent(io.BytesIO):
+    def seek(self, *place: int) -> None:  # type: ignore[override]
+        super().seek(*place)
+
+
+def test_files_that_seek_in_their_own_way(data: bytes) -> None:
+    with pytest.raises(FormatError, match="cannot be read in parts"):
+        dmecodec.File(Unseekable(data))  # type: ignore[arg-type]
+    with dmecodec.File(Silent(data)) as file:
+        assert file.read().shape == (120, 140, 3)
+
+
+class Place:
+    """A path that is bytes."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __fspath__(self) -> bytes:
+        return os.fsencode(self.path)
+
+
+def test_paths_of_bytes(image: np.ndarray, tmp_path: Path) -> None:
+    Image.fromarray(image).save(tmp_path / "a.png")
+    (tmp_path / "a.dmen").write_bytes(dmecodec.encode(Place(tmp_path / "a.png")))
+    with dmecodec.open(Place(tmp_path / "a.dmen")) as file:  # type: ignore[arg-type]
+        file.save(Place(tmp_path / "b.png"))  # type: ignore[arg-type]
+    assert (tmp_path / "b.png").is_file()
+
+
+@pytest.mark.parametrize("target", [10**400, Fraction(-1, 2), float("nan")], ids=repr)
+def test_targets_of_any_type_are_refused_alike(image: np.ndarray, target: Any) -> None:
+    with pytest.raises(OptionError, match="cannot be met"):
+        dmecodec.encode(image, bpp=target)
+
+
+def test_nothing_is_no_file() -> None:
+    with pytest.raises(OptionError, match="not NoneType"):
+        dmecodec.decode(None)  # type: ignore[arg-type]

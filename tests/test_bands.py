@@ -315,6 +315,8 @@ def test_an_empty_tile_with_valid_pixels_is_refused() -> None:
         data = dmecodec.encode(image, 4, tile=64, **options)
         with pytest.raises(FormatError, match="valid pixels has no latents"):
             dmecodec.decode(changed(data, {(1, 0, Kind.Z): b"", (1, 0, Kind.Y): b""}))
+        with pytest.raises(FormatError, match="valid pixels has no latents"):
+            dmecodec.latents(changed(data, {(1, 0, Kind.Z): b"", (1, 0, Kind.Y): b""}))
 
 
 # ---- files -----------------------------------------------------------------------------------------
@@ -459,7 +461,7 @@ def test_network_sees_more_than_eight_bits() -> None:
         (np.zeros((9, 9), np.uint16), {"scale": 9}, OptionError, "two integers"),
         (np.zeros((9, 9), np.uint16), {"scale": (1, 2, 3)}, OptionError, "two integers"),
         (np.zeros((99, 9, 65), np.uint16), {}, ImageError, "1 to 64 bands"),
-        (np.zeros((3, 9, 9), np.uint16), {}, ImageError, "bands last"),
+        (np.zeros((3, 9, 9), np.uint16), {}, ImageError, "bands seem to come first"),
         (np.zeros((9, 9, 1), np.uint8), {"alpha": True}, ImageError, "1 to 64 bands"),
         (np.full((9, 9, 2), 5, np.uint16), {"alpha": True}, ImageError, "alpha band has values"),
         (np.zeros((9, 9), np.int16), {}, ImageError, "int16"),

@@ -486,7 +486,10 @@ def test_a_damaged_model_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"default": "a", "models": [{}]}',
     '{"default": "a", "models": [{"name": "a", "file": "a", "sha256": "xy", "qualities": [0, 7], '
-    '"parameters": 1}]}'])  # fmt: skip
+    '"parameters": 1}]}',
+    *(json.dumps({"default": "a", "models": [{"name": "a", "file": "a", "sha256": "00" * 32,
+    "qualities": [0, 7], "parameters": 1} | wrong]})
+    for wrong in ({"name": 5}, {"parameters": "q"}, {"qualities": [0, None]}))])  # fmt: skip
 def test_a_damaged_manifest_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str
 ) -> None:

@@ -9,12 +9,14 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from conftest import aerial, in_mode
+from conftest import DATA, aerial, in_mode
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 import dmecodec
 from dmecodec.coding import analysis
+from dmecodec.coding.decoder import Decoder
 from dmecodec.container import Reader
 from dmecodec.errors import OptionError
 from dmecodec.frozen.weights import Model
@@ -104,7 +106,7 @@ def test_latents_of_tiles_are_those_of_the_whole(
         padded = np.pad(image, ((0, 10), (0, 6), (0, 0)), mode="edge")
         pixels = torch.from_numpy(padded).permute(2, 0, 1)[None].float() / 255
         expected = tiny.net.analysis(pixels)
-        for side in (64, 192, 4096):
+        for side in (64, 192, 2048):
             for tile in whole.blocks(side):
                 rows, cols = tile.scaled_down(16).slices(whole.scaled_down(16))
                 given = analysis.analyse(tiny, source, tile)
@@ -127,6 +129,45 @@ def test_borders_of_tiles_are_as_good_as_the_rest() -> None:
     flat = dmecodec.decode(dmecodec.encode(np.full((256, 256, 3), 90, np.uint8), 4, tile=64))
     steps = abs(np.diff(flat.astype(int), axis=1)).max((0, 2))
     assert steps[63::64].max() <= steps.max() <= 2
+
+
+def test_no_seam_between_two_filters() -> None:
+    """Tiles of 192 have a restoration filter each, which sees pixels of its neighbours."""
+    image = np.asarray(Image.open(DATA.parents[1] / "docs" / "example.png"))
+    image = np.concatenate([np.concatenate([image, image[:, ::-1]], 1)] * 2, 0)
+    coded = [dmecodec.encode(image, 4, tile=side, model="dmenet-fast") for side in (192, 1024)]
+    with dmecodec.File(io.BytesIO(coded[0])) as file:
+        decoder = file._decoder()
+        filters = [decoder._tile(n, 0).coefficients for n in range(4)]
+    assert all(found is not None for found in filters)
+    assert len({found.tobytes() for found in filters if found is not None}) == 4
+    tiled, whole = (np.square(image.astype(float) - dmecodec.decode(data)) for data in coded)
+    row, col = np.mgrid[: image.shape[0], : image.shape[1]]
+    near = np.minimum(abs(row - 192), abs(col - 192)) < 8
+    difference = 10 * np.log10(tiled[near].mean() / whole[near].mean())
+    assert abs(difference - 10 * np.log10(tiled[~near].mean() / whole[~near].mean())) < 0.1
+
+
+def test_what_is_done_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a wide image some rows of latents are kept, and what stands below, not three rows of tiles."""
+    image = np.tile(aerial(53, 275, 260), (5, 8, 1))[:1300, :2080]
+    coded = dmecodec.encode(image, 2, tile=256)
+    kept: list[tuple[Box, int]] = []
+    forget = Decoder._forget
+
+    def noted(decoder: Decoder, block: Box, *, last: bool) -> None:
+        forget(decoder, block, last=last)
+        latents = [tile._latents for tile in decoder._tiles.values()]
+        kept.append((block, sum(found.y.nbytes for found in latents if found is not None)))
+
+    monkeypatch.setattr(Decoder, "_forget", noted)
+    dmecodec.decode(coded)
+    with dmecodec.File(io.BytesIO(coded)) as file:
+        row_of_latents = 2 * file._decoder().model.net.config.latents * 130
+    assert [(block.col, block.row) for block, _ in kept[:3]] == [(0, 0), (1024, 0), (2048, 0)]
+    # Of the tiles above row 1024 the last HALO rows, and all of the tiles below it: 16 rows.
+    assert kept[2][1] == (HALO + 16) * row_of_latents
+    assert kept[-1][1] <= (HALO + 1) * row_of_latents
 
 
 def test_tiled_and_untiled_look_the_same() -> None:

@@ -451,7 +451,9 @@ def test_the_papers_network_has_no_first_stage(data: Path, tmp_path: Path) -> No
 
 def test_a_resumed_run_is_checked_with_its_own_network(data: Path, tmp_path: Path) -> None:
     few = FEW | {"first": 0.0, "max_steps": 1}
-    session.train([str(data)], str(tmp_path / "run"), network=replace(CONFIG, shortcut=False), **few)
+    session.train(
+        [str(data)], str(tmp_path / "run"), network=replace(CONFIG, shortcut=False), **few
+    )
     with pytest.raises(OptionError, match="stage 1 trains the shortcut"):
         session.train([], str(tmp_path / "run"), resume=True, first=0.5)
 

@@ -97,6 +97,15 @@ def test_a_lossless_chunk_and_less_effort() -> None:
     assert quick.encode(pixels) == dmecodec.encode(pixels, 3, effort=0)
 
 
+def test_settings_that_no_metadata_could_hold() -> None:
+    with pytest.raises(OptionError, match="must be a name or a path"):
+        dmecodec.numcodecs.Dmecodec(model=3)  # type: ignore[arg-type]
+    codec = dmecodec.numcodecs.Dmecodec(max_error=np.uint8(200))  # type: ignore[arg-type]
+    pixels = aerial(81, 40, 50)
+    found = codec.decode(codec.encode(pixels)).astype(int)
+    assert np.abs(found - pixels).max() <= 200
+
+
 def test_what_is_no_chunk() -> None:
     codec = dmecodec.numcodecs.Dmecodec()
     wrong = {

@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 
 from ..coding.entropy import Symbols
+from ..threads import side_by_side
 from . import residual as layer
 from . import settings
 from .interlace import (
@@ -212,10 +214,10 @@ class _BandFit:
         weight = 1 / spread**2
         for _ in range(2):
             mean = _least_squares(x, target, weight, _RIDGE)
-            error = np.abs(target - x @ mean)
+            error = np.abs(target - _product(x, mean))
             # Large errors count less: the tails of a logistic distribution are heavy.
-            spread = activity @ _least_squares(activity, error, 1 / spread**2, 1e-4)
-            spread = np.maximum(spread, 0.15 * self._step)
+            shares = _least_squares(activity, error, 1 / spread**2, 1e-4)
+            spread = np.maximum(_product(activity, shares), 0.15 * self._step)
             weight = 1 / (spread * (spread + error))
         mean = _least_squares(x, target, weight, _RIDGE)
         return replace(usual, mean=_rounded(mean, -WEIGHT_LIMIT))
@@ -311,13 +313,23 @@ def _rounded(weights: np.ndarray, low: int) -> np.ndarray:
     return np.rint(weights * WEIGHT_UNIT).clip(low, WEIGHT_LIMIT).astype(np.int32)
 
 
+def _product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """a @ b, the same bits whatever the number of threads: numpy's sums depend on it."""
+
+    def product(pair: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+        left, right = map(torch.from_numpy, pair)
+        return (left @ right).numpy()
+
+    return side_by_side(product, [(a, b)], torch.device("cpu"))[0]
+
+
 def _least_squares(
     x: np.ndarray, target: np.ndarray, weight: np.ndarray, ridge: float
 ) -> np.ndarray:
     scaled = x * weight[:, None]
-    normal = scaled.T @ x
+    normal = _product(scaled.T, x)
     normal[np.diag_indices_from(normal)] += ridge * weight.sum() + 1e-9
-    return np.linalg.solve(normal, scaled.T @ target)
+    return np.linalg.solve(normal, _product(scaled.T, target))
 
 
 def _positive_least_squares(x: np.ndarray, target: np.ndarray, least: float) -> np.ndarray:
@@ -325,7 +337,7 @@ def _positive_least_squares(x: np.ndarray, target: np.ndarray, least: float) -> 
     weight = np.ones(len(x))
     for _ in range(3):
         scaled = x * weight[:, None]
-        normal, side = scaled.T @ x, scaled.T @ target
+        normal, side = _product(scaled.T, x), _product(scaled.T, target)
         normal[np.diag_indices_from(normal)] += 1e-3 * np.trace(normal) / len(normal) + 1e-9
         solution, active = np.zeros(len(normal)), np.ones(len(normal), bool)
         while active.any():
@@ -335,5 +347,5 @@ def _positive_least_squares(x: np.ndarray, target: np.ndarray, least: float) -> 
             if (solution >= 0).all():
                 break
             active &= solution > 0
-        weight = 1 / np.maximum(x @ solution.clip(0), least) ** 2
+        weight = 1 / np.maximum(_product(x, solution.clip(0)), least) ** 2
     return solution.clip(0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -54,14 +55,23 @@ class _Tile:
         stream = self._streams.get(Kind.FILTER)
         self._of_version_2 = from_bytes(stream) if stream else None
         self._latents: TileLatents | None = None
+        self._gone = 0
         self._alpha: np.ndarray | None = None
         self._mask: np.ndarray | None = None
         self._bounded: np.ndarray | None = None
 
-    @property
-    def y(self) -> np.ndarray:
-        """y-hat, int32 (M, h, w)."""
-        return self._kept().y
+    def y(self, part: Box) -> np.ndarray:
+        """y-hat in a box of latents, int16 or int32 (M, h, w)."""
+        rows, cols = part.slices(self.box.scaled_down(STRIDE))
+        y = self._kept().y
+        return y[:, rows.start - self._gone : rows.stop - self._gone, cols]
+
+    def forget_above(self, row: int) -> None:
+        """Drops what is above a row of latents of the image."""
+        gone = row - self.box.row // STRIDE
+        if self._latents is not None and gone > self._gone:
+            kept = self._latents.y[:, gone - self._gone :].copy()
+            self._latents, self._gone = replace(self._latents, y=kept), gone
 
     @property
     def coefficients(self) -> np.ndarray | None:
@@ -71,7 +81,10 @@ class _Tile:
 
     def _kept(self) -> TileLatents:
         if self._latents is None:
-            self._latents = self.latents()
+            found = self.latents()
+            if found.y.size and max(found.y.max(), -found.y.min()) < 1 << 15:  # as nearly always
+                found = replace(found, y=found.y.astype(np.int16))
+            self._latents = found
         return self._latents
 
     def latents(self) -> TileLatents:
@@ -120,7 +133,9 @@ class _Tile:
         layout, group = decoder.layout, self._group
         if self.empty:
             return nowhere_valid(box.height, box.width, layout, group)
-        base = base_samples(decoder.base, self.y, layout, group)[: box.height, : box.width]
+        # Its latents are of no more use once there are samples.
+        y = self.latents().y
+        base = base_samples(decoder.base, y, layout, group)[: box.height, : box.width]
         valid = decoder.valid(box, group) if decoder.header.mode == "BANDS" else None
         stream = self._streams[Kind.RESIDUAL]
         return decode_bounded(stream, valid, base, layout, group, decoder.bound)
@@ -176,8 +191,7 @@ class Decoder:
         """
         for block in window.blocks():
             write(block.col - window.col, block.row - window.row, self._planes(block))
-            if block.right == window.right:
-                self._forget(block.bottom)
+            self._forget(block, last=block.right == window.right)
         self._tiles.clear()
 
     def latents(self) -> tuple[np.ndarray, np.ndarray]:
@@ -216,20 +230,27 @@ class Decoder:
         halo = HALO if self.bound is None else 0
         return block.scaled_down(STRIDE).grown(halo, self.image.scaled_down(STRIDE))
 
-    def _forget(self, row: int) -> None:
-        """Drops the tiles that no block from this row of pixels on can see."""
+    def _forget(self, block: Box, *, last: bool) -> None:
+        """Drops what no block after this one can see, which may be the last one of its row.
+
+        Of a wide image some rows of latents are left of what is done, and the tiles below it, not three rows of tiles.
+        """
+        row = block.bottom - HALO * STRIDE
         for key, tile in list(self._tiles.items()):
-            if tile.box.bottom <= row - HALO * STRIDE:
+            if not last and tile.box.right > block.right - HALO * STRIDE:
+                continue  # the next block may see it
+            if tile.box.bottom <= row:
                 del self._tiles[key]
+            else:
+                tile.forget_above(row // STRIDE)
 
     def _gather(self, cells: Box, group: int) -> np.ndarray:
         """y-hat of a box of latents, from the tiles that it touches: int32 (M, h, w)."""
         y = np.empty((self.model.net.config.latents, cells.height, cells.width), np.int32)
         for part in cells.blocks(self.side):
             tile = self._tile(self._tile_index(part), group)
-            target_rows, target_cols = part.slices(cells)
-            rows, cols = part.slices(tile.box.scaled_down(STRIDE))
-            y[:, target_rows, target_cols] = tile.y[:, rows, cols]
+            rows, cols = part.slices(cells)
+            y[:, rows, cols] = tile.y(part)
         return y
 
     def _tile_index(self, cells: Box) -> int:

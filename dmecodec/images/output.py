@@ -27,7 +27,7 @@ def output_format(path: str | os.PathLike[str]) -> str:
     Raises:
         OptionError: the suffix is none of the known ones.
     """
-    suffix = Path(path).suffix
+    suffix = Path(os.fsdecode(path)).suffix
     if suffix.lower() not in _SUFFIXES:
         found = f"the suffix {suffix}" if suffix else "a name without suffix"
         raise OptionError(

@@ -294,8 +294,8 @@ def freeze_run(
     bits freezing costs, the same images coded by the float graph and by the frozen one, and how
     many the fitted tables save over the Gaussians of the float graph.
 
-    It measures on the images of `val`; without it on some of `data`, where that is given, else on the images of the run's
-    own `val`, or on those that the run held out of its training.
+    It measures on the images of `val`; without it on some of `data`, where that is given, else on the images of the
+    run's own `val`, or on those that the run held out of its training.
 
     Raises:
         ModelError: no run there, or a layer that cannot meet the exactness bound.
