@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from common import machine
 from PIL import Image
 
@@ -35,7 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--bounds", nargs="+", type=int, default=[0, 1, 2, 4, 8], metavar="N")
     parser.add_argument("--model", help="name or path of the model")
     options = parser.parse_args(arguments)
-    print(machine(1) + "\n")
+    torch.set_num_threads(1)
+    print(machine(1) + "; cpu time\n")
     for folder in options.folders:
         rows: dict[int, list[Row]] = defaultdict(list)
         for file in sorted(folder.iterdir()):

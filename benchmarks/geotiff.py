@@ -60,6 +60,7 @@ def depth(files: Sequence[Path], qualities: Sequence[float]) -> None:
 def errors(planes: Planes, decoded: np.ndarray) -> tuple[str, str]:
     """PSNR and root of the mean squared error of each band, over valid samples."""
     layout = planes.layout
+    decoded = decoded.reshape(*decoded.shape[:2], -1)  # of a single band there is no third axis
     box = Box(0, 0, planes.source.width, planes.source.height)
     psnr, levels = {}, {}
     for group, members in enumerate(layout.groups):

@@ -72,6 +72,16 @@ def test_nor_in_other_modes(mode: str) -> None:
 
 
 @pytest.mark.usefixtures("_threads")
+@pytest.mark.parametrize("bound", [0, 3])
+def test_nor_with_a_bound(bound: int) -> None:
+    image, files = aerial(43, 200, 210), set()
+    for threads in (1, 2, 3):
+        torch.set_num_threads(threads)
+        files.add(dmecodec.encode(image, model=MODELS[-1], max_error=bound))
+    assert len(files) == 1
+
+
+@pytest.mark.usefixtures("_threads")
 def test_nor_with_nodata() -> None:
     image, files = aerial(42, 300, 333), set()
     image[40:150, 100:260] = 0

@@ -195,6 +195,19 @@ def test_training_lowers_the_loss(data: Path, tmp_path: Path) -> None:
     assert loss() < before - 0.03  # a logarithm
 
 
+def test_the_papers_network_is_trained_on_equation_15(data: Path, tmp_path: Path) -> None:
+    outcome = Outcome(*torch.tensor([[1.0, 2.0], [0.5, 0.0], [9.0, 9.0], [4.0, 8.0], [3.0, 6.0]]),
+                      torch.zeros(2, 3, 64, 64))  # fmt: skip
+    quality = torch.tensor([1.0, 4.0])
+    expected = (1.5 + 0.007 * (4 + 0.0185 * 3) + 2 + 0.072 * (8 + 0.0185 * 6)) / 2
+    assert outcome.papers_loss(quality).item() == pytest.approx(expected, rel=1e-5)
+    told: list[Snapshot] = []
+    session.train([str(data)], str(tmp_path / "run"), network=replace(CONFIG, shortcut=False),
+                  report=told.append, report_every=1, **FEW | {"first": 0.0, "last": 0.0})  # fmt: skip
+    for snapshot in told:  # a cost in bits a pixel, not its logarithm
+        assert snapshot.loss > snapshot.y_bpp + snapshot.z_bpp
+
+
 def test_a_per_cent_counts_the_same_for_every_image() -> None:
     """A plain image at quality 0 and a busy one at 7: cost 0.2 and 8 bits a pixel, half of it distortion."""
     quality, zero = torch.tensor([0.0, 7.0]), torch.zeros(2)

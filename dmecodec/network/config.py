@@ -106,6 +106,11 @@ class Config:
             raise ValueError("a part of the network is out of range")
 
     @property
+    def is_papers(self) -> bool:
+        """Whether it is the paper's own kind, without a linear path beside it, which is trained as the paper does."""
+        return not self.shortcut
+
+    @property
     def latents(self) -> int:
         """M, the number of channels of y."""
         return sum(self.slices)

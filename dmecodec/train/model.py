@@ -90,10 +90,16 @@ class Outcome:
         images and high qualities would outweigh the others. The square root of lambda, about an eighth of what an
         image costs, keeps plain crops from counting without bound.
         """
-        weight = lambda_of(quality)
         distortion = torch.lerp(self.mse, self.unfiltered, _UNFILTERED)
-        cost = self.y_bpp + self.z_bpp + weight * (distortion + psi * self.mdse)
-        return (cost + weight.sqrt()).log().mean()
+        return (self._cost(distortion, quality, psi) + lambda_of(quality).sqrt()).log().mean()
+
+    def papers_loss(self, quality: Tensor, psi: float = PSI) -> Tensor:
+        """The mean of R + lambda (D + psi Loss_MDSE), equation 15 as it stands: a scalar."""
+        return self._cost(self.unfiltered, quality, psi).mean()
+
+    def _cost(self, distortion: Tensor, quality: Tensor, psi: float) -> Tensor:
+        """R + lambda (D + psi Loss_MDSE) of each image: (b,)."""
+        return self.y_bpp + self.z_bpp + lambda_of(quality) * (distortion + psi * self.mdse)
 
 
 class TrainingModel(nn.Module):
@@ -205,7 +211,7 @@ class TrainingModel(nn.Module):
             return -likelihood.float().log2().flatten(1).sum(1) / (x.shape[2] * x.shape[3])
 
         mse = unfiltered = error(seen)
-        if self.training and self.stage > 1:
+        if self.training and self.stage > 1 and not self.net.config.is_papers:
             with full_precision(x.device):
                 seen = restored(seen, x.float())
                 mse = error(seen)
