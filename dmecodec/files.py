@@ -69,7 +69,7 @@ def remove_leftovers(path: str | os.PathLike[str], process: str) -> None:
 
     Args:
         path: the target of that process.
-        process: what :data:`PROCESS` was there.
+        process: what :data:`PROCESS` was there, or "*" for any, where no other works.
     """
     with suppress(OSError, ValueError):
         for hidden in Path(os.path.realpath(path)).parent.glob(f".dmecodec-{process}-*.part"):

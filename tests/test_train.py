@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
+import signal
 import tarfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,6 +18,7 @@ import pytest
 import safetensors.torch
 import torch
 from command import refused
+from command import start as start_command
 from conftest import aerial, psnr
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -340,6 +343,35 @@ def test_a_kill_before_the_first_state_leaves_a_folder_to_begin_in(
     with pytest.raises(Killed):
         session.train([str(data)], run, report=killed_at(1, 1), **arguments)
     session.train([str(data)], run, **arguments)
+
+
+KILL_IN_SECOND_STATE = """
+import os, signal
+sync, count = os.fsync, [0]
+def killed(descriptor):
+    count[0] += 1
+    if count[0] == 3:  # the settings and the state of stage 1 were synced before
+        os.ftruncate(descriptor, 1000)
+        os.kill(os.getpid(), signal.SIGKILL)
+    sync(descriptor)
+os.fsync = killed
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
+def test_a_run_that_was_really_killed_goes_on(data: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    few = ["--side", 64, "--batch", 1, "--max-steps", 1, "--device", "cpu", "--stage-1", 0.5]
+    process = start_command("train", data, "--out", run, "--init", "tiny", *few,
+                            before=KILL_IN_SECOND_STATE)  # fmt: skip
+    _, err = process.communicate(timeout=200)
+    assert process.returncode == -signal.SIGKILL, err
+    assert len(list(run.glob(".*.part"))) == 1
+    assert checkpoint.load(run)[1].stage == 1
+    session.train([], str(run), resume=True, device="cpu")
+    progress = checkpoint.load(run)[1]
+    assert (progress.stage, progress.total_steps) == (3, 3)
+    assert not list(run.glob(".*.part"))
 
 
 def test_a_kill_while_the_state_is_written_leaves_the_last_one(

@@ -15,7 +15,7 @@ import torch
 
 from ..device import pick_device
 from ..errors import ModelError, OptionError, OutputError
-from ..files import replace_file
+from ..files import remove_leftovers, replace_file
 from ..frozen import registry
 from ..network.config import Config, named
 from ..network.exact import ExactnessError
@@ -179,6 +179,7 @@ def train(
     if "val" in given:
         given["val"] = str(Path(given["val"]).resolve())
     if resume:
+        remove_leftovers(folder / checkpoint.STATE_NAME, "*")  # of a run that was killed
         chosen = replace(_remembered(folder), **given)
     else:
         one_stage = init is not None or not config.shortcut
