@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from command import refused, run, start, works
+from command import one_line, refused, run, start, works
 from conftest import DATA, aerial, in_mode, psnr
 
 import dmecodec
@@ -859,3 +859,31 @@ def test_verify_against_the_pixels_alone(tmp_path: Path) -> None:
     path = write(tmp_path / "a.tif", aerial(76, 40, 70), nodata=0)
     works("encode", path, "--max-error", 0, "--no-geo")
     works("verify", "--original", path, tmp_path / "a.dmen")
+
+
+# ---- samples alone, and what others print ---------------------------------------------------------------------------
+
+
+def test_sixteen_bits_without_what_is_said_of_the_ground(tmp_path: Path) -> None:
+    pixels = (aerial(3, 60, 70).astype(np.uint16) + 5) * 40
+    path = write(tmp_path / "a.tif", pixels, photometric="RGB", nodata=400)
+    works("encode", path, "--no-geo", "--max-error", 9)
+    with dmecodec.open(tmp_path / "a.dmen") as file:
+        assert Kind.GEO not in file.header.kinds
+        assert [band.nodata for band in file.layout.bands] == [None] * 3
+        assert np.abs(file.read().astype(int) - pixels).max() <= 9
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on file sizes")
+def test_on_standard_error_stand_our_lines_alone(tmp_path: Path) -> None:
+    """Neither rasterio's warning of a file without transform, nor what libtiff says of a full disk."""
+    pixels = (aerial(3, 200, 220).astype(np.uint16) + 5) * 40
+    works("encode", write(tmp_path / "a.tif", pixels, crs=None, transform=None))
+    process = start("decode", tmp_path / "a.dmen", "-o", tmp_path / "b.tif")
+    _, err = process.communicate(timeout=100)
+    assert (process.returncode, err) == (0, b"")
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))"
+    process = start("decode", tmp_path / "a.dmen", "-o", tmp_path / "c.tif", before=limit)
+    _, err = process.communicate(timeout=100)
+    assert process.returncode == 1 and "is the disk full?" in one_line(err.decode())
+    assert {path.name for path in tmp_path.iterdir()} == {"a.tif", "a.dmen", "b.tif"}

@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
+from typing import Any
 
 from ..errors import DependencyError
 
@@ -34,6 +36,15 @@ def need_rasterio(what: str, *, otherwise: str = "") -> ModuleType:
     except ImportError as error:
         raise DependencyError(f"{what} rasterio: {INSTALL}{otherwise}") from error
     return rasterio
+
+
+def opened(path: str | os.PathLike[str], mode: str = "r", **options: object) -> Any:
+    """`rasterio.open` without its warning that a file has no transform."""
+    import rasterio
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return rasterio.open(path, mode, **options)
 
 
 def rasterio_errors() -> tuple[type[Exception], ...]:

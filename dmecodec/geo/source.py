@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import math
-import warnings
 from binascii import Error as Base64Error
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -20,7 +19,7 @@ from ..images.advice import CHOOSE, EXTRACT, SCALE, STRAIGHTEN, TO_RGB
 from ..images.metadata import Metadata
 from ..images.source import check_size, check_window
 from ..tiling import Box
-from .backend import gdal, rasterio_errors
+from .backend import gdal, opened, rasterio_errors
 from .record import BandRecord, GeoRecord, Tags
 
 EXPAND = "expand it first with 'gdal_translate -expand rgb IN OUT.tif'"
@@ -60,16 +59,13 @@ class GeoSource:
             raise
 
     def _open(self, file: str | bytes) -> Any:
-        import rasterio
         from rasterio.io import MemoryFile
 
         self._open_files.enter_context(gdal())
         name = file
         if isinstance(file, bytes):
             name = self._open_files.enter_context(MemoryFile(file)).name
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that it has no transform
-            return self._open_files.enter_context(rasterio.open(name, driver="GTiff"))
+        return self._open_files.enter_context(opened(name, driver="GTiff"))
 
     def _read_header(self) -> None:
         data = self._data

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import mmap
 import shutil
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +20,7 @@ from ..errors import FormatError, OptionError, OutputError
 from ..files import hidden_name
 from ..images.metadata import Metadata
 from ..tiling import Box
-from .backend import gdal, rasterio_errors
+from .backend import gdal, opened, rasterio_errors
 from .record import GeoRecord, Tags
 
 DEFAULT_PROFILE = "deflate"
@@ -143,17 +142,13 @@ def _write_plain(
     decoder: Decoder, window: Box, record: GeoRecord, metadata: Metadata, path: Path
 ) -> None:
     """The pixels, uncompressed, and all that is said of them."""
-    import rasterio
     from rasterio.windows import Window
 
     layout = decoder.layout
     bands = [
         n for n in range(layout.planes) if layout.alpha is not Alpha.MASK or n != layout.alpha_plane
     ]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that it has no transform
-        file = rasterio.open(path, "w", **_creation(layout, window, record, metadata))
-    with file:
+    with opened(path, "w", **_creation(layout, window, record, metadata)) as file:
         _write_record(file, layout, record, metadata)
 
         def write(col: int, row: int, planes: np.ndarray) -> None:
@@ -284,9 +279,8 @@ def _points(record: GeoRecord, shift: tuple[float, float] = (0.0, 0.0)) -> list[
 
 def _settle_gcps(path: Path, record: GeoRecord) -> None:
     """Moves control points back where GDAL has moved them: with AREA_OR_POINT=Point it does, by a pixel."""
-    import rasterio
 
-    with rasterio.open(path, "r+") as file:
+    with opened(path, "r+") as file:
         found = file.gcps[0][0]
         row, col, *_ = record.gcps[0]
         shift = round(2 * (found.row - row)) / 2, round(2 * (found.col - col)) / 2
@@ -336,14 +330,13 @@ def _copy_cloud(plain: Path, cloud: Path, profile: str, record: GeoRecord) -> No
 
 def _read_back(path: Path) -> None:
     """Reads everything: GDAL does not tell of what it fails to write as it closes a file, on a full disk."""
-    import rasterio
     from rasterio.enums import MaskFlags
 
-    with rasterio.open(path) as file:
+    with opened(path) as file:
         overviews = range(len(file.overviews(1)))
     for level in (None, *overviews):
         chosen = {} if level is None else {"overview_level": level}
-        with rasterio.open(path, **chosen) as file:
+        with opened(path, **chosen) as file:
             own_mask = any(flags == [MaskFlags.per_dataset] for flags in file.mask_flag_enums)
             for _, window in file.block_windows(1):
                 file.read(window=window)
