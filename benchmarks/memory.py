@@ -1,6 +1,6 @@
 """Peak memory of the command line on large images.
 
-    python benchmarks/memory.py [--image PHOTO.png] [--sizes 12288x12288 6144x6144 1024x40000]
+    python benchmarks/memory.py [--image PHOTO.png] [--sizes 12288x12288 6144x6144 1024x40000 49152x3072]
     python benchmarks/memory.py [--image PHOTO.png] --geotiff --sizes 16384x16384
 
 Writes an RGB TIFF of each size (a mosaic of the image given, else a synthetic one), encodes it and
@@ -42,8 +42,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--image", type=Path, help="what the mosaic is made of")
     parser.add_argument(
-        "--sizes", nargs="+", default=["12288x12288", "6144x6144", "1024x40000"], metavar="WxH"
+        "--sizes",
+        nargs="+",
+        default=["12288x12288", "6144x6144", "1024x40000", "49152x3072"],
+        metavar="WxH",
     )
+    parser.add_argument("--tile", default="1024")
     parser.add_argument("--geotiff", action="store_true", help="from GeoTIFF to GeoTIFF")
     parser.add_argument("--quality", default="4")
     parser.add_argument("--device", default="cpu")
@@ -62,8 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 Path(name),
                 options.image,
                 (width, height),
-                options.quality,
-                options.device,
+                ["-q", options.quality, "--tile", options.tile, "--device", options.device],
                 write_geotiff if options.geotiff else write_mosaic,
             )
         within &= max(encoded.peak, decoded.peak) <= bound
@@ -80,8 +83,7 @@ def measure(
     folder: Path,
     image: Path | None,
     size: tuple[int, int],
-    quality: str,
-    device: str,
+    encoding: list[str],
     write: Callable[[Path, Path | None, tuple[int, int]], None],
 ) -> tuple[Run, Run, int]:
     """Encoding, decoding, and the bits of the file between."""
@@ -92,9 +94,8 @@ def measure(
     writer.join()
     if writer.exitcode:
         raise SystemExit("cannot write the mosaic")
-    common = ["--device", device]
-    encoded = run(["encode", str(source), "-o", str(coded), "-q", quality, "--quiet", *common])
-    decoded = run(["decode", str(coded), "-o", str(target), "--quiet", *common])
+    encoded = run(["encode", str(source), "-o", str(coded), "--quiet", *encoding])
+    decoded = run(["decode", str(coded), "-o", str(target), "--quiet", *encoding[-2:]])
     Image.MAX_IMAGE_PIXELS = None
     with Image.open(target) as result:
         if result.size != size:
