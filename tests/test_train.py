@@ -22,6 +22,7 @@ from command import start as start_command
 from conftest import aerial, psnr
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from small_run import CONFIG, FEW, STEPS
 
 import dmecodec
@@ -80,6 +81,12 @@ def as_they_are(monkeypatch: pytest.MonkeyPatch, **shares: float) -> None:
     """Nothing is done to crops, but what is given."""
     for share in ("REDUCED", "ENLARGED", "RELIT", "COMPRESSED", "EMPTY"):
         monkeypatch.setattr(Crops, share, shares.get(share, 0.0))
+
+
+def test_images_of_16_bits_are_refused_by_name(tmp_path: Path) -> None:
+    Image.fromarray(np.full((80, 80), 9000, np.uint16)).save(tmp_path / "deep.tif")
+    with pytest.raises(DmecodecError, match="16 bits a sample"):
+        load_images([tmp_path], 1)
 
 
 def test_broken_shards_are_refused_by_name(data: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ImageError
-from ..images import IMAGE_SUFFIXES, open_source
+from ..images import IMAGE_SUFFIXES, close_source, open_source
 from . import augment
 
 
@@ -60,6 +60,11 @@ def load_images(paths: Iterable[Path], least: int) -> list[np.ndarray]:
             source = open_source(io.BytesIO(data), geo=False)
         except ImageError as error:
             raise ImageError(f"{name}: {error}") from error
+        if source.mode == "BANDS":
+            close_source(source)
+            raise ImageError(
+                f"{name}: has 16 bits a sample or further bands; train on RGB of 8 bits"
+            )
         if min(source.width, source.height) >= least:
             pixels = source.read(0, 0, source.width, source.height)
             images.append(_colours(pixels))
