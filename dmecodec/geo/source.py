@@ -62,10 +62,9 @@ class GeoSource:
         from rasterio.io import MemoryFile
 
         self._open_files.enter_context(gdal())
-        name = file
-        if isinstance(file, bytes):
-            name = self._open_files.enter_context(MemoryFile(file)).name
-        return self._open_files.enter_context(opened(name, driver="GTiff"))
+        enter = self._open_files.enter_context
+        name = enter(MemoryFile(file)).name if isinstance(file, bytes) else file
+        return enter(opened(name, driver="GTiff"))
 
     def _read_header(self) -> None:
         data = self._data
