@@ -81,8 +81,8 @@ class _Tile:
 
     def _kept(self) -> TileLatents:
         if self._latents is None:
-            found = self.latents()
-            if found.y.size and max(found.y.max(), -found.y.min()) < 1 << 15:  # as nearly always
+            found, one_of_many = self.latents(), self._decoder.header.tile_count > 1
+            if one_of_many and max(found.y.max(), -found.y.min()) < 1 << 15:  # as nearly always
                 found = replace(found, y=found.y.astype(np.int16))
             self._latents = found
         return self._latents
