@@ -132,7 +132,7 @@ class File:
         if self._named_model is None:
             return registry.find_id(self.header.model)
         entry = registry.find(self._named_model)
-        if entry.id != self.header.model:
+        if not entry.has_id(self.header.model):
             raise ModelError(
                 f"made with model {self.header.model.hex()}, but {entry.name} is {entry.id.hex()}"
             )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from PIL import Image
 
 if TYPE_CHECKING:
@@ -22,6 +23,9 @@ DATA = Path(__file__).resolve().parent / "data"
 os.environ["DMECODEC_MODELS"] = str(DATA)
 if "PYTEST_XDIST_WORKER" in os.environ:  # one of several processes, which share the cores
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+# How long an example takes says nothing on a machine that is busy.
+settings.register_profile("dmecodec", deadline=None)
+settings.load_profile("dmecodec")
 
 
 def aerial(seed: int, height: int, width: int) -> np.ndarray:

@@ -82,6 +82,7 @@ def decode(model: second_decoder.Model, reader: Reader) -> np.ndarray:
     for group, members in enumerate(layout.groups):
         y_hat = np.zeros((sum(model.config["slices"]), -(-height // 16), -(-width // 16)), int)
         valid = np.ones((height, width, len(members)), bool)
+        filters = {}
         for index in range(header.tile_count):
             col, row, w, h = header.tile_box(index)
             streams = reader.tile(index, group)
@@ -93,13 +94,24 @@ def decode(model: second_decoder.Model, reader: Reader) -> np.ndarray:
                 valid[place] = np.stack([bits >> n & 1 for n in range(len(members))], 2) == 1
             rows, cols = -(-h // 16), -(-w // 16)
             if (streams[Z] or streams[Y]) or not (layout.alpha or MASK in streams):
-                y, _, _ = second_decoder.decode_tile(
-                    model, streams[Z], streams[Y], header.quality, rows, cols, reader.filtered
+                y, _, filters[col, row, w, h] = second_decoder.decode_tile(
+                    model,
+                    streams[Z],
+                    streams[Y],
+                    header.quality,
+                    rows,
+                    cols,
+                    reader.filtered,
+                    reader.stacked,
                 )
                 y_hat[:, row // 16 : row // 16 + rows, col // 16 : col // 16 + cols] = y
             else:
                 assert not (valid[place] & (alpha[place] > 0)[..., None]).any()
-        x = second_decoder.synthesise(model, y_hat, header.quality)[:, :height, :width]
+        plain = second_decoder.synthesise(model, y_hat, header.quality)[:, :height, :width]
+        x = plain.copy()
+        for box, values in filters.items():
+            col, row, w, h = box
+            x[:, row : row + h, col : col + w] = second_decoder.filtered(plain, box, values)
         channels = {1: [x.mean(0)], 2: [x[0], (x[1] + x[2]) / 2], 3: list(x)}[len(members)]
         for n, band in enumerate(members):
             good = valid[..., n] & (alpha > 0)

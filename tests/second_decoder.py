@@ -25,10 +25,13 @@ TOTAL = 1 << 24
 
 
 class Ans:
-    """The rANS decoder of one stream."""
+    """The rANS decoder of one stream, or of one and the one below it."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, below: bytes = b"") -> None:
+        assert len(below) % 4 == 0
+        data = below + data
         self.words = np.frombuffer(data + bytes(-len(data) % 4), "<u4").tolist()
+        assert not self.words or self.words[-1]
         self.state = 0
         for _ in range(min(2, len(self.words))):
             self.state = self.state << 32 | self.words.pop()
@@ -264,15 +267,17 @@ def decode_tile(
     height: int,
     width: int,
     has_filter: bool,
+    stacked: bool = True,
 ) -> tuple[np.ndarray, np.ndarray, list[int]]:
     """y-hat (M, height, width) in 1/16 step, z-hat, and the filter; sides in latents."""
     shape = (model.config["hyper"], -(-height // 4), -(-width // 4))
-    ans = Ans(z_stream)
+    ans = Ans(z_stream, y_stream if stacked else b"")
     channels = np.repeat(np.arange(shape[0]), shape[1] * shape[2]).tolist()
     z = np.array(model.z.read_pass(ans, channels)).reshape(shape)
-    assert ans.finished()
-    hyper = features(model, z, quality)[:, :height, :width]
-    ans, tables = Ans(y_stream), all_tables(model)
+    if not stacked:
+        assert ans.finished()
+        ans = Ans(y_stream)
+    hyper, tables = features(model, z, quality)[:, :height, :width], all_tables(model)
     y = np.zeros_like(hyper)
     for index, (first, end, positions) in enumerate(passes(model, height, width)):
         mean, scale = (v[:, positions] for v in predict(model, index, hyper, y, quality))

@@ -35,7 +35,7 @@ def tiles(draw: st.DrawFn) -> np.ndarray:
     return (noise * (255 // levels) + slope * draw(st.integers(0, 3))).astype(np.uint8)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(tiles())
 def test_round_trip(pixels: np.ndarray) -> None:
     decoded = decode_alpha(encode_alpha(pixels), *pixels.shape)
@@ -135,7 +135,7 @@ def test_a_bomb_is_not_inflated() -> None:
         tracemalloc.stop()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.binary(min_size=1, max_size=60), st.booleans())
 def test_noise_never_crashes(noise: bytes, compress: bool) -> None:
     data = noise[:1] + deflate(noise[1:]) if compress else noise

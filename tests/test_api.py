@@ -535,7 +535,7 @@ def test_two_models_of_one_id_are_told_apart_by_the_caller(
     data: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known = registry.find_id(Reader(data).header.model)
-    other = replace(known, path=tmp_path / "other.safetensors", sha256=known.sha256[:8] + "0" * 56)
+    other = replace(known, path=tmp_path / "other.safetensors", sha256=known.sha256[:16] + "0" * 48)
     monkeypatch.setattr(registry, "entries", lambda: [known, other])
     with pytest.raises(ModelError, match=r"and .*other.safetensors have the same id"):
         dmecodec.decode(data)

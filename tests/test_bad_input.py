@@ -201,7 +201,7 @@ def test_wrong_magic(tmp_path: Path) -> None:
 
 def test_newer_version(tmp_path: Path) -> None:
     data = bytearray(CODED.read_bytes())
-    data[4] = 4
+    data[4] = 5
     newer = put(tmp_path, "a.dmen", bytes(data))
     for command in (["info"], ["verify"], ["decode", "-o", tmp_path / "a.png"]):
         message = refused(*command, newer)
@@ -216,7 +216,7 @@ def varint(value: int) -> bytes:
 def with_size(width: int, height: int, tile: int) -> bytes:
     """A file with right checksums whose header claims an image of this size, and the streams of one tile."""
     model = container.Reader(CODED.read_bytes()).header.model
-    body = model + varint(width) + varint(height) + bytes([2, 128])
+    body = model[:4] + varint(width) + varint(height) + bytes([2, 128])
     body += varint(tile // 64) + varint(0) + varint(5) + varint(5)
     header = b"\x89DME\x02" + varint(len(body)) + body
     chunk = bytes(10)
@@ -259,13 +259,13 @@ def test_unknown_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DMECODEC_MODELS")
     message = refused("decode", CODED, "-o", tmp_path / "a.png")
     assert str(CODED) in message
-    assert "made with model 07a6ff3c, which is not here" in message
+    assert "made with model 07a6ff3cb714f545, which is not here" in message
 
 
 def test_other_weights_than_the_file_was_made_with(tmp_path: Path) -> None:
     other = put(tmp_path, "b.safetensors", (DATA / "tiny.safetensors").read_bytes() + b"\0")
     message = refused("decode", CODED, "-o", tmp_path / "a.png", "--model", other)
-    assert "made with model 07a6ff3c, but b is" in message
+    assert "made with model 07a6ff3cb714f545, but b is" in message
 
 
 @pytest.mark.parametrize("data", [b"", b"no model", bytes(5000)])

@@ -55,7 +55,7 @@ def layouts(draw: st.DrawFn) -> Layout:
 
 
 @given(layouts())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_layout_round_trip(layout: Layout) -> None:
     stream = layout.to_bytes()
     assert parse_layout(stream, len(layout.groups)) == layout
@@ -65,7 +65,7 @@ def test_layout_round_trip(layout: Layout) -> None:
 
 
 @given(layouts(), st.integers(0, 10**6), st.integers(1, 255), st.integers(1, 64))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_damaged_layout_is_another_or_refused(
     layout: Layout, place: int, flip: int, groups: int
 ) -> None:
@@ -115,7 +115,7 @@ def test_plain_modes_are_layouts() -> None:
 
 
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 3), st.integers(0, 2**32 - 1))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_mask_round_trip(height: int, width: int, bands: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     valid = rng.random((height, width, bands)) < rng.choice([0, 0.1, 0.9, 1])
@@ -168,7 +168,7 @@ def scenes(draw: st.DrawFn) -> tuple[np.ndarray, int, int]:
 
 
 @given(scenes(), st.sampled_from([0, 4, 7]))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_nodata_comes_back_exactly(scene: tuple[np.ndarray, int, int], quality: int) -> None:
     pixels, nodata, tile = scene
     data = dmecodec.encode(pixels, quality, nodata=nodata, tile=tile, alpha=False)
@@ -215,7 +215,7 @@ def test_pixels_under_nodata_do_not_matter() -> None:
 
 
 @given(st.integers(1, 50), st.integers(1, 50), st.integers(0, 2**32 - 1))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_fill_keeps_what_is_valid_and_stays_within_it(height: int, width: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     x = torch.from_numpy(rng.random((1, 2, height, width)).astype(np.float32))
@@ -349,7 +349,7 @@ def five_bands() -> bytes:
 
 
 @given(st.data())
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_damaged_streams_with_right_checksums(five_bands: bytes, data: st.DataObject) -> None:
     reader = Reader(five_bands)
     index = data.draw(st.integers(-1, reader.header.tile_count - 1))

@@ -20,7 +20,7 @@ def scene(seed: int, shape: tuple[int, int], bands: int, deep: bool) -> np.ndarr
     return stacked.astype(np.uint16) * 23 + 1000 if deep else stacked
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.integers(0, 1000),
     st.tuples(st.integers(1, 90), st.integers(1, 90)),

@@ -391,7 +391,7 @@ def test_info_as_json() -> None:
 def test_info_and_verify_without_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DMECODEC_MODELS")
     facts = json.loads(works("info", "--json", DATA / "rgb_q4.dmen").out)
-    assert facts["model_name"] is None and len(facts["model"]) == 8
+    assert facts["model_name"] is None and len(facts["model"]) == 16
     assert "not here" in works("info", DATA / "rgb_q4.dmen").out
     works("verify", DATA / "rgb_q4.dmen")
     assert "not here" in refused("verify", "--deep", DATA / "rgb_q4.dmen")

@@ -45,7 +45,7 @@ def fits(seed: int) -> Callable[[np.ndarray], np.ndarray]:
     return lambda y_hat: coefficients
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.sampled_from(["tiny", "board", "told"]),
     st.integers(0, 10**6),

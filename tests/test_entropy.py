@@ -15,6 +15,7 @@ from dmecodec.coding.entropy import (
     Decoder,
     Tables,
     encode,
+    encode_stacked,
     normalise,
 )
 from dmecodec.errors import FormatError
@@ -80,7 +81,7 @@ def streams(draw: st.DrawFn) -> tuple[Tables, list[tuple[np.ndarray, np.ndarray]
     return tables, passes
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(streams())
 def test_round_trip(case: tuple[Tables, list[tuple[np.ndarray, np.ndarray]]]) -> None:
     tables, passes = case
@@ -92,6 +93,41 @@ def test_round_trip(case: tuple[Tables, list[tuple[np.ndarray, np.ndarray]]]) ->
         assert second.read_pass(ans, indices.tolist()) == values.tolist()
     decoder.finish()
     assert ans.finished()
+
+
+@settings(max_examples=100)
+@given(streams(), streams())
+def test_stacked_round_trip(
+    first: tuple[Tables, list[tuple[np.ndarray, np.ndarray]]],
+    second: tuple[Tables, list[tuple[np.ndarray, np.ndarray]]],
+) -> None:
+    top, below = encode_stacked((first[1], first[0]), (second[1], second[0]))
+    assert len(below) % 4 == 0
+    apart = encode(first[1], first[0]), encode(second[1], second[0])
+    assert len(top) + len(below) <= len(apart[0]) + len(apart[1])
+    decoder, ans = Decoder(top, first[0], below), Ans(top, below)
+    for tables, passes in (first, second):
+        other = FrequencyTables(tables.low, tables.length, tables.frequency)
+        decoder.go_on(tables)
+        for values, indices in passes:
+            np.testing.assert_array_equal(decoder.read(indices), values)
+            assert other.read_pass(ans, indices.tolist()) == values.tolist()
+    decoder.finish()
+    assert ans.finished()
+
+
+def test_stacked_streams_share_what_says_nothing() -> None:
+    rng = np.random.default_rng(2)
+    tables = tables_of(rng, [20])
+    some = [(rng.integers(-5, 0, 300).astype(np.int32), np.zeros(300, np.uint8))]
+    together = sum(map(len, encode_stacked((some, tables), (some, tables))))
+    assert 2 <= 2 * len(encode(some, tables)) - together <= 4
+
+
+def test_a_lower_stream_of_no_whole_words_is_refused() -> None:
+    tables = tables_of(np.random.default_rng(0), [5])
+    with pytest.raises(FormatError, match="within a word"):
+        Decoder(b"\1", tables, b"\1\0\0\0\0")
 
 
 @pytest.mark.parametrize("value", [-VALUE_LIMIT + 1, -9, -1, 3, 4, 10, VALUE_LIMIT - 1])
@@ -180,7 +216,7 @@ def test_impossible_tables_are_refused(
         Tables(*(np.array(values, np.int32) for values in (low, length, frequency)))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.floats(0, 1e9), min_size=2, max_size=200).filter(lambda p: sum(p) > 0))
 def test_normalise(probabilities: list[float]) -> None:
     frequency = normalise(np.array(probabilities))
@@ -205,7 +241,7 @@ def test_the_encoder_of_the_page() -> None:
         while state:
             words.append(state % 2**32)
             state >>= 32
-        given = encode(
-            [((values + tables.low[0]).astype(np.int32), np.zeros(count, np.uint8))], tables
-        )
-        assert given == np.array(words, "<u4").tobytes().rstrip(b"\0")
+        passes = [((values + tables.low[0]).astype(np.int32), np.zeros(count, np.uint8))]
+        assert encode(passes, tables) == np.array(words, "<u4").tobytes().rstrip(b"\0")
+        below = np.array(words[: max(0, len(words) - 2)], "<u4").tobytes()
+        assert encode_stacked((passes, tables), (passes, tables))[1] == below

@@ -277,7 +277,7 @@ def test_thawed_layers_freeze_to_the_same(scale: float) -> None:
 
 
 @given(st.integers(0, 224), st.integers(0, 100))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_integer_interpolation(quality: int, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     table = torch.randint(-(1 << 23), 1 << 23, (len(LAMBDAS), 5), generator=generator)

@@ -19,7 +19,7 @@ from test_fuzz import damaged_files, mutations
 
 import dmecodec
 
-often = settings(max_examples=100, deadline=None)
+often = settings(max_examples=100)
 
 
 def in_format(name: str, **options: object) -> bytes:

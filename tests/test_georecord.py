@@ -40,7 +40,7 @@ records = st.builds(
 
 
 @given(records)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_record_round_trip(record: GeoRecord) -> None:
     assert parse_record(record.to_bytes()) == record
 
@@ -52,7 +52,7 @@ def test_record_round_trip(record: GeoRecord) -> None:
         inner, max_size=5,
     ), max_leaves=20,
 ))  # fmt: skip
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_any_json_is_a_record_or_refused(found: object) -> None:
     try:
         record = parse_record(zlib.compress(json.dumps(found).encode()))
@@ -92,7 +92,7 @@ def test_damaged_records(stream: bytes) -> None:
     st.tuples(*[st.floats(-1e6, 1e6)] * 2, st.floats(0.01, 100), st.floats(-3, 3)),
     st.tuples(*[st.integers(0, 60)] * 2, *[st.integers(1, 40)] * 2),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_bounds_of_a_window_give_the_window(
     place: tuple[float, float, float, float], window: tuple[int, int, int, int]
 ) -> None:

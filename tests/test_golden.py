@@ -38,7 +38,7 @@ def model_of(data: bytes) -> str:
 
 def test_none_is_lost() -> None:
     assert {path.stem for path in DATA.glob("*.dmen")} == set(GOLDEN)
-    assert len(GOLDEN) >= 18
+    assert len(GOLDEN) >= 41
 
 
 @pytest.mark.parametrize("name", GOLDEN)
@@ -92,6 +92,7 @@ def test_the_second_decoder_finds_the_same_latents(name: str) -> None:
             rows,
             cols,
             reader.filtered,
+            reader.stacked,
         )
         top, left = row // 16, col // 16
         np.testing.assert_array_equal(y, y_hat[:, top : top + rows, left : left + cols])
@@ -127,7 +128,7 @@ def filter_of(model: second_decoder.Model, reader: Reader, index: int) -> list[i
         return second_decoder.filter_of_version_2(streams.get(Kind.FILTER, b""))
     rows, cols = -(-height // 16), -(-width // 16)
     return second_decoder.decode_tile(
-        model, streams[Kind.Z], streams[Kind.Y], quality, rows, cols, True
+        model, streams[Kind.Z], streams[Kind.Y], quality, rows, cols, True, reader.stacked
     )[2]
 
 

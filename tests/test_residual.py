@@ -71,7 +71,7 @@ def check(original: np.ndarray, base: np.ndarray, bound: int, **options: object)
     st.sampled_from([1, 2, 3]),
     st.integers(0, 20),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_the_bound_holds(
     of: str, over: str, seed: int, height: int, width: int, bands: int, bound: int
 ) -> None:
@@ -82,7 +82,7 @@ def test_the_bound_holds(
 
 
 @given(st.integers(0, 1000), st.integers(0, 20), st.integers(1, 40), st.integers(1, 40))
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 def test_samples_that_are_skipped(seed: int, bound: int, height: int, width: int) -> None:
     original, base = noise(seed, height, width, 3), aerial(seed, height, width)
     skip = np.random.default_rng(seed).random(base.shape) < np.array([0.2, 0.5, 1.0])
@@ -153,7 +153,7 @@ def undamaged() -> tuple[bytes, np.ndarray]:
 
 
 @given(st.integers(0, 300), st.integers(1, 255), st.integers(0, 3))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_damage_is_refused_or_decodes(place: int, flip: int, cut: int) -> None:
     """Whatever the bytes say, there are pixels or an error of ours."""
     intact, base = undamaged()
@@ -167,7 +167,7 @@ def test_damage_is_refused_or_decodes(place: int, flip: int, cut: int) -> None:
 
 
 @given(st.binary(max_size=400).map(lambda b: b[: len(b) // 4 * 4]))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_random_streams(stream: bytes) -> None:
     base = aerial(2, 17, 33)
     try:

@@ -381,7 +381,9 @@ def as_version_2(data: bytes, stream: bytes) -> bytes:
     reader = Reader(data)
     header, streams = reader.header, [*reader.tile(0).values(), stream]
     kinds = bytes([*header.kinds[2:], Kind.FILTER])
-    body = header.model + bytes([header.width, header.height, 3, header.quality, header.tile // 64])
+    body = header.model[:4] + bytes(
+        [header.width, header.height, 3, header.quality, header.tile // 64]
+    )
     body += bytes([len(kinds)]) + kinds + bytes(map(len, streams))
     parts = b"\x89DME\2" + bytes([len(body)]) + body, b"".join(streams)
     return b"".join(part + zlib.crc32(part).to_bytes(4, "little") for part in parts)

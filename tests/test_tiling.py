@@ -47,7 +47,7 @@ def test_box_by_hand() -> None:
 
 
 @given(boxes, st.integers(1, 40))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_blocks_cover_a_box_once(box: Box, side: int) -> None:
     parts = list(box.blocks(side))
     assert sum(p.width * p.height for p in parts) == box.width * box.height
@@ -58,7 +58,7 @@ def test_blocks_cover_a_box_once(box: Box, side: int) -> None:
 
 
 @given(boxes, st.integers(1, 40))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_scaled_down_touches_just_the_cells_under_the_box(box: Box, stride: int) -> None:
     assert cells(box.scaled_down(stride)) == {(c // stride, r // stride) for c, r in cells(box)}
 
@@ -192,7 +192,7 @@ def tiled() -> dict[str, tuple[bytes, np.ndarray]]:
 
 
 @given(st.data())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_a_window_is_a_part_of_the_whole(
     tiled: dict[str, tuple[bytes, np.ndarray]], data: st.DataObject
 ) -> None:

@@ -20,7 +20,7 @@ import torch
 from command import refused
 from command import start as start_command
 from conftest import aerial, psnr
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from small_run import CONFIG, FEW, STEPS
@@ -265,7 +265,6 @@ def test_every_stage_trains_what_it_should(stage: int, data: Path, tmp_path: Pat
     assert "net.log_inverse_gain" in apart  # the average follows more slowly
 
 
-@settings(deadline=None)
 @given(seed=st.integers(0, 2**16), log_scale=st.floats(-3, 3), weight=st.floats(0, 20))
 def test_training_pulls_latents_as_the_encoder_rounds_them(
     seed: int, log_scale: float, weight: float

@@ -22,7 +22,7 @@ from ..network.parameters import MEAN_UNIT
 from ..network.passes import ExactPasses
 from ..restoration.prior import filter_symbols, read_filter
 from .analysis import hyper_latents_of
-from .entropy import VALUE_LIMIT, Decoder, Symbols, Tables, encode
+from .entropy import VALUE_LIMIT, Decoder, Symbols, encode_stacked
 from .rounding import round_for_rate, round_plainly, step_weights
 
 
@@ -133,10 +133,11 @@ def encode_tile(
             None where the file has no filters.
     """
     z_hat, coded, y_hat = encode_symbols(model, y, quality, worth=worth)
-    z_stream = encode([(z_hat.ravel(), channels_of(z_hat.shape))], model.z_tables)
     if fit is not None:
         coded += filter_symbols(fit(y_hat), quality)
-    return z_stream, encode(coded, model.stream_tables), y_hat
+    z = [(z_hat.ravel(), channels_of(z_hat.shape))]
+    streams = encode_stacked((z, model.z_tables), (coded, model.stream_tables))
+    return *streams, y_hat
 
 
 def decode_tile(
@@ -148,18 +149,26 @@ def decode_tile(
     width: int,
     *,
     filtered: bool,
+    stacked: bool = True,
 ) -> TileLatents:
     """The inverse of :func:`encode_tile` for a tile of (height, width) latents.
 
     Args:
         filtered: whether the y stream ends with a restoration filter.
+        stacked: whether both streams are one stack of words, as since version 4 of the format.
 
     Raises:
         FormatError: where a stream does not end where it should.
     """
-    z_hat = decode_z(model.z_tables, z_stream, hyper_side(height), hyper_side(width))
+    shape = (len(model.z_tables.low), hyper_side(height), hyper_side(width))
+    decoder = Decoder(z_stream, model.z_tables, y_stream if stacked else b"")
+    z_hat = decoder.read(channels_of(shape)).reshape(shape)
+    if stacked:
+        decoder.go_on(model.stream_tables)
+    else:
+        decoder.finish()
+        decoder = Decoder(y_stream, model.stream_tables)
     z = torch.from_numpy(z_hat)[None]
-    decoder = Decoder(y_stream, model.stream_tables)
     with full_precision(model.exact_device):
         passes = _passes(model, z, quality, height, width)
         for i in range(len(passes)):
@@ -168,15 +177,6 @@ def decode_tile(
     coefficients = read_filter(decoder, quality) if filtered else None
     decoder.finish()
     return TileLatents(_latents(passes, height, width), z_hat, coefficients)
-
-
-def decode_z(tables: Tables, stream: bytes, height: int, width: int) -> np.ndarray:
-    """z-hat of a tile: int32 (N, height, width)."""
-    shape = (len(tables.low), height, width)
-    decoder = Decoder(stream, tables)
-    z_hat = decoder.read(channels_of(shape)).reshape(shape)
-    decoder.finish()
-    return z_hat
 
 
 def channels_of(shape: tuple[int, ...]) -> np.ndarray:

@@ -98,10 +98,18 @@ class _Tile:
                 np.zeros((config.latents, cells.height, cells.width), np.int32),
                 np.zeros((config.hyper, *side), np.int32),
             )
-        z, y, quality = self._streams[Kind.Z], self._streams[Kind.Y], self._decoder.header.quality
-        filtered = self._decoder.reader.filtered
+        reader, quality = self._decoder.reader, self._decoder.header.quality
         with torch.inference_mode():
-            return decode_tile(model, z, y, quality, cells.height, cells.width, filtered=filtered)
+            return decode_tile(
+                model,
+                self._streams[Kind.Z],
+                self._streams[Kind.Y],
+                quality,
+                cells.height,
+                cells.width,
+                filtered=reader.filtered,
+                stacked=reader.stacked,
+            )
 
     @property
     def alpha(self) -> np.ndarray:

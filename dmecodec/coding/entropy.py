@@ -26,6 +26,7 @@ PRECISION = 24
 """Frequencies of a table sum to 2^24."""
 VALUE_LIMIT = 1 << 22
 """Every coded value is smaller than this in magnitude."""
+_WORD_BYTES, _STATE_WORDS = 4, 2
 _ESCAPE_LENGTHS = Uniform(PRECISION)
 _SIGN = Uniform(2)
 
@@ -117,10 +118,33 @@ Symbols = tuple[np.ndarray, np.ndarray]
 def encode(passes: Sequence[Symbols], tables: Tables) -> bytes:
     """Codes passes of values with |value| < 2^22 into one stream."""
     coder = AnsCoder()
+    _push_all(coder, passes, tables)
+    return _without_zeros(coder.get_compressed())
+
+
+def encode_stacked(
+    first: tuple[Sequence[Symbols], Tables], second: tuple[Sequence[Symbols], Tables]
+) -> tuple[bytes, bytes]:
+    """Codes two streams as one stack of words: decoding goes on with the second where the first ends.
+
+    An rANS coder starts with some 24 bits that say nothing. So only one of the streams has them.
+    """
+    coder = AnsCoder()
+    _push_all(coder, *second)
+    below = max(0, len(coder.get_compressed()) - _STATE_WORDS)
+    _push_all(coder, *first)
+    words = coder.get_compressed()
+    return _without_zeros(words[below:]), words[:below].astype("<u4").tobytes()
+
+
+def _without_zeros(words: np.ndarray) -> bytes:
+    """Bytes of the words; the decoder knows that these have four."""
+    return words.astype("<u4").tobytes().rstrip(b"\0")
+
+
+def _push_all(coder: Any, passes: Sequence[Symbols], tables: Tables) -> None:
     for values, indices in reversed(passes):  # a stack: last in, first out
         _push(coder, values, indices, tables)
-    words = coder.get_compressed().astype("<u4")
-    return words.tobytes().rstrip(b"\0")  # the decoder knows that words have four bytes
 
 
 def _push(coder: Any, values: np.ndarray, indices: np.ndarray, tables: Tables) -> None:
@@ -150,10 +174,19 @@ def _buckets(indices: np.ndarray) -> tuple[np.ndarray, list[tuple[int, int, int]
 
 
 class Decoder:
-    """Reads the passes of one stream, in the order in which :func:`encode` was given them."""
+    """Reads the passes of one stream, in the order in which :func:`encode` was given them.
 
-    def __init__(self, data: bytes, tables: Tables) -> None:
-        words = np.frombuffer(data + bytes(-len(data) % 4), dtype="<u4")
+    Args:
+        data: the stream.
+        tables: that it is coded with.
+        below: the stream that the same coder goes on with, of :func:`encode_stacked`.
+    """
+
+    def __init__(self, data: bytes, tables: Tables, below: bytes = b"") -> None:
+        if len(below) % _WORD_BYTES:
+            raise FormatError("damaged: an entropy-coded stream ends within a word")
+        data = below + data
+        words = np.frombuffer(data + bytes(-len(data) % _WORD_BYTES), dtype="<u4")
         try:
             self._coder = AnsCoder(words.astype(np.uint32))
         except ValueError as error:
@@ -175,6 +208,10 @@ class Decoder:
         for position in np.sort(np.concatenate(escaped)) if escaped else ():
             values[position] = _pop_escaped(self._coder, int(indices[position]), self._tables)
         return values
+
+    def go_on(self, tables: Tables) -> None:
+        """Turns to the stream below, with other tables."""
+        self._tables = tables
 
     def finish(self) -> None:
         """Checks that the stream has been read to its end.

@@ -16,6 +16,7 @@ from .limits import (
     MAX_TILE,
     MAX_TILES,
     MODEL_BYTES,
+    MODEL_BYTES_2,
     MODES,
     TILE_UNIT,
 )
@@ -26,7 +27,7 @@ class Header:
     """What the header of a file says, without the index. A Header that exists is a valid one.
 
     Attributes:
-        model: First 4 bytes of the SHA-256 of the frozen model file.
+        model: First 8 bytes of the SHA-256 of the frozen model file; in files of versions 2 and 3 the first 4.
         width: Image width in pixels.
         height: Image height in pixels.
         mode: One of `MODES`.
@@ -107,7 +108,7 @@ def _check_geometry(header: Header) -> None:
 
 
 def _check_coding(header: Header) -> None:
-    if len(header.model) != MODEL_BYTES:
+    if len(header.model) not in (MODEL_BYTES, MODEL_BYTES_2):
         raise FormatError(f"the model's id has {len(header.model)} bytes instead of {MODEL_BYTES}")
     if header.mode not in MODES:
         raise FormatError(f"unknown image mode {header.mode!r}")

@@ -13,7 +13,7 @@ from .limits import (
     MAX_BOUND,
     MAX_STREAM_LENGTH,
     MODEL_BYTES,
-    MODEL_BYTES_1,
+    MODEL_BYTES_2,
     MODES,
     TILE_UNIT,
 )
@@ -44,9 +44,10 @@ def header_fields(header: Header) -> bytes:
 def parse_header(fields: Fields, version: int) -> Header:
     """The header's fields up to the index; :class:`Header` checks their values.
 
-    Version 1 has a longer id, groups in every mode, names Z and Y among the kinds, and has a stream for the bound.
+    Version 1 has groups in every mode, names Z and Y among the kinds, and has a stream for the bound; versions 2 and
+    3 have a shorter id.
     """
-    model = fields.take(MODEL_BYTES_1 if version == 1 else MODEL_BYTES, "model's id")[:MODEL_BYTES]
+    model = fields.take(MODEL_BYTES_2 if version in (2, 3) else MODEL_BYTES, "model's id")
     width = fields.varint("width")
     height = fields.varint("height")
     mode = fields.byte("mode")
@@ -84,6 +85,11 @@ def parse_index(fields: Fields, header: Header) -> array[int]:
     if fields.left:
         raise FormatError(f"the header has {fields.left} bytes too many")
     return lengths
+
+
+def chunk_count(header: Header) -> int:
+    """One for each tile and band group, one for each file-scoped kind."""
+    return header.tile_count * header.groups + len(header.file_kinds)
 
 
 def chunk_offsets(header: Header, lengths: array[int], start: int) -> array[int]:

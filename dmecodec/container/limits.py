@@ -1,16 +1,16 @@
 """What the format fixes: its first bytes, its versions, its modes and the limits of its fields."""
 
 MAGIC = b"\x89DME"
-VERSION = 3
-"""What is written; versions 1 and 2 are read as well."""
+VERSION = 4
+"""What is written; versions 1 to 3 are read as well."""
 PLAIN_MODES = ("L", "LA", "RGB", "RGBA")
 """Modes that say by themselves what the bands are: 8 bits a sample, alpha last."""
 MODES = (*PLAIN_MODES, "BANDS")
 MAX_GROUPS = 64
 
-MODEL_BYTES = 4
-MODEL_BYTES_1 = 8
-"""In version 1."""
+MODEL_BYTES = 8
+MODEL_BYTES_2 = 4
+"""In versions 2 and 3."""
 MAX_SIDE = 2**24 - 1
 MAX_PIXELS = 2**36
 QUALITY_STEPS = 32

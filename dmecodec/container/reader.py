@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import zlib
 from itertools import accumulate
 from typing import BinaryIO
 
 from ..errors import FormatError
 from .bound import parse_bound
-from .checksum import CRC_BYTES, without_crc
+from .checksum import CRC_BYTES, damaged, holds_to_the_end, without_crc
 from .fields import Fields
 from .header import Header
 from .kinds import KNOWN_KINDS, Kind, kind_name
-from .layout import chunk_offsets, parse_header, parse_index
+from .layout import chunk_count, chunk_offsets, parse_header, parse_index
 from .limits import MAGIC, MAX_HEADER_LENGTH, VERSION
 from .source import Source, source_of
 
@@ -43,11 +44,37 @@ class Reader:
     def __init__(self, source: bytes | bytearray | memoryview | BinaryIO) -> None:
         self._source = source_of(source)
         self.size = self._source.size
-        self.version, body, end_of_header = _read_header(self._source)
+        self.version = _read_version(self._source)
+        start, length, alone = _read_header_length(self._source, self.version)
+        if alone:
+            self._read_at_once(start, length)
+        else:
+            self._crc = 0  # of what a chunk's checksum covers before the chunk
+            header = self._source.read(0, start + length + CRC_BYTES)
+            self._parse(without_crc(header, "the header")[start:], len(header), alone)
+
+    def _read_at_once(self, start: int, length: int) -> None:
+        """A file of one chunk: its one checksum is compared before anything is said of what the header holds."""
+        header = self._source.read(0, start + length)
+        self._crc = zlib.crc32(header)
+        intact = holds_to_the_end(self._source, len(header), self._crc)
+        try:
+            self._parse(header[start:], len(header), alone=True)
+        except FormatError as error:
+            if intact or isinstance(error, _WrongSizeError):
+                raise
+            raise damaged("the file") from None
+        if not intact:
+            raise damaged("the file")
+
+    def _parse(self, body: bytes, start: int, alone: bool) -> None:
+        """All that the header says; chunks begin at `start`."""
         fields = Fields(body)
         self.header = parse_header(fields, self.version)
         self._lengths = parse_index(fields, self.header)
-        self._offsets = chunk_offsets(self.header, self._lengths, end_of_header)
+        if self.version >= 4 and alone != (chunk_count(self.header) == 1):
+            raise FormatError("the header is wrong on whether there is one chunk")
+        self._offsets = chunk_offsets(self.header, self._lengths, start)
         _check_size(self._offsets[-1], self.size)
 
     @property
@@ -90,6 +117,11 @@ class Reader:
     def filtered(self) -> bool:
         """Whether every Y stream ends with a restoration filter, or word that there is none."""
         return self.version >= 3 and Kind.RESIDUAL not in self.header.kinds
+
+    @property
+    def stacked(self) -> bool:
+        """Whether Z and Y of a tile are one stack of words, cut in two."""
+        return self.version >= 4
 
     def bound(self) -> int | None:
         """How many levels a decoded sample may be from the original, where the file says it.
@@ -137,7 +169,7 @@ class Reader:
     def _chunk(self, chunk: int) -> bytes:
         start, end = self._offsets[chunk], self._offsets[chunk + 1]
         data = self._source.read(start, end - start)
-        return without_crc(data, self._chunk_name(chunk))
+        return without_crc(data, self._chunk_name(chunk), self._crc)
 
     def _chunk_name(self, chunk: int) -> str:
         of_tiles = self.header.tile_count * self.header.groups
@@ -147,8 +179,11 @@ class Reader:
         return "the BOUND" if kind == Kind.BOUND else f"the {kind_name(kind)} metadata"
 
 
-def _read_header(source: Source) -> tuple[int, bytes, int]:
-    """The version, the header's body, its checksum compared, and the offset of the first chunk."""
+class _WrongSizeError(FormatError):
+    """The file is shorter or longer than its header says."""
+
+
+def _read_version(source: Source) -> int:
     magic = source.read(0, min(len(MAGIC), source.size))
     if not magic:
         raise FormatError("the file is empty")
@@ -162,23 +197,27 @@ def _read_header(source: Source) -> tuple[int, bytes, int]:
         )
     if version < 1:
         raise FormatError(f"no such format version: {version}")
-    start, length = _read_header_length(source)
-    header = source.read(0, start + length + CRC_BYTES)
-    return version, without_crc(header, "the header")[start:], len(header)
+    return version
 
 
-def _read_header_length(source: Source) -> tuple[int, int]:
-    """Offset and length of the header's body, from the one field that no checksum covers yet."""
+def _read_header_length(source: Source, version: int) -> tuple[int, int, bool]:
+    """Offset and length of the header's body and whether the file has one chunk, before any checksum is compared."""
     start = len(MAGIC) + 1
     encoded = b""
     while not encoded or (encoded[-1] & 0x80 and len(encoded) < 5):
         encoded += source.read(start + len(encoded), 1)
-    length = Fields(encoded).varint("length of the header", MAX_HEADER_LENGTH)
-    return start + len(encoded), length
+    fields, name = Fields(encoded), "length of the header"
+    start += len(encoded)
+    if version < 4:
+        return start, fields.varint(name, MAX_HEADER_LENGTH), False
+    length, alone = divmod(fields.varint(name, 2 * MAX_HEADER_LENGTH + 1), 2)
+    return start, length, bool(alone)
 
 
 def _check_size(expected: int, actual: int) -> None:
     if actual < expected:
-        raise FormatError(f"the file is truncated: it has {actual} of {expected} bytes")
+        raise _WrongSizeError(f"the file is truncated: it has {actual} of {expected} bytes")
     if actual > expected:
-        raise FormatError(f"{actual - expected} bytes follow the end of the image at {expected}")
+        raise _WrongSizeError(
+            f"{actual - expected} bytes follow the end of the image at {expected}"
+        )

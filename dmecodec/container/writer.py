@@ -11,7 +11,7 @@ from .fields import varint
 from .header import Header
 from .kinds import Kind, kind_name
 from .layout import header_fields
-from .limits import MAGIC, MAX_HEADER_LENGTH, VERSION
+from .limits import MAGIC, MAX_HEADER_LENGTH, MODEL_BYTES, VERSION
 
 
 def write(
@@ -28,13 +28,15 @@ def write(
         The file's bytes.
 
     Raises:
-        ValueError: The streams are not those that the header names, or are of a kind that only older versions have.
+        ValueError: The streams are not those that the header names, or the header is one of an older version.
         FormatError: The index would be too large.
     """
     if len(tiles) != header.tile_count * header.groups:
         raise ValueError(f"{len(tiles)} tiles given, {header.tile_count * header.groups} expected")
-    if {Kind.BOUND, Kind.FILTER} & set(header.kinds):
-        raise ValueError("streams of kind BOUND or FILTER, which only older versions have")
+    if {Kind.BOUND, Kind.FILTER} & set(header.kinds) or len(header.model) != MODEL_BYTES:
+        raise ValueError(
+            "streams of kind BOUND or FILTER or a short id, as only older versions have"
+        )
     chunks = [_ordered(streams, header.tile_kinds) for streams in tiles]
     chunks += [(stream,) for stream in _ordered(metadata, header.file_kinds)]
 
@@ -43,7 +45,10 @@ def write(
     )
     if len(body) > MAX_HEADER_LENGTH:
         raise FormatError(f"a header of {len(body)} bytes is too long; larger tiles are needed")
-    parts = [(MAGIC, bytes([VERSION]), varint(len(body)), body), *chunks]
+    alone = len(chunks) == 1
+    parts = [(MAGIC, bytes([VERSION]), varint(2 * len(body) + alone), body), *chunks]
+    if alone:  # one checksum for all
+        parts = [tuple(chain.from_iterable(parts))]
     return b"".join(chain.from_iterable(map(with_crc, parts)))
 
 

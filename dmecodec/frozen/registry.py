@@ -42,6 +42,10 @@ class Entry:
         """The bytes that a `.dmen` file holds."""
         return bytes.fromhex(self.sha256)[:MODEL_BYTES]
 
+    def has_id(self, model_id: bytes) -> bool:
+        """Whether a file with this id, which is shorter in files of some versions, may be of this model."""
+        return self.id.startswith(model_id)
+
 
 def folders() -> list[Path]:
     """Folders of models: those of DMECODEC_MODELS, then the package's own."""
@@ -152,7 +156,7 @@ def find_id(model_id: bytes) -> Entry:
     Raises:
         ModelError: where it is not among the known ones, or several of them have this id.
     """
-    found = [entry for entry in entries() if entry.id == model_id]
+    found = [entry for entry in entries() if entry.has_id(model_id)]
     if len(found) > 1:
         names = " and ".join(str(entry.path) for entry in found)
         raise ModelError(f"{names} have the same id {model_id.hex()}; name one with --model")

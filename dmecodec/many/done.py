@@ -57,8 +57,8 @@ def is_encoded(job: Job, **options: Any) -> bool:
     from .. import options as checks
 
     bound, tile = options.get("max_error"), options.get("tile")
+    model = registry.find(options.get("model"))
     wanted = (
-        registry.find(options.get("model")).id,
         checks.quality_steps(checks.chosen_quality(options.get("quality"), bound)),
         DEFAULT_TILE if tile is None else tile,
         bound,
@@ -69,7 +69,9 @@ def is_encoded(job: Job, **options: Any) -> bool:
         with Path(job.target).open("rb") as file:
             reader = Reader(file)
             header = reader.header
-            if (header.model, header.quality, header.tile, reader.bound()) != wanted:
+            if not model.has_id(header.model):
+                return False
+            if (header.quality, header.tile, reader.bound()) != wanted:
                 return False
             reader.verify()
             return _is_of(job.source, reader, options.get("scale"), options.get("geo", True))

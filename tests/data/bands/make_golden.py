@@ -58,6 +58,7 @@ def scenes() -> dict[str, tuple[np.ndarray, dict[str, object]]]:
             edge(np.concatenate([rgb, 255 - rgb[..., 1:2]], 2)[:100, :180], 0),
             {"nodata": 0, "alpha": False, "tile": 64, "quality": 2},
         ),
+        "v4_two_nodata": (edge(rgb[:70, :140, :2].copy(), 0), {"nodata": 0, "quality": 3}),
     }
 
 
