@@ -46,7 +46,7 @@ def test_a_frozen_model_codes(frozen: tuple[Path, list[str]], data: Path) -> Non
         file = dmecodec.encode(image, quality, model=path)
         sizes.append(len(file))
         assert psnr(dmecodec.decode(file, model=path), image) > 15
-        assert file[6:10] == registry.find(path).id
+        assert file[6:14] == registry.find(path).id
     assert sizes == sorted(sizes)
 
 
