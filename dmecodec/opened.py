@@ -22,7 +22,7 @@ from .errors import FormatError, ModelError, OptionError
 from .files import path_for
 from .frozen import registry, weights
 from .frozen.weights import Model
-from .geo.backend import need_rasterio
+from .geo.backend import PIXELS_ALONE, need_rasterio
 from .geo.record import Bounds, GeoRecord, parse_record
 from .images import (
     Metadata,
@@ -234,7 +234,7 @@ class File:
     def _save_geotiff(
         self, target: BinaryIO | str | os.PathLike[str], box: Box, profile: str | None
     ) -> None:
-        otherwise = "" if self.header.mode == "BANDS" else ", or add --no-geo for the pixels alone"
+        otherwise = "" if self.header.mode == "BANDS" else PIXELS_ALONE
         need_rasterio("writing this file as a GeoTIFF needs", otherwise=otherwise)
         from .geo.writer import check_profile, write_geotiff
 

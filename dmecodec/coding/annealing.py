@@ -10,15 +10,17 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from ..device import autocast
 from ..frozen.weights import Model
+from ..network.config import Pass
 from ..network.knots import knots_of
 from ..network.likelihood import gaussian_likelihood
-from ..network.parameters import EntropyParameters, checkerboard
+from ..network.parameters import EntropyParameters
 from ..network.thaw import thaw
 from ..threads import side_by_side
 from .codec import channels_of, encode_symbols, hyper_latents
@@ -81,41 +83,16 @@ class Annealer:
                 break
             done = step / STEPS
             temperature = max(_COLD, _HOT * math.exp(-_COOLING * done))
+            quantise = partial(_by_chance, temperature, chance)
             with autocast(self.model.device):
-                y_hat, bits = self._code(y, features, knots, temperature, chance)
+                y_hat, likelihood = self.parameters.in_passes(y, features, knots, quantise)
                 latents = (y_hat * gain).contiguous(memory_format=torch.channels_last)
                 seen = self.model.net.synthesis(latents, knots)
-            cost = bits + error_worth(quality) * (seen - x).square().sum()
+            cost = error_worth(quality) * (seen - x).square().sum() - likelihood.log2().sum()
             (y.grad,) = torch.autograd.grad(cost, y)
             descent.param_groups[0]["lr"] = _RATE * min(1.0, 2 * (1 - done))
             descent.step()
         return y.detach()
-
-    def _code(
-        self,
-        y: Tensor,
-        features: Tensor,
-        quality: Tensor,
-        temperature: float,
-        chance: torch.Generator,
-    ) -> tuple[Tensor, Tensor]:
-        """y-hat, softly rounded, and its bits."""
-        decoded: list[Tensor] = []
-        bits = y.new_zeros(())
-        for i, one in enumerate(self.parameters.passes):
-            part = y[:, one.first : one.end]
-            before = torch.cat(decoded, 1) if decoded else None
-            mean, log_scale = self.parameters.predict(i, features, before, quality)
-            y_hat = mean + _round_by_chance(part - mean, temperature, chance)
-            likelihood = gaussian_likelihood(y_hat, mean, log_scale)
-            if one.parity is not None:
-                board = checkerboard(y.shape[2], y.shape[3], one.parity).to(y.device)
-                y_hat, likelihood = y_hat * board, torch.where(board, likelihood, 1.0)
-            if one.parity == 1:
-                y_hat = y_hat + decoded.pop()
-            decoded.append(y_hat)
-            bits = bits - likelihood.log2().sum()
-        return torch.cat(decoded, 1), bits
 
     @torch.inference_mode()
     def _cost(self, x: Tensor, y: Tensor, quality: int) -> float:
@@ -125,6 +102,14 @@ class Annealer:
         bits += sum(self.model.y_tables.bits(*one) for one in coded)
         seen = synthesise(self.model, torch.from_numpy(y_hat)[None].to(x.device), quality)
         return float(bits) + error_worth(quality) * float((seen - x).square().sum())
+
+
+def _by_chance(
+    temperature: float, chance: torch.Generator, y: Tensor, mean: Tensor, log_scale: Tensor, _: Pass
+) -> tuple[Tensor, Tensor]:
+    """y-hat of a pass, softly rounded, and its likelihoods."""
+    y_hat = mean + _round_by_chance(y - mean, temperature, chance)
+    return y_hat, gaussian_likelihood(y_hat, mean, log_scale)
 
 
 def _round_by_chance(x: Tensor, temperature: float, chance: torch.Generator) -> Tensor:

@@ -25,6 +25,10 @@ def is_installed() -> bool:
     return find_spec("rasterio") is not None
 
 
+PIXELS_ALONE = ", or add --no-geo for the pixels alone"
+"""What may be done instead where nothing but the georeference would be lost."""
+
+
 def need_rasterio(what: str, *, otherwise: str = "") -> ModuleType:
     """rasterio, or one line that says how to get it.
 

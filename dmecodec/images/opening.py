@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import ImageError, OptionError
-from ..geo.backend import is_installed, need_rasterio
+from ..geo.backend import PIXELS_ALONE, is_installed, need_rasterio
 from .guard import named
 from .headers import is_tiff
 from .pillow import from_file, from_pillow, size_of_file
@@ -128,7 +128,6 @@ def _without_scale(source: Source, scale: tuple[int, int] | None) -> Source:
     return source
 
 
-_PIXELS = ", or add --no-geo for the pixels alone"
 _SIDECARS = (
     ".tfw",
     ".tifw",
@@ -173,7 +172,9 @@ def _is_for_rasterio(file: BinaryIO, path: Path | None, geo: bool) -> bool:
     elif not geo:
         return False
     elif facts.geographic or (path is not None and sidecars(path)):
-        need_rasterio("this TIFF is georeferenced or has nodata, which needs", otherwise=_PIXELS)
+        need_rasterio(
+            "this TIFF is georeferenced or has nodata, which needs", otherwise=PIXELS_ALONE
+        )
     else:
         return facts.masked and is_installed()
     return True

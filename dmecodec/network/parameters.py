@@ -9,13 +9,13 @@ zero. One slice without hidden layers is the paper's own 1x1 convolution (equati
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from .config import LAMBDAS, Config
+from .config import LAMBDAS, Config, Pass
 from .exact import ExactConv, ExactLayers, Signal
 from .hyperprior import HyperDecoder, magnitudes
 
@@ -31,6 +31,10 @@ VALUE_TOP = 8 * MEAN_UNIT
 LOG_ENTRIES = 4096
 """... and as 32 log(1 + |y|), up to |y| = 256."""
 _LOG_UNIT = 32
+
+
+Quantise = Callable[[Tensor, Tensor, Tensor, Pass], tuple[Tensor, Tensor]]
+"""y, mean and log-scale of a pass to y-hat and likelihoods, all (b, c, h, w)."""
 
 
 def _log_table() -> Tensor:
@@ -158,6 +162,36 @@ class EntropyParameters(nn.Module):
         shown = None if before is None else magnitudes(before)
         mean, log_scale = self.networks[index](features, shown, quality).float().chunk(2, 1)
         return mean, log_scale
+
+    def in_passes(
+        self, y: Tensor, features: Tensor, quality: Tensor, quantise: Quantise
+    ) -> tuple[Tensor, Tensor]:
+        """Float graph: pass by pass, each seeing what `quantise` made of those before it.
+
+        Args:
+            y: (b, M, h, w), in steps.
+            features: (b, M, h, w) from the hyper decoder.
+            quality: (b,) in 0..7.
+            quantise: what becomes of the latents of one pass.
+
+        Returns:
+            y-hat and its likelihoods, (b, M, h, w).
+        """
+        decoded: list[Tensor] = []  # of the slices that are done
+        likelihoods: list[Tensor] = []
+        height, width = y.shape[2:]
+        for i, one in enumerate(self.passes):
+            before = torch.cat(decoded, 1) if decoded else None
+            mean, log_scale = self.predict(i, features, before, quality)
+            y_hat, likelihood = quantise(y[:, one.first : one.end], mean, log_scale, one)
+            if one.parity is not None:
+                board = checkerboard(height, width, one.parity).to(y.device)
+                y_hat, likelihood = y_hat * board, torch.where(board, likelihood, 1.0)
+            if one.parity == 1:  # the other half joins the first
+                y_hat, likelihood = y_hat + decoded.pop(), likelihood * likelihoods.pop()
+            decoded.append(y_hat)
+            likelihoods.append(likelihood)
+        return torch.cat(decoded, 1), torch.cat(likelihoods, 1)
 
     def freeze(self, scales: dict[nn.Module, Tensor]) -> None:
         """Turns every layer into integers; `scales` has integers per unit for each output channel."""

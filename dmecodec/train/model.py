@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -17,7 +16,7 @@ from ..network.dmenet import DMENet
 from ..network.knots import interpolate_knots
 from ..network.likelihood import gaussian_likelihood
 from ..network.mdei import mdse_loss
-from ..network.parameters import INDEX_COUNT, INDEX_PER_NAT, LOG_SCALE_LOW, checkerboard
+from ..network.parameters import INDEX_COUNT, INDEX_PER_NAT, LOG_SCALE_LOW, Quantise
 from ..restoration.training import restored
 
 PSI = 0.0185
@@ -58,10 +57,6 @@ def pull(residual: Tensor, log_scale: Tensor, weight: Tensor) -> Tensor:
     index = (INDEX_PER_NAT * (log_scale - LOG_SCALE_LOW)).clamp(0, INDEX_COUNT - 1)
     added = weight * strength(index) * (2 * (residual.abs() - magnitude) + 1)
     return torch.where((magnitude > 0) & (saved > added), -nearest.sign(), zero)
-
-
-Quantise = Callable[[Tensor, Tensor, Tensor, Pass], tuple[Tensor, Tensor]]
-"""y, mean and log-scale of a pass to y-hat and likelihoods, all (b, c, h, w)."""
 
 
 @dataclass
@@ -142,21 +137,7 @@ class TrainingModel(nn.Module):
         parameters = self.net.parameters_of_y
         quantise = self._as_encoded(quality) if self._last_stage else self._noisily
         features = parameters.decoder(z_hat, quality)
-        decoded: list[Tensor] = []  # of the slices that are done
-        likelihoods: list[Tensor] = []
-        y, (height, width) = y.float(), y.shape[2:]
-        for i, one in enumerate(parameters.passes):
-            before = torch.cat(decoded, 1) if decoded else None
-            mean, log_scale = parameters.predict(i, features, before, quality)
-            y_hat, likelihood = quantise(y[:, one.first : one.end], mean, log_scale, one)
-            if one.parity is not None:
-                board = checkerboard(height, width, one.parity).to(y.device)
-                y_hat, likelihood = y_hat * board, torch.where(board, likelihood, 1.0)
-            if one.parity == 1:  # the other half joins the first
-                y_hat, likelihood = y_hat + decoded.pop(), likelihood * likelihoods.pop()
-            decoded.append(y_hat)
-            likelihoods.append(likelihood)
-        return torch.cat(decoded, 1), torch.cat(likelihoods, 1)
+        return parameters.in_passes(y.float(), features, quality, quantise)
 
     @property
     def _last_stage(self) -> bool:
