@@ -1,114 +1,38 @@
-"""GeoTIFF in and out: what a file says of the ground stays, masks are exact, and nothing is half-written."""
+"""GeoTIFFs there and back: what is said of the pixels stays."""
 
 from __future__ import annotations
 
 import io
 import json
-import logging
 import math
 import os
-import shutil
-import signal
-import struct
 import sys
-import threading
-import time
 import zlib
-from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from command import one_line, refused, run, start, works
+from command import one_line, refused, start, works
 from conftest import DATA, aerial, in_mode, psnr
 
 import dmecodec
-from dmecodec import files
 from dmecodec.bands import Alpha
 from dmecodec.container import Kind, Reader
-from dmecodec.errors import DependencyError, FormatError, ImageError, OptionError
+from dmecodec.errors import FormatError, ImageError, OptionError
 
 rasterio = pytest.importorskip("rasterio")
 
 from affine import Affine  # noqa: E402
+from geotiff_files import PLACE, RPC, SHARED, UTM, round_trip, same_but_for_pixels, write  # noqa: E402
 from rasterio.control import GroundControlPoint  # noqa: E402
 from rasterio.crs import CRS  # noqa: E402
-from rasterio.enums import ColorInterp  # noqa: E402
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning"),
     pytest.mark.filterwarnings("ignore::PendingDeprecationWarning"),  # of affine 3
 ]
-SHARED = DATA.parents[2] / "shared" / "data" / "geotiff"
-UTM, PLACE = CRS.from_epsg(32629), Affine(10, 0, 500000, 0, -10, 4000000)
-RPC = {
-    **{f"{axis}_{part}": "7" for axis in ("LINE", "SAMP", "LAT", "LONG", "HEIGHT") for part in ("OFF", "SCALE")},
-    **{f"{axis}_{part}_COEFF": " ".join(["1"] * 20) for axis in ("LINE", "SAMP") for part in ("NUM", "DEN")},
-    "ERR_BIAS": "-1",
-    "ERR_RAND": "-1",
-}  # fmt: skip
-
-
-def write(path: Path, pixels: np.ndarray, **options: Any) -> Path:
-    """A GeoTIFF of (height, width, bands); options of rasterio, and `tags`, `mask`, `gcps`, `colors`."""
-    tags, mask = options.pop("tags", {}), options.pop("mask", None)
-    gcps, colors = options.pop("gcps", None), options.pop("colors", None)
-    gcps_crs = options.pop("gcps_crs", CRS.from_epsg(4326))
-    height, width, count = pixels.shape
-    settings = {"crs": UTM, "transform": PLACE} | options
-    with (
-        rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
-        rasterio.open(
-            path, "w", driver="GTiff", width=width, height=height, count=count, dtype=pixels.dtype, **settings
-        ) as file,
-    ):  # fmt: skip
-        if colors:
-            file.colorinterp = [ColorInterp[name] for name in colors]
-        file.write(pixels.transpose(2, 0, 1))
-        for name, values in tags.items():
-            file.update_tags(ns=name or None, **values)
-        if gcps:
-            file.gcps = gcps, gcps_crs
-        if mask is not None:
-            file.write_mask(mask)
-    return path
-
-
-def round_trip(path: Path, folder: Path, *options: object) -> Path:
-    """The file encoded and decoded by the command line, as a GeoTIFF again."""
-    target = folder / f"{path.stem}-decoded.tif"
-    works("encode", path, "-o", folder / "a.dmen", "-q", 5, "--overwrite")
-    works("decode", folder / "a.dmen", "-o", target, "--overwrite", *options)
-    assert not list(folder.glob(".dmecodec-*"))
-    return target
-
-
-def same_but_for_pixels(before: Path, after: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Compares everything that is said of the pixels; returns them, bands first."""
-    with rasterio.open(before) as a, rasterio.open(after) as b:
-        for name in (
-            "width", "height", "count", "dtypes", "crs", "transform", "nodatavals", "colorinterp",
-            "descriptions", "units", "scales", "offsets", "mask_flag_enums",
-        ):  # fmt: skip
-            assert getattr(a, name) == getattr(b, name), name
-        assert a.tags() == b.tags()
-        assert [a.tags(n) for n in a.indexes] == [b.tags(n) for n in b.indexes]
-        own = {"IMAGE_STRUCTURE", "DERIVED_SUBDATASETS"}
-        for name in set(a.tag_namespaces()) - own:
-            assert a.tags(ns=name) == b.tags(ns=name), name
-        for n in a.indexes:
-            for name in set(a.tag_namespaces(n)) - own:
-                assert a.tags(n, ns=name) == b.tags(n, ns=name), (n, name)
-        points = [[(p.row, p.col, p.x, p.y, p.z) for p in file.gcps[0]] for file in (a, b)]
-        assert points[0] == points[1] and a.gcps[1] == b.gcps[1]
-        assert b.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
-        assert b.profile["tiled"] and bool(b.overviews(1)) == (max(b.width, b.height) > 512)
-        np.testing.assert_array_equal(a.dataset_mask(), b.dataset_mask())
-        return a.read(), b.read()
-
 
 # ---- round trips -----------------------------------------------------------------------------------
 
@@ -407,162 +331,6 @@ def test_info_shows_where_it_lies_without_rasterio(tmp_path: Path) -> None:
     assert facts["epsg"] == 32629 and facts["bounds"] == [500000, 3999600, 500500, 4000000]
 
 
-# ---- what cannot be coded --------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("dtype", "words"),
-    [
-        ("float32", "32-bit floating-point"),
-        ("float64", "64-bit floating-point"),
-        ("int16", "16-bit signed"),
-        ("uint32", "uint32 samples"),
-        ("complex64", "complex64"),
-    ],
-)
-def test_samples_that_are_refused(tmp_path: Path, dtype: str, words: str) -> None:
-    path = write(tmp_path / "a.tif", np.ones((9, 9, 1), dtype))
-    message = refused("encode", path)
-    assert words in message and str(path) in message
-    assert not (tmp_path / "a.dmen").exists()
-
-
-def test_other_files_that_are_refused(tmp_path: Path) -> None:
-    many = write(tmp_path / "many.tif", np.ones((9, 9, 65), np.uint8))
-    assert "65 bands" in refused("encode", many)
-    bits = write(tmp_path / "bits.tif", np.ones((9, 9, 1), np.uint8), nbits=1)
-    assert "1 bits a sample" in refused("encode", bits)
-    soft = np.full((9, 9, 4), 300, np.uint16)
-    alpha = write(
-        tmp_path / "alpha.tif", soft, colors=["red", "green", "blue", "alpha"], photometric="RGB"
-    )
-    assert "alpha band has values" in refused("encode", alpha)
-    cut = tmp_path / "cut.tif"
-    whole = write(tmp_path / "whole.tif", aerial(1, 200, 200), photometric="RGB").read_bytes()
-    cut.write_bytes(whole[: len(whole) // 2])
-    assert "cut.tif" in refused("encode", cut)
-    assert "--scale" not in refused(
-        "encode", tmp_path / "whole.tif", "--scale", "1,2", "-o", tmp_path / "x.dmen"
-    )
-    works("encode", tmp_path / "whole.tif")
-    coded = tmp_path / "whole.dmen"
-    assert "must be one of deflate" in refused(
-        "decode", coded, "--profile", "x", "-o", tmp_path / "x.tif"
-    )
-    assert "for GeoTIFF" in refused("decode", coded, "--profile", "lzw", "-o", tmp_path / "x.png")
-    deep = tmp_path / "deep.dmen"
-    deep.write_bytes(dmecodec.encode(np.ones((9, 9, 5), np.uint16)))
-    for suffix in ("png", "jpg", "webp"):
-        message = refused("decode", deep, "-o", tmp_path / f"x.{suffix}")
-        assert "only a GeoTIFF can hold 5 bands of 16 bits" in message
-    assert "profile jpeg cannot hold" in refused(
-        "decode", deep, "--profile", "jpeg", "-o", tmp_path / "x.tif"
-    )
-    assert not list(tmp_path.glob("x.*"))
-
-
-def test_damaged_geokeys_are_no_traceback(tmp_path: Path) -> None:
-    """rasterio lets an error of GDAL through there that is none of its own; the batch goes on."""
-    gcps = [GroundControlPoint(row, col, col, -row) for row, col in ((0, 0), (0, 50), (40, 0))]
-    path = write(tmp_path / "a.tif", aerial(1, 40, 50), gcps=gcps, crs=None, transform=None)
-    model_type = struct.pack("<4H", 1024, 0, 1, 2)
-    data = path.read_bytes()
-    assert data.count(model_type) == 1
-    (tmp_path / "0.tif").write_bytes(data.replace(model_type, struct.pack("<4H", 1024, 0, 999, 2)))
-    outcome = run("encode", tmp_path, "-o", tmp_path / "coded")
-    assert outcome.status == 1 and "0.tif" in outcome.err and "GTModelTypeGeoKey" in outcome.err
-    assert (tmp_path / "coded" / "a.dmen").is_file()
-
-
-def without_rasterio(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "rasterio", None)
-    monkeypatch.setattr("dmecodec.images.opening.is_installed", lambda: False)
-
-
-def test_without_rasterio_one_line_says_what_to_install(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = write(tmp_path / "a.tif", aerial(1, 40, 50), photometric="RGB")
-    nodata = write(tmp_path / "n.tif", aerial(1, 40, 50), nodata=0, crs=None, transform=None)
-    deep = write(tmp_path / "d.tif", np.ones((9, 9, 1), np.uint16), crs=None, transform=None)
-    works("encode", path)
-    without_rasterio(monkeypatch)
-    for file in (path, nodata, deep):
-        message = refused("encode", file, "-o", tmp_path / "b.dmen")
-        assert 'pip install "dmecodec[geo]"' in message
-        assert ("--no-geo" in message) == (file != deep)  # where it would help
-        with pytest.raises(DependencyError):
-            dmecodec.encode(file)
-    assert 'pip install "dmecodec[geo]"' in refused(
-        "decode", tmp_path / "a.dmen", "-o", tmp_path / "x.tif"
-    )
-    works("decode", tmp_path / "a.dmen", "-o", tmp_path / "x.tif", "--no-geo")
-    works("encode", path, "--no-geo", "-o", tmp_path / "b.dmen")
-    assert Kind.GEO not in Reader((tmp_path / "b.dmen").read_bytes()).header.kinds
-    works("decode", tmp_path / "b.dmen", "-o", tmp_path / "y.tif")
-    works("info", tmp_path / "a.dmen")
-
-
-def test_without_georeference_nothing_changes(tmp_path: Path) -> None:
-    """A plain TIFF goes through Pillow, whether rasterio is there or not."""
-    from PIL import Image
-
-    Image.fromarray(aerial(1, 40, 50)).save(tmp_path / "a.tif")
-    data = dmecodec.encode(tmp_path / "a.tif")
-    assert Kind.GEO not in Reader(data).header.kinds
-    assert data == dmecodec.encode(aerial(1, 40, 50))
-    (tmp_path / "a.tfw").write_text("10\n0\n0\n-10\n500005\n3999995\n")  # a world file beside it
-    with dmecodec.File(io.BytesIO(dmecodec.encode(tmp_path / "a.tif"))) as file:
-        assert file.geo is not None and file.geo.transform == tuple(PLACE)[:6]
-
-
-@pytest.mark.parametrize(
-    ("name", "beside"),
-    [
-        ("a.TIF", "a.TFW"),
-        ("a.TIF", "a.tfw"),
-        ("a.tiff", "a.Wld"),
-        ("a.tif", "a.tif.aux.xml"),
-        ("a.TIF", "a.TIF.aux.xml"),
-        ("a.tif", "a.TAB"),
-        ("a.geo.tiff", "a.geo.tab"),
-    ],
-)
-def test_files_beside_a_tiff_are_found(tmp_path: Path, name: str, beside: str) -> None:
-    from PIL import Image
-
-    Image.fromarray(aerial(1, 40, 50)).save(tmp_path / name, format="TIFF")
-    said = {
-        ".xml": "<PAMDataset><GeoTransform>500000,10,0,4000000,0,-10</GeoTransform></PAMDataset>",
-        ".tab": (
-            '!table\n!version 300\nDefinition Table\n  File "x"\n  Type "RASTER"\n'
-            '  (500000,4000000) (0,0) Label "a",\n  (500500,4000000) (50,0) Label "b",\n'
-            '  (500000,3999600) (0,40) Label "c"\n'
-        ),
-    }.get(Path(beside).suffix.lower(), "10\n0\n0\n-10\n500005\n3999995\n")
-    (tmp_path / beside).write_text(said)
-    with dmecodec.File(io.BytesIO(dmecodec.encode(tmp_path / name))) as file:
-        assert file.geo is not None and file.geo.transform == pytest.approx(tuple(PLACE)[:6])
-
-
-@pytest.mark.parametrize("name", ["a.TIF", "a.tif"])
-def test_a_mask_and_polynomials_beside_a_tiff_are_found(tmp_path: Path, name: str) -> None:
-    from PIL import Image
-
-    path, mask = tmp_path / name, np.ones((40, 50), bool)
-    mask[:9] = False
-    Image.fromarray(aerial(1, 40, 50)).save(path, format="TIFF")
-    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=False), rasterio.open(path, "r+") as file:
-        file.write_mask(mask)
-    assert (tmp_path / f"{name}.msk").is_file()
-    lines = [f"{key}: {value}" for key, value in RPC.items() if "COEFF" not in key]
-    lines += [f"{key}_{n}: 1" for key in RPC if "COEFF" in key for n in range(1, 21)]
-    (tmp_path / "a_rpc.txt").write_text("\n".join(lines))
-    with dmecodec.File(io.BytesIO(dmecodec.encode(path))) as file:
-        assert file.layout.alpha is Alpha.MASK
-        assert file.geo is not None and "RPC" in file.geo.tags
-
-
 def test_metadata_of_pictures_stays(tmp_path: Path) -> None:
     from PIL import Image, ImageCms
 
@@ -575,220 +343,6 @@ def test_metadata_of_pictures_stays(tmp_path: Path) -> None:
         file.crs, file.transform = UTM, PLACE
     with Image.open(round_trip(tmp_path / "p.tif", tmp_path)) as picture:
         assert picture.info["icc_profile"] == icc and picture.tag_v2[700] == xmp
-
-
-def test_streams_and_names(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.tif", aerial(1, 40, 50), photometric="RGB")
-    coded = works("encode", "-", "-o", "-", data=path.read_bytes()).data
-    assert coded == dmecodec.encode(path)
-    (tmp_path / "a.dmen").write_bytes(coded)
-    shutil.move(path, tmp_path / "original.tif")
-    works("decode", tmp_path / "a.dmen")  # a GeoTIFF beside it
-    with rasterio.open(tmp_path / "a.tif") as file:
-        assert file.crs == UTM
-    target = io.BytesIO()
-    with dmecodec.open(tmp_path / "a.dmen") as file:
-        file.save(target, format="TIFF")
-    assert target.getvalue() == (tmp_path / "a.tif").read_bytes()
-    assert "exists already" in refused("decode", tmp_path / "a.dmen")
-
-
-@pytest.mark.parametrize("profile", ["deflate", "zstd", "lzw", "webp", "raw", "jpeg"])
-def test_profiles(tmp_path: Path, profile: str) -> None:
-    path = write(tmp_path / "a.tif", aerial(1, 40, 50), photometric="RGB")
-    decoded = round_trip(path, tmp_path, "--profile", profile)
-    with rasterio.open(decoded) as file:
-        found = file.tags(ns="IMAGE_STRUCTURE").get("COMPRESSION", "raw")
-        assert profile.upper() in found.upper()
-        pixels = file.read().transpose(1, 2, 0)
-    if profile != "jpeg":
-        expected = dmecodec.decode((tmp_path / "a.dmen").read_bytes())
-        np.testing.assert_array_equal(pixels, expected)
-
-
-def test_lossy_profiles_and_what_is_not_valid(tmp_path: Path) -> None:
-    """jpeg would move nodata; alpha becomes a mask with it. webp keeps both, bit for bit."""
-    colour = np.maximum(aerial(1, 40, 50), 1)
-    colour[:13, :17] = 0
-    write(tmp_path / "nodata.tif", colour, photometric="RGB", nodata=0)
-    alpha = np.where(colour[..., :1] > 0, 255, 0).astype(np.uint8)
-    write(tmp_path / "alpha.tif", np.concatenate([colour, alpha], 2), photometric="RGB",
-        colors=["red", "green", "blue", "alpha"],
-    )  # fmt: skip
-    for name in ("nodata", "alpha"):
-        decoded = round_trip(tmp_path / f"{name}.tif", tmp_path, "--profile", "webp")
-        with rasterio.open(decoded) as file:
-            np.testing.assert_array_equal(file.dataset_mask(), alpha[..., 0])
-            expected = dmecodec.decode((tmp_path / "a.dmen").read_bytes())
-            found = file.read().transpose(1, 2, 0)
-            np.testing.assert_array_equal(found[..., :3], expected[..., :3])
-        if name == "nodata":
-            target = tmp_path / "x.tif"
-            message = refused("decode", tmp_path / "a.dmen", "--profile", "jpeg", "-o", target)
-            assert "profile jpeg would change which samples are nodata" in message
-            assert not target.exists()
-    with rasterio.open(round_trip(tmp_path / "alpha.tif", tmp_path, "--profile", "jpeg")) as file:
-        assert file.count == 3
-        np.testing.assert_array_equal(file.dataset_mask(), alpha[..., 0])
-
-
-def test_it_is_a_cloud_optimized_geotiff(tmp_path: Path) -> None:
-    validate = pytest.importorskip("rio_cogeo.cogeo").cog_validate
-    path = write(tmp_path / "a.tif", np.maximum(aerial(1, 64, 700), 1), nodata=0)
-    assert validate(round_trip(path, tmp_path))[0]
-
-
-# ---- interrupted -----------------------------------------------------------------------------------
-
-
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
-def test_a_kill_leaves_nothing_under_the_name(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.tif", np.maximum(aerial(1, 128, 1100), 1), nodata=0)
-    works("encode", path, "--tile", 64)
-    shutil.move(tmp_path / "a.dmen", tmp_path / "b.dmen")
-    for arguments, target in (
-        (["encode", path, "--tile", 64], tmp_path / "a.dmen"),
-        (["decode", tmp_path / "b.dmen"], tmp_path / "b.tif"),
-    ):
-        # A fast machine would finish before the kill: the last step before the rename never ends.
-        process = start(*arguments, before="import os, time; os.fsync = lambda _: time.sleep(600)")
-        deadline = time.monotonic() + 60
-        while not list(tmp_path.glob(".dmecodec-*")) and time.monotonic() < deadline:
-            time.sleep(0.005)
-        time.sleep(0.1)
-        process.kill()
-        process.communicate()
-        assert not target.exists()
-        left = {path.name.split("-")[1] for path in tmp_path.glob(".dmecodec-*")}
-        assert len(left) == 1  # one process
-        files.remove_leftovers(target, *left)
-        assert not list(tmp_path.glob(".dmecodec-*"))
-        works(*arguments)
-
-
-def test_a_failure_on_the_way_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from dmecodec.geo import writer
-
-    path = write(tmp_path / "a.tif", aerial(1, 40, 50), photometric="RGB")
-    works("encode", path)
-    coded = (tmp_path / "a.dmen").read_bytes()
-    before = sorted(tmp_path.iterdir())
-
-    def fails(*_: object) -> None:
-        raise rasterio.errors.RasterioIOError("No space left on device")
-
-    monkeypatch.setattr(writer, "_copy_cloud", fails)
-    message = refused("decode", tmp_path / "a.dmen", "-o", tmp_path / "b.tif")
-    assert "No space left" in message
-    with monkeypatch.context() as context:
-        context.setattr(writer.shutil, "disk_usage", lambda _: SimpleNamespace(free=5999))
-        message = refused("decode", tmp_path / "a.dmen", "-o", tmp_path / "b.tif")
-        assert "not enough room; the pixels take 6000 bytes" in message
-    damaged = bytearray(coded)
-    damaged[len(coded) // 2] ^= 1
-    (tmp_path / "a.dmen").write_bytes(damaged)
-    assert "damaged" in refused("decode", tmp_path / "a.dmen", "-o", tmp_path / "new" / "b.tif")
-    assert sorted(tmp_path.iterdir()) == before
-
-
-def test_what_gdal_could_not_write_is_noticed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """On a full disk it may say nothing as it closes the file."""
-    from dmecodec.geo import writer
-
-    works("encode", write(tmp_path / "a.tif", aerial(1, 600, 700), photometric="RGB"))
-    before, copy = sorted(tmp_path.iterdir()), writer._copy_cloud
-
-    def without(lost: int, plain: Path, cloud: Path, *rest: Any) -> None:
-        copy(plain, cloud, *rest)
-        with cloud.open("r+b") as file:
-            file.truncate(cloud.stat().st_size - lost)
-
-    for lost in (8, 100, 4096, 100_000):  # fewer bytes are those after the last block
-        monkeypatch.setattr(writer, "_copy_cloud", partial(without, lost))
-        message = refused("decode", tmp_path / "a.dmen", "-o", tmp_path / "b.tif")
-        assert "cannot write the GeoTIFF" in message
-        assert sorted(tmp_path.iterdir()) == before
-    monkeypatch.setattr(writer, "_copy_cloud", copy)
-    works("decode", tmp_path / "a.dmen", "-o", tmp_path / "b.tif")
-
-    def no_reason(*_: object) -> None:
-        raise SystemError("Unknown GDAL Error")
-
-    monkeypatch.setattr(writer, "_copy_cloud", no_reason)
-    assert "Unknown GDAL" in refused("decode", tmp_path / "a.dmen", "-o", tmp_path / "c.tif")
-
-
-def test_a_folder_that_vanishes_is_no_traceback(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from dmecodec.geo import writer
-
-    works("encode", write(tmp_path / "a.tif", aerial(1, 40, 50), photometric="RGB"))
-    copy = writer._copy_cloud
-
-    def late(plain: Path, *rest: Any) -> None:
-        shutil.rmtree(plain.parent)
-        copy(plain, *rest)
-
-    def complains(*_: object) -> None:
-        raise rasterio._err.CPLE_AppDefinedError(3, 1, "disk\nfull")
-
-    for instead, words in ((late, "No such file"), (complains, "disk full")):
-        monkeypatch.setattr(writer, "_copy_cloud", instead)
-        message = refused("decode", tmp_path / "a.dmen", "-o", tmp_path / "b.tif")
-        assert "cannot write the GeoTIFF" in message and words in message
-        assert sorted(path.name for path in tmp_path.iterdir()) == ["a.dmen", "a.tif"]
-
-
-def test_nothing_stays_open_and_logging_is_as_before(tmp_path: Path) -> None:
-    from dmecodec.many import done
-    from dmecodec.many.job import Job
-
-    path = write(tmp_path / "a.tif", aerial(1, 40, 50), photometric="RGB")
-    works("encode", path)
-    works("decode", tmp_path / "a.dmen", "-o", tmp_path / "b.tif")
-    logger = logging.getLogger("rasterio")
-    before = logger.level
-    logger.setLevel(logging.INFO)
-    try:
-        with dmecodec.open(tmp_path / "a.dmen") as file:
-            file.verify(original=path)
-        assert logger.level == logging.INFO
-        assert done.is_decoded(Job(str(tmp_path / "a.dmen"), str(tmp_path / "b.tif")))
-        assert logger.level == logging.INFO
-    finally:
-        logger.setLevel(before)
-
-
-def test_threads_put_the_settings_back_when_the_last_is_through(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    from dmecodec.geo.backend import CACHE_BYTES, gdal
-
-    monkeypatch.delenv("GDAL_CACHEMAX", raising=False)
-    logger, cache = logging.getLogger("rasterio"), rasterio._env.get_gdal_config("GDAL_CACHEMAX")
-    before = logger.level
-    entered, leave = threading.Event(), threading.Event()
-
-    def other() -> None:
-        with gdal():
-            entered.set()
-            leave.wait(30)
-
-    thread = threading.Thread(target=other)
-    with gdal():
-        thread.start()
-        assert entered.wait(30)
-    assert logger.level == logging.CRITICAL  # the other thread is at work
-    assert rasterio._env.get_gdal_config("GDAL_CACHEMAX") == min(cache, CACHE_BYTES)
-    leave.set()
-    thread.join()
-    assert logger.level == before
-    assert rasterio._env.get_gdal_config("GDAL_CACHEMAX") == cache
 
 
 # ---- rio -------------------------------------------------------------------------------------------
