@@ -32,6 +32,7 @@ def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
                 | _bands(reader)
                 | _geo(reader)
                 | {
+                    "version": reader.version,
                     "max_error": reader.bound(),
                     "bytes": reader.size,
                     "bpp": 8 * reader.size / (reader.header.width * reader.header.height),

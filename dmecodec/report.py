@@ -108,6 +108,7 @@ def info_lines(name: str, facts: dict[str, Any]) -> str:
         "image": f"{facts['width']} x {facts['height']} {_bands(facts)}",
         "quality": f"{facts['quality']:g}",
         "error": "not bounded" if facts["max_error"] is None else _bound(facts["max_error"]),
+        "format": f"version {facts['version']}",
         "size": f"{facts['bytes']} bytes, {facts['bpp']:.4f} bpp",
         "model": f"{facts['model']} ({model})",
         "tiles": f"{facts['tiles']} of {facts['tile']} pixels",

@@ -384,6 +384,8 @@ def test_info_as_json() -> None:
     assert (facts["width"], facts["height"], facts["mode"]) == (48, 48, "RGB")
     assert (facts["bytes"], facts["bpp"], facts["quality"]) == (size, 8 * size / 48**2, 4)
     assert facts["metadata"] == ["ICC", "EXIF"]
+    assert facts["version"] == 1
+    assert "format    version 4\n" in works("info", DATA / "v4_one.dmen").out
     assert sum(facts["streams"].values()) + facts["overhead"] == size
     assert facts["model_name"] == "tiny"
 
