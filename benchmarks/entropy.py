@@ -20,7 +20,7 @@ from common import CLOCKS, add_image_option, machine, medians, mosaic
 
 from dmecodec.coding.analysis import analyse
 from dmecodec.coding.codec import channels_of, encode_symbols
-from dmecodec.coding.entropy import Decoder, Symbols, encode
+from dmecodec.coding.entropy import Decoder, Symbols, encode_stacked
 from dmecodec.container import QUALITY_STEPS
 from dmecodec.frozen import registry, weights
 from dmecodec.frozen.weights import Model
@@ -73,16 +73,17 @@ def symbols(model: Model, latents: torch.Tensor, quality: int) -> tuple[Symbols,
 
 
 def code(model: Model, z: Symbols, y: list[Symbols]) -> tuple[bytes, bytes]:
-    return encode([z], model.z_tables), encode(y, model.y_tables)
+    return encode_stacked(([z], model.z_tables), (y, model.y_tables))
 
 
 def read(
     model: Model, streams: tuple[bytes, bytes], z: Symbols, y: list[Symbols]
 ) -> list[np.ndarray]:
-    decoders = Decoder(streams[0], model.z_tables), Decoder(streams[1], model.y_tables)
-    values = [decoders[0].read(z[1]), *(decoders[1].read(indices) for _, indices in y)]
-    for decoder in decoders:
-        decoder.finish()
+    decoder = Decoder(streams[0], model.z_tables, streams[1])
+    values = [decoder.read(z[1])]
+    decoder.go_on(model.y_tables)
+    values += [decoder.read(indices) for _, indices in y]
+    decoder.finish()
     return values
 
 

@@ -153,15 +153,13 @@ def parts(model: Model, pixels: np.ndarray, options: argparse.Namespace) -> None
         exact = torch.from_numpy(y_hat)[None]
         planes, seen = Planes(source), synthesise(model, exact, quality)
         z = z_hat.ravel(), codec.channels_of(z_hat.shape)
-        streams = entropy.encode([z], model.z_tables), entropy.encode(passes, model.y_tables)
-
-        def code() -> None:
-            entropy.encode([z], model.z_tables)
-            entropy.encode(passes, model.y_tables)
+        symbols = ([z], model.z_tables), (passes, model.y_tables)
+        streams = entropy.encode_stacked(*symbols)
 
         def read() -> None:
-            entropy.Decoder(streams[0], model.z_tables).read(z[1])
-            decoder = entropy.Decoder(streams[1], model.y_tables)
+            decoder = entropy.Decoder(streams[0], model.z_tables, streams[1])
+            decoder.read(z[1])
+            decoder.go_on(model.y_tables)
             for _, indices in passes:
                 decoder.read(indices)
 
@@ -170,7 +168,7 @@ def parts(model: Model, pixels: np.ndarray, options: argparse.Namespace) -> None
                 "analysis": lambda: analyse(model, source, box),
                 "hyper encoder": lambda: codec.hyper_latents(model, y),
                 "symbols": lambda: codec.encode_symbols(model, y, quality),
-                "entropy encoding": code,
+                "entropy encoding": lambda: entropy.encode_stacked(*symbols),
                 "entropy decoding": read,
                 "tile": lambda: codec.decode_tile(
                     model, *streams, quality, *y.shape[2:], filtered=False

@@ -1,4 +1,4 @@
-"""What a file says of itself. Imports no torch: the header alone is read."""
+"""What a file says of itself. Imports no torch, decodes nothing."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ Device = str | torch.device
 
 
 class File:
-    """An open `.dmen` file; use as a context manager. Opening reads the header alone.
+    """An open `.dmen` file; use as a context manager. Opening decodes nothing.
 
     Args:
         source: a path, or a binary file that can seek, which is left open.

@@ -33,9 +33,10 @@ _OPTIONS = ("quality", "bpp", "psnr", "max_error", "effort", "tile", "model", "d
 class DmenImageFile(ImageFile.ImageFile):
     """A `.dmen` file as Pillow shows it; ICC profile, EXIF and XMP are in `info`.
 
-    Opening raises `PIL.UnidentifiedImageError` for a damaged header, loading an `OSError` for
-    damaged pixels or where the model is not here. Pillow decodes an image whole: `crop` before
-    `load` saves nothing. Use `dmecodec.open(path).read(window)` for a part.
+    Opening raises `PIL.UnidentifiedImageError` for a damaged header, and for any damage to a file that has but one
+    checksum, as small ones do; loading an `OSError` for damaged pixels or where the model is not here.
+    Pillow decodes an image whole: `crop` before `load` saves nothing. Use `dmecodec.open(path).read(window)` for
+    a part.
     """
 
     format = FORMAT

@@ -340,6 +340,45 @@ def test_a_file_of_one_chunk_has_one_checksum() -> None:
             call()
 
 
+class Sparse(io.RawIOBase):
+    """Some bytes, then zeros up to a size; counts what is read."""
+
+    def __init__(self, data: bytes, size: int) -> None:
+        self.data, self.size, self.at, self.count = data, size, 0, 0
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        self.at = self.size + offset if whence == io.SEEK_END else offset
+        return self.at
+
+    def tell(self) -> int:
+        return self.at
+
+    def read(self, size: int = -1, /) -> bytes:
+        part = self.data[self.at : self.at + size].ljust(size, b"\0")
+        self.at, self.count = self.at + size, self.count + size
+        return part
+
+
+def test_a_wrong_size_is_told_before_all_is_read() -> None:
+    file = Sparse(build()[:-12], 1 << 40)
+    with pytest.raises(FormatError, match="bytes follow the end"):
+        Reader(file)  # type: ignore[arg-type]
+    assert file.count < 100
+
+
+def test_of_many_chunks_where_one_is_promised_no_index_is_read() -> None:
+    wide = {"width": varint(2**24 - 1), "height": varint(64), "tile": varint(1)}
+    lengths = b"\0" * 2 * 2**18
+    with pytest.raises(FormatError, match="checksum of the file"):
+        tracemalloc.start()
+        try:
+            Reader(build(**wide, lengths=lengths, alone=True)[:-1] + b"?")
+        finally:
+            peak = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+    assert peak < 6 * len(lengths)
+
+
 def test_damage_is_not_taken_for_a_newer_file() -> None:
     """What a header of one chunk says counts only if the one checksum holds."""
     data = build(kinds={1: b"z", 2: b"y", 0x81: b"?"})
@@ -407,8 +446,11 @@ BIG = varint(2**24 - 1)
         ({"height": varint(2**24)}, "height 16777216"),
         ({"width": BIG, "height": BIG}, "2\\^36"),
         ({"width": varint(2**18), "height": varint(2**18), "tile": varint(1)}, "1048576; larger"),
-        ({"width": varint(2**18), "height": varint(2**18), "tile": varint(16)}, "no room"),
-        ({"width": varint(65 * 1024), "tile": varint(16)}, "no room"),
+        (
+            {"width": varint(2**18), "height": varint(2**18), "tile": varint(16), "alone": False},
+            "no room",
+        ),
+        ({"width": varint(65 * 1024), "tile": varint(16), "alone": False}, "no room"),
         ({"mode": b"\x05"}, "mode 5"),
         ({"mode": b"\x04", "groups": varint(1)}, "mode BANDS must have a stream of kind BANDS"),
         ({"mode": b"\x04", "groups": varint(65)}, "65 band groups"),
@@ -485,7 +527,7 @@ def test_header_that_ends_within_any_field() -> None:
     body = whole[6 : 6 + whole[5] // 2]
     for length in range(len(body)):
         for alone in (False, True):
-            with pytest.raises(FormatError, match=r"ends within|no room"):
+            with pytest.raises(FormatError, match=r"ends within|no room|one chunk"):
                 Reader(with_header(body[:length], bytes(20), alone=alone))
 
 
@@ -546,6 +588,7 @@ def test_of_a_file_only_header_and_asked_chunks_are_read() -> None:
 def test_files_that_give_a_few_bytes_at_a_time(tmp_path: Path) -> None:
     _, tiles, data = sample(3)
     assert Reader(PiecewiseFile(data)).tile(2) == tiles[2]
+    assert Reader(PiecewiseFile(build())).tile(0) == {1: b"zz", 2: b"yyyy"}
     path = tmp_path / "a.dmen"
     path.write_bytes(data)
     with path.open("rb", buffering=0) as file:

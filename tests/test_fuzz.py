@@ -84,7 +84,7 @@ def test_mutated_files(files: tuple[bytes, bytes]) -> None:
     same_or_refused(*files)
 
 
-@pytest.mark.parametrize("name", ["rgb_1x1", "rgba_1x200", "grey"])
+@pytest.mark.parametrize("name", ["rgb_1x1", "rgba_1x200", "grey", "v4_one_grey", "v4_one_alpha"])
 def test_every_byte_is_checked(name: str) -> None:
     """Every byte flipped and every truncation is found, by reading alone."""
     original = FILES[name]
@@ -100,8 +100,9 @@ def test_every_byte_is_checked(name: str) -> None:
         file.verify()
 
 
-def test_every_byte_of_the_smallest_file_stops_the_decoder() -> None:
-    original = FILES["rgb_1x1"]
+@pytest.mark.parametrize("name", ["rgb_1x1", "v4_one_grey"])
+def test_every_byte_of_the_smallest_file_stops_the_decoder(name: str) -> None:
+    original = FILES[name]
     for position in range(len(original)):
         mutated = bytearray(original)
         mutated[position] ^= 0x55

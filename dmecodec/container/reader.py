@@ -26,7 +26,8 @@ class Reader:
 
     Args:
         source: The whole file as bytes, or a seekable binary file that stays open and that nobody
-            else moves while this Reader is in use. Of a file, only what is asked for is read.
+            else moves while this Reader is in use. Of a file, only what is asked for is read; one of a single chunk is
+            read once as a whole, for its checksum.
 
     Attributes:
         version: Of the format that the file is in.
@@ -54,26 +55,28 @@ class Reader:
             self._parse(without_crc(header, "the header")[start:], len(header), alone)
 
     def _read_at_once(self, start: int, length: int) -> None:
-        """A file of one chunk: its one checksum is compared before anything is said of what the header holds."""
+        """A file of one chunk, which has one checksum. Until it is compared only a wrong size is told of."""
         header = self._source.read(0, start + length)
         self._crc = zlib.crc32(header)
-        intact = holds_to_the_end(self._source, len(header), self._crc)
+        wrong = None
         try:
             self._parse(header[start:], len(header), alone=True)
+        except _WrongSizeError:
+            raise
         except FormatError as error:
-            if intact or isinstance(error, _WrongSizeError):
-                raise
-            raise damaged("the file") from None
-        if not intact:
+            wrong = error
+        if not holds_to_the_end(self._source, len(header), self._crc):
             raise damaged("the file")
+        if wrong is not None:
+            raise wrong
 
     def _parse(self, body: bytes, start: int, alone: bool) -> None:
         """All that the header says; chunks begin at `start`."""
         fields = Fields(body)
         self.header = parse_header(fields, self.version)
-        self._lengths = parse_index(fields, self.header)
         if self.version >= 4 and alone != (chunk_count(self.header) == 1):
             raise FormatError("the header is wrong on whether there is one chunk")
+        self._lengths = parse_index(fields, self.header)
         self._offsets = chunk_offsets(self.header, self._lengths, start)
         _check_size(self._offsets[-1], self.size)
 

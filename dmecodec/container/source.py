@@ -68,9 +68,9 @@ def _check_range(offset: int, count: int, size: int) -> None:
 def _read_exactly(file: BinaryIO, count: int) -> bytes:
     """Up to `count` bytes, fewer only at the end of the file: unbuffered files read in pieces."""
     data = file.read(count) or b""
-    while 0 < len(data) < count:
-        more = file.read(count - len(data))
-        if not more:
-            break
-        data += more
-    return data
+    if not 0 < len(data) < count:
+        return data
+    pieces = bytearray(data)
+    while len(pieces) < count and (more := file.read(count - len(pieces))):
+        pieces += more
+    return bytes(pieces)

@@ -35,7 +35,7 @@ class Model:
     """A frozen model on a device.
 
     Attributes:
-        id: 4 bytes, first of the SHA-256 of its file.
+        id: 8 bytes, first of the SHA-256 of its file.
         name: of the file, for messages.
         net: the deployed graph; its exact path lies on `exact_device` in `exact_dtype`.
         y_tables, z_tables: one table a scale index; one a channel of z.

@@ -327,7 +327,7 @@ def freeze_run(
     write_model(frozen, path, overwrite=overwrite)
     sha256 = registry.file_hash(path)
     update_manifest(path.parent, path.name.removesuffix(registry.SUFFIX), sha256, frozen.parameters)
-    yield f"wrote {path}: {len(frozen.data)} bytes, {frozen.parameters} parameters, id {sha256[:8]}"
+    yield f"wrote {path}: {len(frozen.data)} bytes, {frozen.parameters} parameters, id {sha256[:16]}"
     integers = frozen_rates(path, images.validation[:24], plain_tables())
     yield f"integer arithmetic and half precision change the rate by {_change(before, integers):+.2f} %"
     gaussian = frozen_rates(path, images.validation[:24], plain_tables(), optimise=True)

@@ -89,6 +89,7 @@ FILES = {
     "v4_rgb": (40, 90, 130, "RGB", 2.5, 64, True),
     "v4_one": (41, 96, 128, "RGB", 4.0, 1024, False),
     "v4_one_grey": (42, 17, 9, "L", 0.5, 1024, False),
+    "v4_one_alpha": (46, 40, 70, "LA", 5.0, 1024, False),
     "v4_filter": (43, 100, 131, "RGBA", 3.0, 64, False),
     "v4_bound": (44, 33, 70, "RGB", 1.0, 64, False, 1),
     "told_v4_filter": (45, 100, 90, "RGB", 1.5, 1024, False),
