@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from dmecodec.images import IMAGE_SUFFIXES
 from dmecodec.processor import computes_in_bf16, facts
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
@@ -27,9 +28,10 @@ def add_image_option(parser: argparse.ArgumentParser) -> None:
 
 def mosaic(paths: Sequence[Path], width: int, height: int) -> Image.Image:
     """Copies of images side by side, mirrored from one round to the next; else a synthetic one."""
-    files = [
-        file for path in paths for file in (sorted(path.iterdir()) if path.is_dir() else [path])
-    ]
+    files: list[Path] = []
+    for path in paths:
+        inside = sorted(path.iterdir()) if path.is_dir() else [path]
+        files += [file for file in inside if file == path or file.suffix in IMAGE_SUFFIXES]
     tiles = [Image.open(file).convert("RGB") for file in files] or [synthetic()]
     side_x, side_y = min(tile.width for tile in tiles), min(tile.height for tile in tiles)
     canvas, used = Image.new("RGB", (width, height)), 0
