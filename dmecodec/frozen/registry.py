@@ -72,21 +72,36 @@ def entries() -> list[Entry]:
 
 def _entries_of(folder: Path) -> list[Entry]:
     if (folder / MANIFEST).is_file():
-        return _read_manifest(folder)
+        return _listed(folder, read_manifest(folder))
     if not folder.is_dir():
         raise ModelError(f"{folder}: named in DMECODEC_MODELS, but not a folder")
     return [_loose(path) for path in sorted(folder.glob("*" + SUFFIX))]
 
 
-def _read_manifest(folder: Path) -> list[Entry]:
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a folder of models, its fields checked; one without models where there is none.
+
+    Raises:
+        ModelError: where it cannot be read.
+    """
+    path = folder / MANIFEST
+    if not path.exists():
+        return {"models": []}
     try:
-        content = json.loads((folder / MANIFEST).read_text("utf-8"))
-        return [_listed(folder, item, content["default"]) for item in content["models"]]
+        content: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        has_default = any(entry.default for entry in _listed(folder, content))
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{folder / MANIFEST}: not a readable list of models") from error
+        raise ModelError(f"{path}: not a readable list of models") from error
+    if not has_default:
+        raise ModelError(f"{path}: its default is none of its models")
+    return content
 
 
-def _listed(folder: Path, item: dict[str, Any], default: str) -> Entry:
+def _listed(folder: Path, content: dict[str, Any]) -> list[Entry]:
+    return [_entry(folder, item, content["default"]) for item in content["models"]]
+
+
+def _entry(folder: Path, item: dict[str, Any], default: str) -> Entry:
     if len(bytes.fromhex(item["sha256"])) != hashlib.sha256().digest_size:
         raise ValueError("not a SHA-256")
     low, high = map(float, item["qualities"])

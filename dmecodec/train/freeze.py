@@ -11,13 +11,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from ..errors import ModelError
 from ..files import replace_file
 from ..frozen import registry
 from ..frozen.knownanswer import known_answer
@@ -198,28 +196,9 @@ def write_model(frozen: Frozen, path: Path, *, overwrite: bool = False) -> None:
         file.write(frozen.data)
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a folder of models, or an empty one.
-
-    Raises:
-        ModelError: where it cannot be read.
-    """
-    path = folder / registry.MANIFEST
-    if not path.exists():
-        return {"models": []}
-    try:
-        content = json.loads(path.read_text("utf-8"))
-        names = {model["name"] for model in content["models"]}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{path}: not a readable list of models") from error
-    if content.get("default", None) not in names:
-        raise ModelError(f"{path}: its default is none of its models")
-    return content
-
-
 def update_manifest(folder: Path, name: str, sha256: str, parameters: int) -> None:
     """Adds a model to the manifest of its folder, or replaces its entry; the first is the default."""
-    content = read_manifest(folder)
+    content = registry.read_manifest(folder)
     models = [m for m in content["models"] if m["name"] != name]
     models.append(
         {

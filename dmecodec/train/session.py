@@ -22,7 +22,7 @@ from ..network.exact import ExactnessError
 from . import checkpoint
 from .data import Crops, load_images
 from .evaluate import Row, frozen_rates, rate_distortion, table
-from .freeze import freeze, read_manifest, update_manifest, write_model
+from .freeze import freeze, update_manifest, write_model
 from .model import PSI, TrainingModel
 from .start import start
 from .tables import plain_tables
@@ -310,7 +310,7 @@ def freeze_run(
         raise OutputError(f"{out} exists already; add --overwrite to replace it")
     if not path.parent.is_dir():
         raise OutputError(f"cannot write {out}: there is no folder {path.parent}")
-    read_manifest(path.parent)  # a damaged one is found before the work
+    registry.read_manifest(path.parent)  # a damaged one is found before the work
     trainers = [_resumed(Path(name), torch.device("cpu")) for name in (run, *others)]
     images = _images_to_freeze_on(Path(run), data, val)
     side = min(256, min(min(i.shape[:2]) for i in images.training) // 64 * 64)
