@@ -128,7 +128,7 @@ def test_workers_with_another_model(
 ) -> None:
     monkeypatch.delenv("DMECODEC_MODELS")
     arguments = [DATA, "-o", tmp_path, "--dask", scheduler.scheduler_address]
-    assert "the default model is 07a6ff3c on " in refused("encode", *arguments)
+    assert "the default model is 07a6ff3cb714f545 on " in refused("encode", *arguments)
 
 
 def test_what_can_be_wrong_with_a_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
