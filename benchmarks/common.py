@@ -31,7 +31,7 @@ def mosaic(paths: Sequence[Path], width: int, height: int) -> Image.Image:
     files: list[Path] = []
     for path in paths:
         inside = sorted(path.iterdir()) if path.is_dir() else [path]
-        files += [file for file in inside if file == path or file.suffix in IMAGE_SUFFIXES]
+        files += [f for f in inside if f == path or f.suffix.lower() in IMAGE_SUFFIXES]
     tiles = [Image.open(file).convert("RGB") for file in files] or [synthetic()]
     side_x, side_y = min(tile.width for tile in tiles), min(tile.height for tile in tiles)
     canvas, used = Image.new("RGB", (width, height)), 0

@@ -131,7 +131,7 @@ def encode_stacked(
     """
     coder = AnsCoder()
     _push_all(coder, *second)
-    below = max(0, len(coder.get_compressed()) - _STATE_WORDS)
+    below = max(0, coder.num_words() - _STATE_WORDS)
     _push_all(coder, *first)
     words = coder.get_compressed()
     return _without_zeros(words[below:]), words[:below].astype("<u4").tobytes()
