@@ -25,7 +25,9 @@ from PIL import Image
 
 import dmecodec
 from dmecodec.bounded.fit import encode_residual
-from dmecodec.container import QUALITY_STEPS, Kind, Reader
+from dmecodec.format.kinds import Kind
+from dmecodec.format.limits import QUALITY_STEPS
+from dmecodec.format.reader import Reader
 
 Row = dict[str, float]
 
@@ -57,9 +59,7 @@ def ours(pixels: np.ndarray, bound: int, model: str | None) -> Row:
     ended = time.process_time()
     assert np.abs(decoded.astype(int) - pixels).max() <= bound
     reader = Reader(data)
-    plain = dmecodec.encode(
-        pixels, reader.header.quality / QUALITY_STEPS, model=model, device="cpu"
-    )
+    plain = dmecodec.encode(pixels, reader.header.quality / QUALITY_STEPS, model=model, device="cpu")
     over_float = encode_residual(pixels, dmecodec.decode(plain, device="cpu"), bound)
     return {
         "dmecodec": 8 * len(data) / count,
@@ -77,14 +77,10 @@ def peers(pixels: np.ndarray, bound: int) -> Row:
     count = pixels.shape[0] * pixels.shape[1]
     planes = [np.ascontiguousarray(pixels[..., band]) for band in range(3)]
 
-    def bits(
-        encode: Callable[..., bytes], images: Sequence[np.ndarray], **options: object
-    ) -> float:
+    def bits(encode: Callable[..., bytes], images: Sequence[np.ndarray], **options: object) -> float:
         return 8 * sum(len(encode(image, **options)) for image in images) / count
 
-    by_band, interleaved = (
-        bits(imagecodecs.jpegls_encode, images, level=bound) for images in (planes, [pixels])
-    )
+    by_band, interleaved = (bits(imagecodecs.jpegls_encode, images, level=bound) for images in (planes, [pixels]))
     row = {"JPEG-LS": min(by_band, interleaved)}
     decoded = imagecodecs.jpegls_decode(imagecodecs.jpegls_encode(planes[0], level=bound))
     assert np.abs(decoded.astype(int) - planes[0]).max() <= bound

@@ -14,16 +14,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from dmecodec.images import IMAGE_SUFFIXES
-from dmecodec.processor import computes_in_bf16, facts
+from dmecodec.base.processor import computes_in_bf16, facts
+from dmecodec.images.headers import IMAGE_SUFFIXES
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
 def add_image_option(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--images", nargs="+", type=Path, default=[], help="images or folders to make a mosaic of"
-    )
+    parser.add_argument("--images", nargs="+", type=Path, default=[], help="images or folders to make a mosaic of")
 
 
 def mosaic(paths: Sequence[Path], width: int, height: int) -> Image.Image:
@@ -58,9 +56,7 @@ def synthetic(side: int = 1024, seed: int = 0) -> Image.Image:
     return Image.fromarray(total.clip(0, 255).astype(np.uint8))
 
 
-def medians(
-    tasks: Mapping[str, Callable[[], object]], rounds: int, clock: str = "wall"
-) -> dict[str, float]:
+def medians(tasks: Mapping[str, Callable[[], object]], rounds: int, clock: str = "wall") -> dict[str, float]:
     """Median seconds of each task; rounds are interleaved, so that a busy machine slows all alike."""
     now = CLOCKS[clock]
     times: dict[str, list[float]] = {name: [] for name in tasks}

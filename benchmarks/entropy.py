@@ -18,15 +18,16 @@ import numpy as np
 import torch
 from common import CLOCKS, add_image_option, machine, medians, mosaic
 
-from dmecodec.coding.analysis import analyse
-from dmecodec.coding.codec import channels_of, encode_symbols
-from dmecodec.coding.entropy import Decoder, Symbols, encode_stacked
-from dmecodec.container import QUALITY_STEPS
-from dmecodec.frozen import registry, weights
-from dmecodec.frozen.weights import Model
-from dmecodec.images import open_source
+from dmecodec.base.boxes import Box
+from dmecodec.codec.analysis import analyse
+from dmecodec.codec.tile import channels_of, encode_symbols
+from dmecodec.entropy.rans import Decoder, Symbols, encode_stacked
+from dmecodec.format.limits import QUALITY_STEPS
+from dmecodec.images.open import open_source
 from dmecodec.network.knots import knots_of
-from dmecodec.tiling import Box
+from dmecodec.weights import model as weights
+from dmecodec.weights import registry
+from dmecodec.weights.model import Model
 
 SIDE = 1024
 
@@ -76,9 +77,7 @@ def code(model: Model, z: Symbols, y: list[Symbols]) -> tuple[bytes, bytes]:
     return encode_stacked(([z], model.z_tables), (y, model.y_tables))
 
 
-def read(
-    model: Model, streams: tuple[bytes, bytes], z: Symbols, y: list[Symbols]
-) -> list[np.ndarray]:
+def read(model: Model, streams: tuple[bytes, bytes], z: Symbols, y: list[Symbols]) -> list[np.ndarray]:
     decoder = Decoder(streams[0], model.z_tables, streams[1])
     values = [decoder.read(z[1])]
     decoder.go_on(model.y_tables)

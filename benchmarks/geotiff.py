@@ -20,11 +20,12 @@ import numpy as np
 from common import mosaic
 
 import dmecodec
-from dmecodec.bands.samples import to_network
-from dmecodec.bands.source import Planes
-from dmecodec.container import Kind, Reader
-from dmecodec.images import open_source
-from dmecodec.tiling import Box
+from dmecodec.base.boxes import Box
+from dmecodec.codec.samples import to_network
+from dmecodec.format.kinds import Kind
+from dmecodec.format.reader import Reader
+from dmecodec.images.open import open_source
+from dmecodec.images.planes import Planes
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -101,8 +102,7 @@ def empty(files: Sequence[Path], side: int) -> None:
         masks = Reader(data).stream_sizes.get(Kind.MASK, 0)
         valid = int((image != 0).all(2).sum())
         print(
-            f"| {name} | {valid} | {len(data)} | {masks} "
-            f"| {encoded - began:.1f} | {decoded - encoded:.1f} |",
+            f"| {name} | {valid} | {len(data)} | {masks} | {encoded - began:.1f} | {decoded - encoded:.1f} |",
             flush=True,
         )
 

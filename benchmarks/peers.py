@@ -17,8 +17,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dmecodec.bench import Report, run
+from dmecodec.bench.report import Report
 from dmecodec.bench.results import OURS, Comparison, Points, compare, points
+from dmecodec.bench.runner import run
 from dmecodec.errors import DmecodecError
 
 MEASURES = {"psnr": "psnr", "ms_ssim_db": "msssim_db"}  # ours: the CSV's column

@@ -21,20 +21,22 @@ import torch
 from common import CLOCKS, add_image_option, machine, medians, mosaic
 
 import dmecodec
-from dmecodec.bands.source import Planes
-from dmecodec.coding import codec, entropy
-from dmecodec.coding.analysis import analyse
-from dmecodec.coding.synthesis import synthesise
-from dmecodec.container import QUALITY_STEPS
-from dmecodec.device import autocast, pick_device
-from dmecodec.frozen import registry, weights
-from dmecodec.frozen.weights import Model
-from dmecodec.images import open_source
-from dmecodec.metrics import psnr
+from dmecodec.base.boxes import Box
+from dmecodec.base.device import autocast, pick_device
+from dmecodec.bench.metrics import psnr
+from dmecodec.codec import tile as codec
+from dmecodec.codec.analysis import analyse
+from dmecodec.codec.fit_filter import fit_filter
+from dmecodec.codec.synthesis import synthesise
+from dmecodec.entropy import rans as entropy
+from dmecodec.format.limits import QUALITY_STEPS
+from dmecodec.images.open import open_source
+from dmecodec.images.planes import Planes
 from dmecodec.network.knots import knots_of
 from dmecodec.restoration.details import DETAILS, apply
-from dmecodec.restoration.tile import fit_filter
-from dmecodec.tiling import Box
+from dmecodec.weights import model as weights
+from dmecodec.weights import registry
+from dmecodec.weights.model import Model
 
 GOAL = 4.0
 """Times as fast as the baseline."""
@@ -170,9 +172,7 @@ def parts(model: Model, pixels: np.ndarray, options: argparse.Namespace) -> None
                 "symbols": lambda: codec.encode_symbols(model, y, quality),
                 "entropy encoding": lambda: entropy.encode_stacked(*symbols),
                 "entropy decoding": read,
-                "tile": lambda: codec.decode_tile(
-                    model, *streams, quality, *y.shape[2:], filtered=False
-                ),
+                "tile": lambda: codec.decode_tile(model, *streams, quality, *y.shape[2:], filtered=False),
                 "synthesis": lambda: synthesise(model, exact, quality),
                 "fit": lambda: fit_filter(model, planes, box, 0, y_hat, quality, False),
                 "filter": lambda: apply(seen, torch.full((1, 3, DETAILS), 0.1)),
@@ -206,8 +206,8 @@ def precision(pixels: np.ndarray, options: argparse.Namespace) -> None:
     data, fast = ours["encode"](), ours["decode"]()
     off = mock.Mock(side_effect=lambda device: torch.autocast(device.type, enabled=False))
     with (
-        mock.patch("dmecodec.coding.synthesis.autocast", off),
-        mock.patch("dmecodec.coding.analysis.autocast", off),
+        mock.patch("dmecodec.codec.synthesis.autocast", off),
+        mock.patch("dmecodec.codec.analysis.autocast", off),
     ):
         slow = ours["decode"]()
         plain = our_tasks(pixels, options)

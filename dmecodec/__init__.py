@@ -8,15 +8,16 @@ torch is imported when one of these is first used, not before.
 
 From pixels to a file, folder by folder:
 
-    images, geo     files of images, their metadata and georeference
-    bands           samples of any bands to what the network sees, and what is kept beside it
-    network         the transforms, the hyperprior, means and scales
-    coding          latents rounded and entropy coded, tile by tile, and back
-    restoration     the filter that is fitted to each tile
-    bounded         what a bound on the error adds
-    container       the .dmen file
+    images        files, arrays and GeoTIFFs as one kind of source; decoded pixels into files
+    codec         tiles of pixels to latents and back: the encoder and the decoder
+    network       the transforms, the hyperprior, means and scales
+    restoration   the filter that is fitted to each tile
+    bounded       what a bound on the error adds
+    entropy       symbols to bytes
+    format        the bytes of a .dmen file
 
-Beside it: frozen (models and where they are found), train, bench, and many (files in one call).
+Beside them: weights (models and where they are found), train, bench, batch (many files), cli, plugins.
+docs/architecture.md has the picture.
 """
 
 from __future__ import annotations

@@ -8,17 +8,9 @@ from typing import BinaryIO
 
 import numpy as np
 
-from .bands.array import check_array
-from .coding.encoder import DEFAULT_EFFORT, Encoder
-from .coding.target import search_bpp, search_psnr
-from .container import DEFAULT_QUALITY, DEFAULT_TILE
-from .device import pick_device
-from .errors import OptionError
-from .frozen import registry, weights
-from .frozen.weights import Model
-from .images import close_source, open_source
-from .opened import Device, File, ModelName, Window, open
-from .options import (
+from .base.device import pick_device
+from .codec.encoder import DEFAULT_EFFORT, Encoder
+from .codec.options import (
     check_aims,
     check_bound,
     chosen_quality,
@@ -28,6 +20,15 @@ from .options import (
     scale_values,
     tile_side,
 )
+from .codec.search import search_bpp, search_psnr
+from .errors import OptionError
+from .file import Device, File, ModelName, Window, open
+from .format.limits import DEFAULT_QUALITY, DEFAULT_TILE
+from .images.array import check_array
+from .images.open import close_source, open_source
+from .weights import model as weights
+from .weights import registry
+from .weights.model import Model
 
 
 def prepare(
@@ -150,9 +151,7 @@ def decode(
         return file.read(window)
 
 
-def latents(
-    data: bytes, *, device: Device = "auto", model: ModelName = None
-) -> tuple[np.ndarray, np.ndarray]:
+def latents(data: bytes, *, device: Device = "auto", model: ModelName = None) -> tuple[np.ndarray, np.ndarray]:
     """What the decoder gets bit for bit on every device.
 
     Returns:

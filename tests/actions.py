@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from dmecodec.files import replace_file
-from dmecodec.many.job import Job, Result
+from dmecodec.base.files import replace_file
+from dmecodec.batch.job import Job, Result
 
 
 def die(job: Job, *, times: str, restarted: bool = False, **_: Any) -> Result:

@@ -13,7 +13,7 @@ from pathlib import Path
 from click.testing import CliRunner
 
 import dmecodec
-from dmecodec.cli import main
+from dmecodec.cli.main import main
 
 ROOT = Path(dmecodec.__file__).resolve().parents[1]
 
@@ -33,9 +33,7 @@ class Outcome:
 
 def _runner() -> CliRunner:
     # Before click 8.2 the two streams are apart only where asked for.
-    options = (
-        {"mix_stderr": False} if "mix_stderr" in inspect.signature(CliRunner).parameters else {}
-    )
+    options = {"mix_stderr": False} if "mix_stderr" in inspect.signature(CliRunner).parameters else {}
     return CliRunner(env={"COLUMNS": "200"}, **options)
 
 
@@ -81,9 +79,7 @@ def start(*arguments: object, before: str = "", **variables: str) -> subprocess.
 
     `before` is Python that the process runs first.
     """
-    program = (
-        ["-c", f"{before}\nfrom dmecodec.cli import main\nmain()"] if before else ["-m", "dmecodec"]
-    )
+    program = ["-c", f"{before}\nfrom dmecodec.cli.main import main\nmain()"] if before else ["-m", "dmecodec"]
     return subprocess.Popen(
         [sys.executable, *program, *map(str, arguments)],
         stdin=subprocess.PIPE,

@@ -15,8 +15,8 @@ from hypothesis import settings
 from PIL import Image
 
 if TYPE_CHECKING:
-    from dmecodec.frozen.weights import Model
     from dmecodec.train.trainer import Snapshot
+    from dmecodec.weights.model import Model
 
 DATA = Path(__file__).resolve().parent / "data"
 # The tiny model comes first, so it is the default one; child processes inherit it.
@@ -45,9 +45,7 @@ def aerial(seed: int, height: int, width: int) -> np.ndarray:
     return image.clip(0, 255).astype(np.uint8)
 
 
-def _draw_shape(
-    rng: np.random.Generator, image: np.ndarray, row: np.ndarray, col: np.ndarray
-) -> None:
+def _draw_shape(rng: np.random.Generator, image: np.ndarray, row: np.ndarray, col: np.ndarray) -> None:
     """A field, a road or a tree: a half plane, a strip or a disc of one colour with some texture."""
     height, width = row.shape
     y, x = row - rng.integers(height), col - rng.integers(width)
@@ -92,7 +90,8 @@ def tiny() -> Model:
     """The tiny frozen model on the CPU."""
     import torch
 
-    from dmecodec.frozen import registry, weights
+    from dmecodec.weights import model as weights
+    from dmecodec.weights import registry
 
     return weights.load(registry.find("tiny"), torch.device("cpu"))
 
@@ -126,8 +125,6 @@ def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
 
     run = tmp_path_factory.mktemp("trained") / "run"
     told: list[Snapshot] = []
-    table = session.train(
-        [str(data)], str(run), network=CONFIG, report=told.append, report_every=1, **FEW
-    )
+    table = session.train([str(data)], str(run), network=CONFIG, report=told.append, report_every=1, **FEW)
     assert table.row_count == 8
     return run, told

@@ -34,18 +34,14 @@ class Elsewhere(torch.Tensor):
         self.held = held
 
     @classmethod
-    def __torch_dispatch__(
-        cls, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None) -> Any:
         return _run(func, args, kwargs or {})
 
 
 class _Factories(TorchDispatchMode):
     """Sees what no tensor leads to: `torch.empty(..., device=DEVICE)`, `.to(DEVICE)`."""
 
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None) -> Any:
         return _run(func, args, kwargs or {})
 
 
@@ -103,9 +99,9 @@ def elsewhere(exact: tuple[torch.device, torch.dtype]) -> Iterator[None]:
             "torch.tensor": _new,
             "torch.Tensor.new_tensor": _new_like,
             "dmecodec.api.pick_device": lambda _: DEVICE,
-            "dmecodec.opened.pick_device": lambda _: DEVICE,
-            "dmecodec.frozen.weights.exact_arithmetic": lambda _: exact,
-            "dmecodec.frozen.weights._loaded": {},
+            "dmecodec.file.pick_device": lambda _: DEVICE,
+            "dmecodec.weights.model.exact_arithmetic": lambda _: exact,
+            "dmecodec.weights.model._loaded": {},
         }.items():
             stack.enter_context(mock.patch(target, made))
         stack.enter_context(_Factories())

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from dmecodec import images
 from dmecodec.errors import ImageError
-from dmecodec.images import Metadata, Sink, open_source
+from dmecodec.format.limits import PLAIN_MODES
+from dmecodec.images.metadata import Metadata
+from dmecodec.images.open import open_source
+from dmecodec.images.save import Sink
 
 RNG = np.random.default_rng(7)
 
@@ -82,9 +84,7 @@ def png16(colour_type: int, bands: int) -> io.BytesIO:
     """A 2 x 2 PNG of 16 bits a sample."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        )
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
     rows = (b"\0" + b"\x12\x34" * 2 * bands) * 2
     return io.BytesIO(
@@ -115,7 +115,7 @@ METADATA = Metadata(icc=ICC, exif=exif(), xmp=XMP)
 
 def filled(pixels: np.ndarray, metadata: Metadata | None = None) -> Sink:
     height, width, bands = pixels.shape
-    sink = Sink(width, height, images.MODES[bands - 1], metadata or Metadata())
+    sink = Sink(width, height, PLAIN_MODES[bands - 1], metadata or Metadata())
     sink.write(0, 0, pixels)
     return sink
 

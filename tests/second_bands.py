@@ -11,7 +11,7 @@ import zlib
 import numpy as np
 import second_decoder
 
-from dmecodec.container import Reader
+from dmecodec.format.reader import Reader
 
 Z, Y, ALPHA, MASK, BANDS = 1, 2, 3, 4, 0x41
 

@@ -144,15 +144,12 @@ class Model:
             self.tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             self.metadata = file.metadata()
             self.config = json.loads(self.metadata["config"])
-        self.z = FrequencyTables(
-            *(self.tensors[f"tables.z.{f}"] for f in ("low", "length", "frequency"))
-        )
+        self.z = FrequencyTables(*(self.tensors[f"tables.z.{f}"] for f in ("low", "length", "frequency")))
 
     def layer(self, name: str, x: np.ndarray, quality: int, activation: str) -> np.ndarray:
         """One layer on integers (channels, height, width)."""
         weight, bias, shift = (
-            self.tensors[f"exact.{name}.{part}"].astype(np.int64)
-            for part in ("weight", "bias", "shift")
+            self.tensors[f"exact.{name}.{part}"].astype(np.int64) for part in ("weight", "bias", "shift")
         )
         if len(bias) > 1:
             knot = min(quality // 32, 6)
@@ -189,9 +186,7 @@ def convolve_up(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
     out = np.zeros((weight.shape[1], 2 * height + 1, 2 * width + 1), np.result_type(x, weight))
     for i in range(3):
         for j in range(3):
-            out[:, i : i + 2 * height : 2, j : j + 2 * width : 2] += np.einsum(
-                "io,ihw->ohw", weight[:, :, i, j], x
-            )
+            out[:, i : i + 2 * height : 2, j : j + 2 * width : 2] += np.einsum("io,ihw->ohw", weight[:, :, i, j], x)
     return out[:, 1:, 1:]
 
 
@@ -227,9 +222,7 @@ def passes(model: Model, height: int, width: int) -> list[tuple[int, int, np.nda
     return found
 
 
-def predict(
-    model: Model, index: int, hyper: np.ndarray, y: np.ndarray, quality: int
-) -> tuple[np.ndarray, np.ndarray]:
+def predict(model: Model, index: int, hyper: np.ndarray, y: np.ndarray, quality: int) -> tuple[np.ndarray, np.ndarray]:
     """Means in 1/16 step and scale indices of one pass at all positions."""
     x, name = hyper, f"networks.{index}"
     if f"exact.{name}.context.weight" in model.tensors:
@@ -361,9 +354,7 @@ def refinement(model: Model, pixels: np.ndarray, features: np.ndarray, quality: 
 
 def dense(model: Model, name: str, x: np.ndarray) -> np.ndarray:
     """A convolution of the synthesis with its bias."""
-    weight, bias = (
-        model.tensors[f"synthesis.{name}.{p}"].astype(float) for p in ("weight", "bias")
-    )
+    weight, bias = (model.tensors[f"synthesis.{name}.{p}"].astype(float) for p in ("weight", "bias"))
     return convolve(x, weight) + bias[:, None, None]
 
 
@@ -444,18 +435,11 @@ def base_image(model: Model, y_hat: np.ndarray, quality: int, grey: bool) -> np.
     first, second = (model.tensors["log_inverse_gain"][knot + n].tolist() for n in (0, 1))
     with localcontext() as context:
         context.prec = 80
-        exponents = [
-            (Decimal(a) * (32 - t) + Decimal(b) * t) / 32
-            for a, b in zip(first, second, strict=True)
-        ]
+        exponents = [(Decimal(a) * (32 - t) + Decimal(b) * t) / 32 for a, b in zip(first, second, strict=True)]
         gains = [int(e.exp() * 2**24 + Decimal("0.5")) for e in exponents]
-    y = np.stack(
-        [channel * gain for channel, gain in zip(y_hat.astype(object), gains, strict=True)]
-    )
+    y = np.stack([channel * gain for channel, gain in zip(y_hat.astype(object), gains, strict=True)])
     y = halved(y, 15).clip(-(2**22), 2**22)
-    weight, bias = (
-        model.tensors[f"synthesis.shortcut.{part}"].astype(float) for part in ("weight", "bias")
-    )
+    weight, bias = (model.tensors[f"synthesis.shortcut.{part}"].astype(float) for part in ("weight", "bias"))
     weight = np.floor(weight[:, :, 0, 0] * 2**24 + 0.5).astype(np.int64)
     sums = np.einsum("oc,chw->ohw", weight, y.astype(np.int64))
     sums += np.floor(bias * 2**37 + 0.5).astype(np.int64)[:, None, None]
@@ -575,8 +559,7 @@ class Residual:
         samples, known = {}, []
         for index in (1, 0, 2) if len(base) == 3 else (0,):
             plane = [
-                [int(base[index][min(r, height - 1)][min(c, width - 1)]) for c in range(cols)]
-                for r in range(rows)
+                [int(base[index][min(r, height - 1)][min(c, width - 1)]) for c in range(cols)] for r in range(rows)
             ]
             values = self.values()
             top = 255
@@ -614,19 +597,13 @@ class Residual:
             slot.scales = [slot.first + i + 2 + lift for i, lift in enumerate(lifts)]
         return slot
 
-    def band(
-        self, band: Band, known: list[Band], levels: int, top: int, height: int, width: int
-    ) -> None:
+    def band(self, band: Band, known: list[Band], levels: int, top: int, height: int, width: int) -> None:
         names = [(0, 0)] + [(kind, level) for level in range(levels) for kind in (1, 2, 3)]
         slots = {name: self.slot(name[0], len(known)) for name in names}
         for kind, u in ORDER:
             level = 0 if kind == 0 else min({1: 0, 2: 1}.get(u, 2), levels - 1)
             slot, (a, b) = slots[kind, level], KINDS[kind][0]
-            places = [
-                (r, c)
-                for r in range(u * a, len(band.b), 2 * u)
-                for c in range(u * b, len(band.b[0]), 2 * u)
-            ]
+            places = [(r, c) for r in range(u * a, len(band.b), 2 * u) for c in range(u * b, len(band.b[0]), 2 * u)]
             found = [self.predict(band, known, kind, u, r, c, slot, top) for r, c in places]
             coded = [f for f, (r, c) in zip(found, places, strict=True) if r < height and c < width]
             residuals = iter(self.residuals(coded))

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dmecodec.coding.alpha import decode_alpha, encode_alpha
+from dmecodec.entropy.lossless import decode_alpha, encode_alpha
 from dmecodec.errors import FormatError
 
 

@@ -20,12 +20,16 @@ from conftest import DATA, aerial, in_mode, psnr
 from PIL import Image
 
 import dmecodec
-from dmecodec import opened
-from dmecodec.coding import encoder
-from dmecodec.coding.alpha import encode_alpha
-from dmecodec.container import Header, Kind, Reader, write
+from dmecodec import file as opened
+from dmecodec.codec import encoder
+from dmecodec.entropy.lossless import encode_alpha
 from dmecodec.errors import FormatError, ImageError, ModelError, OptionError
-from dmecodec.frozen import registry, weights
+from dmecodec.format.header import Header
+from dmecodec.format.kinds import Kind
+from dmecodec.format.reader import Reader
+from dmecodec.format.writer import write
+from dmecodec.weights import model as weights
+from dmecodec.weights import registry
 
 MODES = ("L", "LA", "RGB", "RGBA")
 
@@ -205,7 +209,7 @@ def test_impossible_qualities(image: np.ndarray, quality: float) -> None:
 
 
 def test_more_tiles_than_a_file_holds(image: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dmecodec.coding.encoder, "MAX_TILES", 3)
+    monkeypatch.setattr(dmecodec.codec.encoder, "MAX_TILES", 3)
     with pytest.raises(OptionError, match="choose larger ones"):
         dmecodec.encode(image[:128, :65], tile=64)
     dmecodec.encode(image[:128, :64], tile=64)
@@ -334,9 +338,7 @@ def test_other_weights_are_refused(image: np.ndarray, data: bytes, tmp_path: Pat
     assert dmecodec.decode(made_with_other, model=other).shape == image.shape
 
 
-def test_the_default_model_is_missing(
-    image: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_default_model_is_missing(image: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "folders", lambda: [])
     with pytest.raises(ModelError, match="DMECODEC_MODELS"):
         dmecodec.encode(image)
@@ -416,12 +418,8 @@ def test_saving_to_what_is_no_binary_file(data: bytes) -> None:
 
 
 def test_a_forged_size_fails_before_memory_is_filled(monkeypatch: pytest.MonkeyPatch) -> None:
-    header = Header(
-        registry.find("tiny").id, 2**18, 2**18, "RGBA", 0, 4096, kinds=(Kind.Z, Kind.Y, Kind.ALPHA)
-    )
-    forged = write(
-        header, [{Kind.Z: bytes(4), Kind.Y: b"", Kind.ALPHA: b""}] * header.tile_count, {}
-    )
+    header = Header(registry.find("tiny").id, 2**18, 2**18, "RGBA", 0, 4096, kinds=(Kind.Z, Kind.Y, Kind.ALPHA))
+    forged = write(header, [{Kind.Z: bytes(4), Kind.Y: b"", Kind.ALPHA: b""}] * header.tile_count, {})
     assert len(forged) < 50_000
 
     def fill(*_: object) -> None:

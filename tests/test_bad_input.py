@@ -24,7 +24,8 @@ from conftest import DATA, aerial
 from PIL import Image
 
 import dmecodec
-from dmecodec import container, files
+from dmecodec.base import files
+from dmecodec.format.reader import Reader
 
 SMALL = DATA / "rgb_37x91.png"
 CODED = DATA / "rgb_q4.dmen"  # 128 x 96
@@ -118,9 +119,7 @@ def in_pillow_mode(mode: str) -> Image.Image:
     ],
     ids=["I;16", "I", "F", "CMYK", "CMYK JPEG", "YCbCr", "LAB"],
 )
-def test_images_that_would_lose_something(
-    tmp_path: Path, image: Image.Image, format: str, reason: str
-) -> None:
+def test_images_that_would_lose_something(tmp_path: Path, image: Image.Image, format: str, reason: str) -> None:
     path = tmp_path / "in" / "a.img"
     image.save(path, format)
     message = refused("encode", path, "-o", tmp_path / "a.dmen")
@@ -135,9 +134,7 @@ def test_a_16_bit_rgb_png_that_pillow_takes_for_8_bits(tmp_path: Path) -> None:
 
     header = struct.pack(">IIBBBBB", 2, 2, 16, 2, 0, 0, 0)
     rows = zlib.compress(2 * (b"\0" + bytes(range(12))))
-    data = (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
-    )
+    data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
     image = put(tmp_path, "a.png", data)
     with Image.open(image) as opened:
         assert opened.mode == "RGB"
@@ -215,7 +212,7 @@ def varint(value: int) -> bytes:
 
 def with_size(width: int, height: int, tile: int) -> bytes:
     """A file with right checksums whose header claims an image of this size, and the streams of one tile."""
-    model = container.Reader(CODED.read_bytes()).header.model
+    model = Reader(CODED.read_bytes()).header.model
     body = model[:4] + varint(width) + varint(height) + bytes([2, 128])
     body += varint(tile // 64) + varint(0) + varint(5) + varint(5)
     header = b"\x89DME\x02" + varint(len(body)) + body
@@ -280,9 +277,7 @@ def test_a_truncated_model(tmp_path: Path) -> None:
     assert str(broken) in refused("encode", SMALL, "-o", tmp_path / "a.dmen", "--model", broken)
 
 
-def test_a_folder_of_models_that_is_not_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_of_models_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DMECODEC_MODELS", str(tmp_path / "nowhere"))
     assert "DMECODEC_MODELS" in refused("encode", SMALL, "-o", tmp_path / "a.dmen")
     works("info", CODED)
@@ -336,9 +331,7 @@ def test_options_of_bench_and_train(tmp_path: Path) -> None:
     assert "must end in .safetensors" in refused("freeze", tmp_path, "--out", tmp_path / "a.bin")
 
 
-def test_training_without_compressai_says_what_is_missing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_training_without_compressai_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Image.fromarray(aerial(1, 64, 64)).save(tmp_path / "in" / "a.png")
     for name in [n for n in sys.modules if n.split(".")[0] == "compressai"]:
         monkeypatch.setitem(sys.modules, name, None)
@@ -386,9 +379,7 @@ def test_folders_go_with_the_output_that_fails(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a", "two  spaces.png"])
-def test_a_message_begins_with_the_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
+def test_a_message_begins_with_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.chdir(tmp_path / "in")
     put(tmp_path, name, b"no image")
     for given in (name, f"./{name}"):
@@ -416,9 +407,7 @@ def test_no_permission_to_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         assert f"{tmp_path}: no permission to write in this folder" in refused(*command)
 
 
-@pytest.mark.skipif(
-    os.name == "nt" or not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may all"
-)
+@pytest.mark.skipif(os.name == "nt" or not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may all")
 def test_a_folder_that_is_really_read_only(tmp_path: Path) -> None:
     folder = tmp_path / "in" / "locked"
     folder.mkdir()
@@ -499,15 +488,13 @@ def test_out_of_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: E
     monkeypatch.setattr("dmecodec.api.encode", fail)
     message = refused("encode", SMALL, "-o", tmp_path / "a.dmen")
     assert f"{SMALL}: not enough memory" in message
-    monkeypatch.setattr("dmecodec.opened.File.verify", fail)
+    monkeypatch.setattr("dmecodec.file.File.verify", fail)
     assert f"{CODED}: not enough memory" in refused("verify", "--deep", CODED)
     both = run("verify", "--deep", CODED, CODED)  # the second is looked at all the same
     assert both.status and both.err.count("not enough memory") == 2
 
 
-def test_any_other_error_is_a_bug_and_not_hidden(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_any_other_error_is_a_bug_and_not_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("a bug")
 
@@ -583,9 +570,7 @@ def test_named_pipes_and_closed_streams(tmp_path: Path) -> None:
     "{sys.executable}" -m dmecodec info - <&- ; test $? = 1 || exit 6
     "{sys.executable}" -m dmecodec encode "{SMALL}" -o - >&- ; test $? = 1 || exit 7
     """
-    done = subprocess.run(
-        ["sh", "-c", script], cwd=tmp_path / "in", env=environment(), capture_output=True, text=True
-    )
+    done = subprocess.run(["sh", "-c", script], cwd=tmp_path / "in", env=environment(), capture_output=True, text=True)
     assert done.returncode == 0, done
     assert (tmp_path / "in" / "a.dmen").read_bytes() == dmecodec.encode(SMALL)
     assert "standard input is closed" in done.stderr and "standard output is closed" in done.stderr

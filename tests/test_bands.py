@@ -18,16 +18,26 @@ from hypothesis import strategies as st
 from second_bands import digest
 
 import dmecodec
-from dmecodec import container
-from dmecodec.bands import Alpha, Band, Layout, layout_of, plain_layout
-from dmecodec.bands.array import BandArray
-from dmecodec.bands.fill import fill
-from dmecodec.bands.layout import grouped, parse_layout
-from dmecodec.bands.mask import decode_mask, encode_mask
-from dmecodec.bands.samples import to_samples
-from dmecodec.coding import decoder
-from dmecodec.container import Header, Kind, Reader
+from dmecodec.codec import decoder
+from dmecodec.codec.fill import fill
+from dmecodec.codec.samples import to_samples
+from dmecodec.entropy.mask import decode_mask, encode_mask
 from dmecodec.errors import DmecodecError, FormatError, ImageError, OptionError
+from dmecodec.format import writer
+from dmecodec.format.header import Header
+from dmecodec.format.kinds import Kind
+from dmecodec.format.layout import (
+    Alpha,
+    Band,
+    Layout,
+    grouped,
+    layout_of,
+    parse_layout,
+    plain_layout,
+)
+from dmecodec.format.limits import PLAIN_MODES
+from dmecodec.format.reader import Reader
+from dmecodec.images.array import BandArray
 
 # ---- the BANDS stream ----------------------------------------------------------------------------
 
@@ -66,9 +76,7 @@ def test_layout_round_trip(layout: Layout) -> None:
 
 @given(layouts(), st.integers(0, 10**6), st.integers(1, 255), st.integers(1, 64))
 @settings(max_examples=60)
-def test_a_damaged_layout_is_another_or_refused(
-    layout: Layout, place: int, flip: int, groups: int
-) -> None:
+def test_a_damaged_layout_is_another_or_refused(layout: Layout, place: int, flip: int, groups: int) -> None:
     stream = bytearray(layout.to_bytes())
     stream[place % len(stream)] ^= flip
     for count in (groups, len(layout.groups)):
@@ -104,7 +112,7 @@ def test_impossible_layouts(stream: bytes, words: str) -> None:
 
 
 def test_plain_modes_are_layouts() -> None:
-    for mode in container.PLAIN_MODES:
+    for mode in PLAIN_MODES:
         layout = plain_layout(mode)
         assert layout.mode == layout.picture_mode == mode
         assert layout.planes == layout.image_bands == len(mode)
@@ -176,9 +184,9 @@ def test_nodata_comes_back_exactly(scene: tuple[np.ndarray, int, int], quality: 
     assert decoded.dtype == pixels.dtype
     np.testing.assert_array_equal(decoded == nodata, pixels == nodata)
     col, row = pixels.shape[1] // 3, pixels.shape[0] // 3
-    window = dmecodec.decode(
-        data, window=(col, row, pixels.shape[1] - col, pixels.shape[0] - row)
-    ).reshape(decoded[row:, col:].shape)
+    window = dmecodec.decode(data, window=(col, row, pixels.shape[1] - col, pixels.shape[0] - row)).reshape(
+        decoded[row:, col:].shape
+    )
     np.testing.assert_array_equal(window == nodata, pixels[row:, col:] == nodata)
     levels = 1 if pixels.dtype == np.uint8 else 257
     assert abs(window.astype(int) - decoded[row:, col:]).max() <= 2 * levels
@@ -333,7 +341,7 @@ def changed(data: bytes, streams: dict[tuple[int, int, int], bytes], **header: o
     metadata = reader.metadata()
     for (index, group, kind), stream in streams.items():
         (metadata if index < 0 else tiles[index, group])[kind] = stream
-    return container.write(new, list(tiles.values()), metadata)
+    return writer.write(new, list(tiles.values()), metadata)
 
 
 def scene16() -> np.ndarray:

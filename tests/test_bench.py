@@ -17,11 +17,11 @@ from PIL import Image
 from rich.console import Console
 
 import dmecodec
-from dmecodec import metrics
-from dmecodec.bench import PEERS, Report, run
-from dmecodec.bench.codecs import AVIF, JPEG, PILLOW_CODECS, Dmecodec
-from dmecodec.bench.report import LeftOut
+from dmecodec.bench import metrics
+from dmecodec.bench.codecs import AVIF, JPEG, PEERS, PILLOW_CODECS, Dmecodec
+from dmecodec.bench.report import LeftOut, Report
 from dmecodec.bench.results import Measurement, compare
+from dmecodec.bench.runner import run
 from dmecodec.errors import ImageError, ModelError, OptionError, OutputError
 
 PEERS_SCRIPT = Path(__file__).parent.parent / "benchmarks" / "peers.py"
@@ -205,9 +205,7 @@ def test_a_codec_that_fails_on_an_image_is_named_and_the_rest_goes_on(
     monkeypatch.setattr(dmecodec, "encode", fail_on_b, raising=False)
     monkeypatch.setattr(dmecodec, "decode", toy_decode, raising=False)
     last: list[tuple[int, int]] = []
-    report = run(
-        folder, codecs=[], qualities=[3, 4, 5], progress=lambda d, t, _: last.append((d, t))
-    )
+    report = run(folder, codecs=[], qualities=[3, 4, 5], progress=lambda d, t, _: last.append((d, t)))
     assert report.left_out == [LeftOut("b.tif with dmecodec", "out of memory")]
     assert last[-1] == (6, 6)
     assert {m.image for m in report.measurements} == {"a.png"}  # no half curve of b.tif

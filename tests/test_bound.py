@@ -16,11 +16,12 @@ from conftest import aerial, in_mode
 from PIL import Image
 
 import dmecodec
-from dmecodec import container
-from dmecodec.coding import decoder
-from dmecodec.container import Kind, Reader
+from dmecodec.codec import decoder
+from dmecodec.codec.options import default_quality
 from dmecodec.errors import BoundError, FormatError, ImageError, OptionError
-from dmecodec.options import default_quality
+from dmecodec.format import writer
+from dmecodec.format.kinds import Kind
+from dmecodec.format.reader import Reader
 
 MODES = ("L", "LA", "RGB", "RGBA")
 
@@ -35,7 +36,7 @@ def rebuilt(data: bytes, change: dict[tuple[int, int], bytes], bound: int = 2) -
     tiles = [reader.tile(index) for index in range(reader.header.tile_count)]
     for (index, kind), stream in change.items():
         tiles[index][kind] = stream
-    return container.write(replace(reader.header, bound=bound), tiles, reader.metadata())
+    return writer.write(replace(reader.header, bound=bound), tiles, reader.metadata())
 
 
 @pytest.fixture(scope="module")
@@ -73,9 +74,7 @@ def test_latents_are_those_of_a_file_without_a_bound(image: np.ndarray) -> None:
         np.testing.assert_array_equal(ours, plain)
 
 
-@pytest.mark.parametrize(
-    "window", [(0, 0, 1, 1), (63, 63, 2, 2), (10, 70, 150, 30), (199, 149, 1, 1)]
-)
+@pytest.mark.parametrize("window", [(0, 0, 1, 1), (63, 63, 2, 2), (10, 70, 150, 30), (199, 149, 1, 1)])
 def test_a_window_is_a_part_of_the_whole(data: bytes, window: tuple[int, int, int, int]) -> None:
     col, row, width, height = window
     whole = dmecodec.decode(data)
@@ -91,9 +90,7 @@ def test_a_window_reads_the_tiles_under_it_alone(data: bytes) -> None:
     np.testing.assert_array_equal(part, dmecodec.decode(data, window=window))
 
 
-def test_no_float_synthesis(
-    data: bytes, image: np.ndarray, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_float_synthesis(data: bytes, image: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     """So decoded pixels are the same on every device."""
     monkeypatch.setattr(decoder, "synthesise", None)
     assert error(dmecodec.decode(data), image) <= 2

@@ -36,9 +36,7 @@ def test_the_bound_holds(
     if nodata is not None:
         rows = np.random.default_rng(seed).integers(0, shape[0] + 1)
         image[:rows] = nodata
-        image[-1, -1, 0] = (
-            nodata + 1 if nodata < 255 else nodata - 1
-        )  # a valid one, right beside it
+        image[-1, -1, 0] = nodata + 1 if nodata < 255 else nodata - 1  # a valid one, right beside it
     data = dmecodec.encode(image, 1, max_error=bound, nodata=nodata, alpha=False, tile=64)
     pixels = dmecodec.decode(data).reshape(image.shape)
     assert pixels.dtype == image.dtype
@@ -55,9 +53,7 @@ def test_nothing_valid_costs_next_to_nothing() -> None:
     part = dmecodec.encode(np.ascontiguousarray(image[:, :128]), 1, max_error=0, nodata=0, tile=64)
     assert len(whole) - len(part) < 100
     np.testing.assert_array_equal(dmecodec.decode(whole), image)
-    np.testing.assert_array_equal(
-        dmecodec.decode(whole, window=(40, 3, 120, 70)), image[3:73, 40:160]
-    )
+    np.testing.assert_array_equal(dmecodec.decode(whole, window=(40, 3, 120, 70)), image[3:73, 40:160])
 
 
 def test_verify_compares_bands(tmp_path: object) -> None:

@@ -21,9 +21,9 @@ from PIL import Image
 from rich.table import Table
 
 import dmecodec
-from dmecodec import report
-from dmecodec.frozen import weights
+from dmecodec.cli import report
 from dmecodec.network import complexity
+from dmecodec.weights import model as weights
 
 SMALL = DATA / "rgb_37x91.png"
 TILES = DATA / "rgb_tiles.dmen"  # 200 x 150 in tiles of 64
@@ -184,12 +184,8 @@ def reached(data: bytes, original: Path) -> float:
     return psnr(dmecodec.decode(data), pixels(original))
 
 
-@pytest.mark.parametrize(
-    "option", [("--bpp", 0.001), ("--bpp", 50), ("--psnr", 3), ("--psnr", 80)], ids=str
-)
-def test_a_target_out_of_range_says_what_is_nearest(
-    tmp_path: Path, scene: Path, option: tuple[str, float]
-) -> None:
+@pytest.mark.parametrize("option", [("--bpp", 0.001), ("--bpp", 50), ("--psnr", 3), ("--psnr", 80)], ids=str)
+def test_a_target_out_of_range_says_what_is_nearest(tmp_path: Path, scene: Path, option: tuple[str, float]) -> None:
     for image in (scene, SMALL):  # on small images a better quality need not take more bytes
         message = refused("encode", image, "-o", tmp_path / "a.dmen", *option)
         assert "out of range for this image; the nearest is" in message
@@ -422,13 +418,15 @@ def test_verify_deep_finds_what_checksums_do_not(tmp_path: Path) -> None:
 
 def with_wrong_symbols(data: bytes) -> bytes:
     """The same file with other bytes in its stream of y, and checksums that fit them."""
-    from dmecodec import container
+    from dmecodec.format import writer
+    from dmecodec.format.kinds import Kind
+    from dmecodec.format.reader import Reader
 
-    reader = container.Reader(data)
+    reader = Reader(data)
     streams = dict(reader.tile(0))
-    stream = streams[container.Kind.Y]
-    streams[container.Kind.Y] = bytes(byte ^ 0x5A for byte in stream)
-    return container.write(reader.header, [streams], {})
+    stream = streams[Kind.Y]
+    streams[Kind.Y] = bytes(byte ^ 0x5A for byte in stream)
+    return writer.write(reader.header, [streams], {})
 
 
 # ---- models -------------------------------------------------------------------------------------------------------
@@ -446,14 +444,10 @@ def test_models_in_80_columns() -> None:
     lines = process.communicate()[0].decode().splitlines()
     assert f"tiny: {DATA / 'tiny.safetensors'}" in lines
     rows = [line for line in lines if "(default)" in line]
-    assert len(rows) == 1 and all(
-        part in rows[0] for part in ("tiny", "07a6ff3c", "0 to 7", "intact")
-    )
+    assert len(rows) == 1 and all(part in rows[0] for part in ("tiny", "07a6ff3c", "0 to 7", "intact"))
 
 
-def test_tables_are_whole_in_files(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_tables_are_whole_in_files(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """There is no terminal that would bound them, but for one that COLUMNS tells of."""
     long = Table("image")
     long.add_row("a" * 300)
@@ -492,9 +486,7 @@ def test_a_damaged_model_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     *(json.dumps({"default": "a", "models": [{"name": "a", "file": "a", "sha256": "00" * 32,
     "qualities": [0, 7], "parameters": 1} | wrong]})
     for wrong in ({"name": 5}, {"parameters": "q"}, {"qualities": [0, None]}))])  # fmt: skip
-def test_a_damaged_manifest_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str
-) -> None:
+def test_a_damaged_manifest_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str) -> None:
     (tmp_path / "manifest.json").write_text(content)
     monkeypatch.setenv("DMECODEC_MODELS", str(tmp_path))
     assert "manifest.json: not a readable list of models" in refused("models")
@@ -525,9 +517,7 @@ def test_model_by_name_and_by_path(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     works("verify", "--deep", tmp_path / "b.dmen", "--model", path)
 
 
-def test_a_folder_of_models_without_a_manifest(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_of_models_without_a_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     copy = tmp_path / "mine.safetensors"
     copy.write_bytes((DATA / "tiny.safetensors").read_bytes())
     monkeypatch.setenv("DMECODEC_MODELS", f"{tmp_path}{os.pathsep}")
@@ -654,9 +644,7 @@ def test_names_that_are_not_unicode(tmp_path: Path) -> None:
 # ---- names, pipes and terminals -------------------------------------------------------------------------------------
 
 
-def test_a_file_that_is_called_as_standard_input_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_that_is_called_as_standard_input_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write(Path("a.png"), 1, 32, 40).rename("-")
     write(Path("b.png"), 2, 16, 16)

@@ -17,11 +17,12 @@ from command import environment, refused, run, works
 from conftest import DATA, aerial
 from PIL import Image
 
+from dmecodec.batch import cluster
+from dmecodec.batch import run as batch
+from dmecodec.batch.actions import verify_file
+from dmecodec.batch.job import Job, Result
+from dmecodec.batch.run import Work
 from dmecodec.errors import WorkerError
-from dmecodec.many import batch, cluster
-from dmecodec.many.actions import verify_file
-from dmecodec.many.batch import Work
-from dmecodec.many.job import Job, Result
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 
@@ -123,9 +124,7 @@ def test_a_bug_on_a_worker_is_told_in_one_line(scheduler: Any, tmp_path: Path) -
     assert "failed on its worker: ValueError: a bug with " in str(result.error)
 
 
-def test_workers_with_another_model(
-    scheduler: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_workers_with_another_model(scheduler: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DMECODEC_MODELS")
     arguments = [DATA, "-o", tmp_path, "--dask", scheduler.scheduler_address]
     assert "the default model is 07a6ff3cb714f545 on " in refused("encode", *arguments)

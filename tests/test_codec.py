@@ -12,13 +12,14 @@ from conftest import DATA
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dmecodec.coding.codec import TileLatents, decode_tile, encode_symbols, encode_tile, hyper_side
-from dmecodec.coding.entropy import VALUE_LIMIT
+from dmecodec.codec.tile import TileLatents, decode_tile, encode_symbols, encode_tile, hyper_side
+from dmecodec.entropy.rans import VALUE_LIMIT
 from dmecodec.errors import FormatError
-from dmecodec.frozen import registry, weights
-from dmecodec.frozen.weights import Model
 from dmecodec.network.parameters import MEAN_UNIT
 from dmecodec.restoration.details import NO_FILTER
+from dmecodec.weights import model as weights
+from dmecodec.weights import registry
+from dmecodec.weights.model import Model
 
 SECOND = second_decoder.Model(DATA / "tiny.safetensors")
 
@@ -54,9 +55,7 @@ def fits(seed: int) -> Callable[[np.ndarray], np.ndarray]:
     st.integers(0, 224),
     st.sampled_from([0.0, 0.3, 4.0, 300.0, 1e5]),
 )
-def test_round_trip(
-    name: str, seed: int, height: int, width: int, quality: int, spread: float
-) -> None:
+def test_round_trip(name: str, seed: int, height: int, width: int, quality: int, spread: float) -> None:
     model = weights.load(registry.find(name), torch.device("cpu"))
     y = latents(seed, height, width, spread)
     tile, y_hat, z_hat = code(model, y, quality)
@@ -65,9 +64,7 @@ def test_round_trip(
     np.testing.assert_array_equal(tile.y, y_hat)
     np.testing.assert_array_equal(tile.z, z_hat)
     expected = fits(quality)(y_hat) if quality % 3 else NO_FILTER
-    np.testing.assert_array_equal(
-        NO_FILTER if tile.coefficients is None else tile.coefficients, expected
-    )
+    np.testing.assert_array_equal(NO_FILTER if tile.coefficients is None else tile.coefficients, expected)
     error = abs(tile.y / MEAN_UNIT - y[0].numpy())
     assert error.max() <= 1.5 + 1e-6 * spread  # the nearest integer, or one step nearer the mean
 
@@ -105,10 +102,7 @@ def test_a_tile_in_other_hands(tiny: Model) -> None:
 
 def test_what_is_cheap_is_small(tiny: Model) -> None:
     with torch.inference_mode():
-        quiet, loud = (
-            sum(map(len, encode_tile(tiny, latents(3, 16, 16, spread), 128)[:2]))
-            for spread in (0.1, 10.0)
-        )
+        quiet, loud = (sum(map(len, encode_tile(tiny, latents(3, 16, 16, spread), 128)[:2])) for spread in (0.1, 10.0))
     assert 0 < quiet < 0.8 * loud
 
 

@@ -18,9 +18,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dmecodec import container
-from dmecodec.container import Header, Kind, Reader
 from dmecodec.errors import FormatError
+from dmecodec.format import writer
+from dmecodec.format.header import Header
+from dmecodec.format.kinds import KNOWN_KINDS, Kind
+from dmecodec.format.limits import MODES
+from dmecodec.format.reader import Reader
 
 MODEL = bytes(range(8))
 ROOT = Path(__file__).parent.parent
@@ -105,10 +108,9 @@ def sample(tiles: int = 3, stream: int = 20) -> tuple[Header, list[dict[int, byt
     generator = random.Random(tiles)
     header = Header(MODEL, 64 * tiles - 3, 50, "RGBA", 130, 64, 1, (1, 2, 3, 0xC1, 0xC2))
     streams: list[dict[int, bytes]] = [
-        {kind: generator.randbytes(stream + kind) for kind in (Kind.Z, Kind.Y, Kind.ALPHA)}
-        for _ in range(tiles)
+        {kind: generator.randbytes(stream + kind) for kind in (Kind.Z, Kind.Y, Kind.ALPHA)} for _ in range(tiles)
     ]
-    return header, streams, container.write(header, streams, {Kind.ICC: b"icc", Kind.EXIF: b""})
+    return header, streams, writer.write(header, streams, {Kind.ICC: b"icc", Kind.EXIF: b""})
 
 
 def read_all(data: bytes) -> None:
@@ -148,7 +150,7 @@ class SlowSeekFile(io.BytesIO):
 
 def test_example_of_the_format_description() -> None:
     header = Header(b"01234567", 100, 50, "LA", 128, 64, 1, (1, 2, 3, 0xC3))
-    assert container.write(header, EXAMPLE_TILES, {Kind.XMP: b"<x/>"}) == EXAMPLE
+    assert writer.write(header, EXAMPLE_TILES, {Kind.XMP: b"<x/>"}) == EXAMPLE
     page = ROOT / "docs" / "format.md"
     if page.exists():  # not beside an installed package
         dump = page.read_text(encoding="utf-8").split("```hexdump\n")[1].split("```")[0]
@@ -157,9 +159,7 @@ def test_example_of_the_format_description() -> None:
 
 
 def test_older_versions_are_read() -> None:
-    first, second, third, new = (
-        Reader(build(version=n, kinds={1: b"z", 2: b"y"})) for n in (1, 2, 3, 4)
-    )
+    first, second, third, new = (Reader(build(version=n, kinds={1: b"z", 2: b"y"})) for n in (1, 2, 3, 4))
     assert first.header == new.header and second.header == third.header
     assert new.header == dataclasses.replace(third.header, model=MODEL)
     assert second.header.model == MODEL[:4]
@@ -182,7 +182,7 @@ def test_the_bound_of_version_1(stream: bytes) -> None:
 
 
 def test_only_the_standard_library_is_imported() -> None:
-    package = Path(container.__file__).parent
+    package = Path(writer.__file__).parent
     modules = {path.stem: path.read_text(encoding="utf-8") for path in package.glob("*.py")}
     assert {"__init__", "reader", "writer"} <= set(modules)
     for node in (node for text in modules.values() for node in ast.walk(ast.parse(text))):
@@ -198,7 +198,7 @@ def test_only_the_standard_library_is_imported() -> None:
 
 @st.composite
 def files(draw: st.DrawFn) -> tuple[Header, list[dict[int, bytes]], dict[int, bytes]]:
-    mode = draw(st.sampled_from(container.MODES))
+    mode = draw(st.sampled_from(MODES))
     tile = 64 * draw(st.integers(1, 64))
     width = draw(st.integers(1, 3 * tile))
     height = draw(st.integers(1, 3 * tile))
@@ -223,11 +223,9 @@ def files(draw: st.DrawFn) -> tuple[Header, list[dict[int, bytes]], dict[int, by
 
 @settings(max_examples=60)
 @given(files(), st.booleans())
-def test_round_trip(
-    file: tuple[Header, list[dict[int, bytes]], dict[int, bytes]], in_memory: bool
-) -> None:
+def test_round_trip(file: tuple[Header, list[dict[int, bytes]], dict[int, bytes]], in_memory: bool) -> None:
     header, tiles, metadata = file
-    data = container.write(header, tiles, metadata)
+    data = writer.write(header, tiles, metadata)
     reader = Reader(data if in_memory else io.BytesIO(data))
     reader.verify()
     assert reader.header == header
@@ -235,7 +233,7 @@ def test_round_trip(
     for index, streams in enumerate(tiles):
         known = {kind: stream for kind, stream in streams.items() if kind in (1, 2, 3, 4)}
         assert reader.tile(*divmod(index, header.groups)) == known
-    known = {kind: stream for kind, stream in metadata.items() if kind in container.KNOWN_KINDS}
+    known = {kind: stream for kind, stream in metadata.items() if kind in KNOWN_KINDS}
     assert reader.metadata() == known
     sizes = {kind: sum(len(streams[kind]) for streams in tiles) for kind in header.tile_kinds}
     sizes.update({kind: len(stream) for kind, stream in metadata.items()})
@@ -244,13 +242,13 @@ def test_round_trip(
 
 def test_written_as_the_independent_writer_does() -> None:
     header = Header(MODEL, 64, 64, "RGB", 128, 1024)
-    assert container.write(header, [{1: b"zz", 2: b"yyyy"}], {}) == build()
+    assert writer.write(header, [{1: b"zz", 2: b"yyyy"}], {}) == build()
 
 
 def test_size_budget() -> None:
     header = Header(MODEL, 256, 256, "RGB", 128, 1024)
     for length in (0, 500, 20_000, 200_000):
-        data = container.write(header, [{1: bytes(300), 2: bytes(length)}], {})
+        data = writer.write(header, [{1: bytes(300), 2: bytes(length)}], {})
         assert len(data) - 300 - length <= 40
 
 
@@ -392,17 +390,13 @@ def test_damage_is_not_taken_for_a_newer_file() -> None:
         Reader(forged)
 
 
-@pytest.mark.parametrize(
-    "changes", [{"alone": False}, {"alone": True, "kinds": {1: b"z", 2: b"y", 0xC3: b"x"}}]
-)
+@pytest.mark.parametrize("changes", [{"alone": False}, {"alone": True, "kinds": {1: b"z", 2: b"y", 0xC3: b"x"}}])
 def test_whether_there_is_one_chunk_is_told_rightly(changes: dict[str, Any]) -> None:
     with pytest.raises(FormatError, match="whether there is one chunk"):
         Reader(build(**changes))
 
 
-@pytest.mark.parametrize(
-    "data", [b"\x89PNG\r\n\x1a\n" + bytes(50), b"II*\0" + bytes(50), b"x", b"\x89DMF"]
-)
+@pytest.mark.parametrize("data", [b"\x89PNG\r\n\x1a\n" + bytes(50), b"II*\0" + bytes(50), b"x", b"\x89DMF"])
 def test_not_a_dmen_file(data: bytes) -> None:
     with pytest.raises(FormatError, match=r"not a \.dmen file"):
         Reader(data)
@@ -654,17 +648,17 @@ def test_writer_refuses_streams_that_the_header_does_not_name() -> None:
     header = Header(MODEL, 64, 64, "RGB", 128, 1024)
     good = {1: b"z", 2: b"y"}
     with pytest.raises(ValueError, match="2 tiles given, 1 expected"):
-        container.write(header, [good, good], {})
+        writer.write(header, [good, good], {})
     with pytest.raises(ValueError, match="streams Z given, Z, Y expected"):
-        container.write(header, [{1: b"z"}], {})
+        writer.write(header, [{1: b"z"}], {})
     old = Header(MODEL, 64, 64, "RGB", 128, 1024, kinds=(1, 2, Kind.RESIDUAL, Kind.BOUND))
     with pytest.raises(ValueError, match="only older versions"):
-        container.write(old, [{**good, 5: b"r"}], {Kind.BOUND: b"\1"})
+        writer.write(old, [{**good, 5: b"r"}], {Kind.BOUND: b"\1"})
     old = Header(MODEL, 64, 64, "RGB", 128, 1024, kinds=(1, 2, Kind.FILTER))
     with pytest.raises(ValueError, match="only older versions"):
-        container.write(old, [{**good, 6: b"f"}], {})
+        writer.write(old, [{**good, 6: b"f"}], {})
     with pytest.raises(ValueError, match="streams ICC given, none expected"):
-        container.write(header, [good], {Kind.ICC: b""})
+        writer.write(header, [good], {Kind.ICC: b""})
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ from conftest import DATA, aerial
 from PIL import Image
 
 import dmecodec
-from dmecodec.many import actions, done
-from dmecodec.many.job import Job
+from dmecodec.batch import actions, done
+from dmecodec.batch.job import Job
 
 LONG_AGO = 10**9
 

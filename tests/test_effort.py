@@ -12,11 +12,11 @@ from conftest import aerial, in_mode, psnr
 from PIL import Image
 
 import dmecodec
-from dmecodec.coding import annealing
+from dmecodec.codec import annealing
 from dmecodec.errors import OptionError
-from dmecodec.frozen import weights
-from dmecodec.frozen.weights import Model
 from dmecodec.network.config import LAMBDAS
+from dmecodec.weights import model as weights
+from dmecodec.weights.model import Model
 
 
 @pytest.fixture(autouse=True)
@@ -73,9 +73,7 @@ def test_tiles_borders_grey_and_alpha(mode: str, height: int, width: int, tile: 
     """Blocks of the image's own borders, and tiles, have latents too."""
     image = in_mode(aerial(34, height, width), mode)
     data = dmecodec.encode(image, 5, effort=2, tile=tile)
-    assert psnr(dmecodec.decode(data), image) > psnr(
-        dmecodec.decode(dmecodec.encode(image, 4, tile=tile)), image
-    )
+    assert psnr(dmecodec.decode(data), image) > psnr(dmecodec.decode(dmecodec.encode(image, 4, tile=tile)), image)
 
 
 def test_a_bound_holds_at_every_effort() -> None:

@@ -38,9 +38,7 @@ def test_the_device_that_is_none_refuses_to_mix() -> None:
     ],
     ids=str,
 )
-def test_a_file_from_elsewhere(
-    exact: tuple[torch.device, torch.dtype], mode: str, options: dict[str, Any]
-) -> None:
+def test_a_file_from_elsewhere(exact: tuple[torch.device, torch.dtype], mode: str, options: dict[str, Any]) -> None:
     image = in_mode(aerial(61, 150, 140), mode)
     with elsewhere(exact):
         data = dmecodec.encode(image, 4, device="cuda", **options)

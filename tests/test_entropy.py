@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from second_decoder import Ans, FrequencyTables
 
-from dmecodec.coding.entropy import (
+from dmecodec.entropy.rans import (
     PRECISION,
     VALUE_LIMIT,
     AnsCoder,
@@ -19,7 +19,7 @@ from dmecodec.coding.entropy import (
     normalise,
 )
 from dmecodec.errors import FormatError
-from dmecodec.frozen.weights import Model
+from dmecodec.weights.model import Model
 
 TOTAL = 1 << PRECISION
 
@@ -141,9 +141,7 @@ def test_escapes(value: int) -> None:
 
 def test_a_stream_costs_what_its_symbols_do() -> None:
     rng = np.random.default_rng(1)
-    tables = Tables(
-        np.array([-2], np.int32), np.array([5], np.int32), normalise(np.array([1, 2, 8, 2, 1e-6]))
-    )
+    tables = Tables(np.array([-2], np.int32), np.array([5], np.int32), normalise(np.array([1, 2, 8, 2, 1e-6])))
     values = rng.choice([-2, -1, 0, 1], 20000, p=np.array([1, 2, 8, 2]) / 13).astype(np.int32)
     indices = np.zeros(20000, np.uint8)
     size = 8 * len(encode([(values, indices)], tables))
@@ -207,9 +205,7 @@ def test_zero_bytes_at_the_end_are_left_out_and_may_be_there(
         ([], [], []),
     ],
 )
-def test_impossible_tables_are_refused(
-    low: list[int], length: list[int], frequency: list[int]
-) -> None:
+def test_impossible_tables_are_refused(low: list[int], length: list[int], frequency: list[int]) -> None:
     with pytest.raises(ValueError):
         Tables(*(np.array(values, np.int32) for values in (low, length, frequency)))
 

@@ -13,16 +13,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import dmecodec
-from dmecodec.frozen.knownanswer import known_answer
-from dmecodec.frozen.weights import Model
 from dmecodec.network.config import LAMBDAS, Config
-from dmecodec.network.exact import (
-    EXACT_LIMIT,
-    ExactConv,
-    ExactnessError,
-    Signal,
-    gate,
-)
+from dmecodec.network.exact import EXACT_LIMIT, ExactConv, ExactnessError, Signal, gate
 from dmecodec.network.knots import interpolate_integers, interpolate_knots
 from dmecodec.network.parameters import (
     INDEX_COUNT,
@@ -33,6 +25,8 @@ from dmecodec.network.parameters import (
     checkerboard,
 )
 from dmecodec.network.passes import ExactPasses
+from dmecodec.weights.known_answer import known_answer
+from dmecodec.weights.model import Model
 
 MIDDLE = Config(hyper=48, slices=(16, 40, 40), hidden=(32, 0, 48), checkered=2, attention=16)
 
@@ -190,9 +184,7 @@ def test_the_order_of_taps_does_not_matter(kernel: tuple[int, int]) -> None:
         sums = layer.bias.long().view(1, -1, 1, 1).expand(1, 16, 11, 12).clone()
         for n in torch.randperm(len(taps), generator=torch.Generator().manual_seed(seed)):
             row, col = taps[n]
-            sums += (
-                weight[None, :, 0, row, col, None, None] * wide[..., row : row + 11, col : col + 12]
-            )
+            sums += weight[None, :, 0, row, col, None, None] * wide[..., row : row + 11, col : col + 12]
         expected = (sums.double() * layer.shift.double()).floor()
         assert torch.equal(layer(x, 0).double(), expected)
 
@@ -315,7 +307,5 @@ def test_the_gpu_gives_the_same_latents() -> None:
     on_cpu, on_gpu = dmecodec.latents(data, device="cpu"), dmecodec.latents(data, device="cuda")
     for a, b in zip(on_cpu, on_gpu, strict=True):
         np.testing.assert_array_equal(a, b)
-    difference = dmecodec.decode(data, device="cpu").astype(int) - dmecodec.decode(
-        data, device="cuda"
-    )
+    difference = dmecodec.decode(data, device="cpu").astype(int) - dmecodec.decode(data, device="cuda")
     assert abs(difference).max() <= 1

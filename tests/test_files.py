@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from dmecodec.base.files import replace_file
 from dmecodec.errors import FormatError, OutputError
-from dmecodec.files import replace_file
 
 
 def names(folder: Path) -> list[str]:
@@ -88,9 +88,7 @@ def test_the_old_file_stands_until_the_new_one_is_complete(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("links", [True, False])
-def test_a_file_made_meanwhile_is_not_replaced(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
-) -> None:
+def test_a_file_made_meanwhile_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool) -> None:
     if not links:
         monkeypatch.setattr(os, "link", no_links)
     target = tmp_path / "a"
@@ -108,9 +106,7 @@ def no_links(*_: object) -> None:
     raise OSError(errno.EOPNOTSUPP, "Operation not supported")
 
 
-def test_works_where_there_are_no_hard_links(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_works_where_there_are_no_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "link", no_links)
     put(tmp_path / "a", b"abc")
     assert (tmp_path / "a").read_bytes() == b"abc"
@@ -130,9 +126,7 @@ def test_a_claimed_name_is_given_back(tmp_path: Path, monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), FormatError("x"), SystemExit(3)])
 @pytest.mark.parametrize("existing", [True, False])
-def test_any_exception_leaves_things_as_they_were(
-    tmp_path: Path, error: BaseException, existing: bool
-) -> None:
+def test_any_exception_leaves_things_as_they_were(tmp_path: Path, error: BaseException, existing: bool) -> None:
     target = tmp_path / "a"
     if existing:
         target.write_bytes(b"old")
@@ -150,9 +144,7 @@ def test_a_full_disk_is_one_clear_line(tmp_path: Path) -> None:
     assert names(tmp_path) == []
 
 
-def test_a_full_disk_found_out_by_fsync_is_an_error_too(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_found_out_by_fsync_is_an_error_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fsync(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -195,9 +187,7 @@ def test_no_permission_in_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyP
         put(tmp_path / "a", b"")
 
 
-def test_a_write_protected_file_is_not_replaced(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_write_protected_file_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a").write_bytes(b"old")
     monkeypatch.setattr(os, "access", lambda *_: False)
     with pytest.raises(OutputError, match="no permission to overwrite"):

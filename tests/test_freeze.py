@@ -17,21 +17,19 @@ from small_run import STEPS
 
 import dmecodec
 from dmecodec.errors import ModelError, OptionError, OutputError
-from dmecodec.frozen import registry
-from dmecodec.frozen.weights import read_file
 from dmecodec.network import exact
 from dmecodec.network.config import Config
 from dmecodec.train import checkpoint, session
 from dmecodec.train.data import load_images
 from dmecodec.train.trainer import Snapshot, Trainer
+from dmecodec.weights import registry
+from dmecodec.weights.model import read_file
 
 pytest.importorskip("compressai", reason="training needs compressai")
 
 
 @pytest.fixture(scope="module")
-def frozen(
-    trained: tuple[Path, list[Snapshot]], tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Path, list[str]]:
+def frozen(trained: tuple[Path, list[Snapshot]], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
     """A model file made of the run, and what freezing said."""
     path = tmp_path_factory.mktemp("models") / "mine.safetensors"
     lines = session.freeze_run(str(trained[0]), str(path), batches=3, table_batches=12)
@@ -77,9 +75,7 @@ def test_the_mean_of_runs(trained: tuple[Path, list[Snapshot]], data: Path, tmp_
         list(session.freeze_run(str(first), str(path), others=[str(other)], overwrite=True))
 
 
-def test_the_manifest_beside_it_lists_it(
-    frozen: tuple[Path, list[str]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_manifest_beside_it_lists_it(frozen: tuple[Path, list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
     path, _ = frozen
     content = json.loads((path.parent / "manifest.json").read_text())
     (entry,) = content["models"]
@@ -90,9 +86,7 @@ def test_the_manifest_beside_it_lists_it(
     assert all(model["intact"] for model in registry.survey())
 
 
-def test_an_existing_model_is_not_replaced(
-    trained: tuple[Path, list[Snapshot]], tmp_path: Path
-) -> None:
+def test_an_existing_model_is_not_replaced(trained: tuple[Path, list[Snapshot]], tmp_path: Path) -> None:
     target = tmp_path / "a.safetensors"
     target.write_bytes(b"old")
     with pytest.raises(OutputError, match="exists already; add --overwrite"):
@@ -133,9 +127,7 @@ def test_freezing_needs_a_run_and_a_name(tmp_path: Path) -> None:
         list(session.freeze_run(str(tmp_path), str(tmp_path / "nowhere" / "a.safetensors")))
 
 
-def test_a_damaged_manifest_is_found_before_freezing(
-    trained: tuple[Path, list[Snapshot]], tmp_path: Path
-) -> None:
+def test_a_damaged_manifest_is_found_before_freezing(trained: tuple[Path, list[Snapshot]], tmp_path: Path) -> None:
     for content in ("{", "[]", '{"models": []}', '{"default": "a", "models": [{}]}'):
         (tmp_path / "manifest.json").write_text(content)
         with pytest.raises(ModelError, match=r"manifest\.json"):

@@ -17,15 +17,18 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 import dmecodec
-from dmecodec import container
-from dmecodec.coding import decoder
-from dmecodec.container import Kind, Reader
+from dmecodec.codec import decoder
 from dmecodec.errors import DmecodecError, FormatError, ModelError, OptionError
-from dmecodec.frozen import weights
-from dmecodec.frozen.weights import Model
+from dmecodec.format import writer
+from dmecodec.format.header import Header
+from dmecodec.format.kinds import Kind
+from dmecodec.format.limits import VERSION
+from dmecodec.format.reader import Reader
+from dmecodec.weights import model as weights
+from dmecodec.weights.model import Model
 
 FILES = {path.stem: path.read_bytes() for path in sorted(DATA.glob("*.dmen"))}
-OLD = [name for name, data in FILES.items() if Reader(data).version < container.VERSION]
+OLD = [name for name, data in FILES.items() if Reader(data).version < VERSION]
 NEW = [name for name in FILES if name not in OLD]
 MODEL = (DATA / "tiny.safetensors").read_bytes()
 often = settings(max_examples=120)
@@ -126,7 +129,7 @@ def rebuilt(data: bytes, change: dict[tuple[int, int], bytes], **header: object)
     for (index, kind), stream in change.items():
         tiles[index][kind] = stream
     fields["bound"] = reader.bound()
-    return container.write(container.Header(**fields), tiles, reader.metadata())
+    return writer.write(Header(**fields), tiles, reader.metadata())
 
 
 def image_or_refused(data: bytes) -> None:
@@ -169,9 +172,7 @@ def test_mutated_streams_of_older_versions(data: st.DataObject) -> None:
     image_or_refused(original.replace(before, after))
 
 
-@given(
-    st.sampled_from(["v4_one", "v4_one_grey", "v4_filter"]), st.integers(0, 255), st.integers(1, 60)
-)
+@given(st.sampled_from(["v4_one", "v4_one_grey", "v4_filter"]), st.integers(0, 255), st.integers(1, 60))
 @often
 def test_monotonous_streams(name: str, byte: int, words: int) -> None:
     stream = bytes([byte]) * 4 * words
@@ -201,9 +202,7 @@ def test_a_window_of_an_enormous_image() -> None:
     """2^36 pixels in a file of some kilobytes: a window decodes, and nothing large is allocated."""
     header = Reader(FILES["rgb_q4"]).header
     tiles = [{Kind.Z: b"", Kind.Y: b""}] * (-(-(2**24 - 1) // 4096))
-    data = container.write(
-        container.Header(header.model, 2**24 - 1, 4096, "RGB", 128, 4096), tiles, {}
-    )
+    data = writer.write(Header(header.model, 2**24 - 1, 4096, "RGB", 128, 4096), tiles, {})
     assert len(data) < 1e5
     with dmecodec.File(io.BytesIO(data)) as file:
         file.verify()
@@ -256,9 +255,7 @@ def with_header(change: dict[str, str]) -> bytes:
     return struct.pack("<Q", len(text)) + text + MODEL[8 + length :]
 
 
-CONFIG = json.loads(
-    json.loads(MODEL[8 : 8 + struct.unpack("<Q", MODEL[:8])[0]])["__metadata__"]["config"]
-)
+CONFIG = json.loads(json.loads(MODEL[8 : 8 + struct.unpack("<Q", MODEL[:8])[0]])["__metadata__"]["config"])
 
 
 @pytest.mark.parametrize(

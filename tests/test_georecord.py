@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dmecodec.errors import FormatError, ImageError
-from dmecodec.geo.record import MAX_JSON, BandRecord, GeoRecord, parse_record
+from dmecodec.format.geo import MAX_JSON, BandRecord, GeoRecord, parse_record
 
 texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)
 numbers = st.floats(-1e9, 1e9)

@@ -18,9 +18,10 @@ from command import one_line, refused, start, works
 from conftest import DATA, aerial, in_mode, psnr
 
 import dmecodec
-from dmecodec.bands import Alpha
-from dmecodec.container import Kind, Reader
 from dmecodec.errors import FormatError, ImageError, OptionError
+from dmecodec.format.kinds import Kind
+from dmecodec.format.layout import Alpha
+from dmecodec.format.reader import Reader
 
 rasterio = pytest.importorskip("rasterio")
 
@@ -77,9 +78,7 @@ def test_everything_that_is_said(tmp_path: Path) -> None:
         file.units, file.scales, file.offsets = ("m", None, None), (0.5, 1, 1), (3, 0, 0)
         file.update_tags(3, wavelength="480")
     same_but_for_pixels(path, round_trip(path, tmp_path))
-    path = write(
-        tmp_path / "b.tif", aerial(1, 90, 120), tags={"own": {"a": "b"}}, photometric="RGB"
-    )
+    path = write(tmp_path / "b.tif", aerial(1, 90, 120), tags={"own": {"a": "b"}}, photometric="RGB")
     same_but_for_pixels(path, round_trip(path, tmp_path))
 
 
@@ -167,9 +166,7 @@ def test_control_points_and_what_a_pixel_is(tmp_path: Path, point: str) -> None:
     corners = [(0, 0), (0, 120), (90, 0), (90, 120), (45.5, 60.25)]
     gcps = [GroundControlPoint(row, col, 10 + col / 100, 50 - row / 100, 5) for row, col in corners]
     tags = {"": {"AREA_OR_POINT": point}}
-    path = write(
-        tmp_path / "a.tif", aerial(2, 90, 120), tags=tags, gcps=gcps, crs=None, transform=None
-    )
+    path = write(tmp_path / "a.tif", aerial(2, 90, 120), tags=tags, gcps=gcps, crs=None, transform=None)
     same_but_for_pixels(path, round_trip(path, tmp_path))
     path = write(tmp_path / "b.tif", aerial(2, 90, 120), tags=tags)
     same_but_for_pixels(path, round_trip(path, tmp_path))
@@ -198,9 +195,7 @@ def test_control_points_and_what_a_pixel_is(tmp_path: Path, point: str) -> None:
         ("nodata of no sample", 3, "uint8", {"photometric": "RGB"}, "RGB"),
     ],
 )  # fmt: skip
-def test_kinds_of_files(
-    tmp_path: Path, name: str, bands: int, dtype: str, options: dict[str, Any], mode: str
-) -> None:
+def test_kinds_of_files(tmp_path: Path, name: str, bands: int, dtype: str, options: dict[str, Any], mode: str) -> None:
     height, width = 100, 130
     pixels = np.concatenate([aerial(3, height, width)] * 2, 2)[..., :bands].astype(dtype)
     if dtype == "uint16":
@@ -277,9 +272,7 @@ def test_windows_and_bounds(tmp_path: Path) -> None:
         option = ["decode", tmp_path / "a.dmen", "-o", tmp_path / "c.tif", "--bounds", wrong]
         message = refused(*option)
         assert "bounds" in message or "WEST" in message
-    assert "not both" in refused(
-        "decode", tmp_path / "a.dmen", "--window", "0,0,1,1", "--bounds", bounds
-    )
+    assert "not both" in refused("decode", tmp_path / "a.dmen", "--window", "0,0,1,1", "--bounds", bounds)
     plain = tmp_path / "plain.dmen"
     plain.write_bytes((DATA / "rgb_q4.dmen").read_bytes())
     assert "no transform" in refused("decode", plain, "--bounds", bounds)
@@ -336,9 +329,7 @@ def test_metadata_of_pictures_stays(tmp_path: Path) -> None:
 
     icc = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><a b="c"/></x:xmpmeta>'
-    Image.fromarray(aerial(1, 40, 50)).save(
-        tmp_path / "p.tif", icc_profile=icc, tiffinfo={700: xmp}
-    )
+    Image.fromarray(aerial(1, 40, 50)).save(tmp_path / "p.tif", icc_profile=icc, tiffinfo={700: xmp})
     with rasterio.open(tmp_path / "p.tif", "r+") as file:
         file.crs, file.transform = UTM, PLACE
     with Image.open(round_trip(tmp_path / "p.tif", tmp_path)) as picture:
@@ -349,7 +340,7 @@ def test_metadata_of_pictures_stays(tmp_path: Path) -> None:
 
 
 def test_rio_dmen(tmp_path: Path) -> None:
-    from dmecodec.geo.rio import dmen
+    from dmecodec.plugins.rio import dmen
 
     path = write(tmp_path / "a.tif", aerial(1, 40, 50), photometric="RGB")
     runner = CliRunner()
@@ -362,9 +353,7 @@ def test_rio_dmen(tmp_path: Path) -> None:
         done = runner.invoke(dmen, wrong)
         assert done.exit_code == 1 and "Traceback" not in done.output
     project = (Path(dmecodec.__file__).parents[1] / "pyproject.toml").read_text()
-    assert (
-        '[project.entry-points."rasterio.rio_plugins"]\ndmen = "dmecodec.geo.rio:dmen"' in project
-    )
+    assert '[project.entry-points."rasterio.rio_plugins"]\ndmen = "dmecodec.plugins.rio:dmen"' in project
 
 
 def test_a_mask_is_no_band(tmp_path: Path) -> None:
@@ -386,9 +375,7 @@ def test_errors_name_the_image(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match=r"a\.tif: has 32-bit"):
         dmecodec.encode(path)
     with pytest.raises(OptionError):
-        dmecodec.encode(
-            write(tmp_path / "b.tif", np.ones((9, 9, 1), np.uint16)), scale=(5, math.pi)
-        )
+        dmecodec.encode(write(tmp_path / "b.tif", np.ones((9, 9, 1), np.uint16)), scale=(5, math.pi))
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16])
@@ -398,15 +385,10 @@ def test_verify_against_an_original_with_a_mask(tmp_path: Path, kind: type) -> N
     mask[:, :20] = 0
     path = write(tmp_path / "a.tif", pixels, mask=mask)
     works("encode", path, "--max-error", 2)
-    assert (
-        "ok, valid samples at most 2 levels"
-        in works("verify", "--original", path, tmp_path / "a.dmen").out
-    )
+    assert "ok, valid samples at most 2 levels" in works("verify", "--original", path, tmp_path / "a.dmen").out
     mask[5, 30] = 0
     other = write(tmp_path / "b.tif", pixels, mask=mask)
-    assert "column 30, row 5 is 255 levels" in refused(
-        "verify", "--original", other, tmp_path / "a.dmen"
-    )
+    assert "column 30, row 5 is 255 levels" in refused("verify", "--original", other, tmp_path / "a.dmen")
 
 
 def test_verify_against_the_pixels_alone(tmp_path: Path) -> None:

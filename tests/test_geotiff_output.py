@@ -19,7 +19,7 @@ from command import refused, start, works
 from conftest import aerial
 
 import dmecodec
-from dmecodec import files
+from dmecodec.base import files
 
 rasterio = pytest.importorskip("rasterio")
 
@@ -120,10 +120,8 @@ def test_a_kill_leaves_nothing_under_the_name(tmp_path: Path) -> None:
         works(*arguments)
 
 
-def test_a_failure_on_the_way_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from dmecodec.geo import writer
+def test_a_failure_on_the_way_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dmecodec.images import cog as writer
 
     path = write(tmp_path / "a.tif", aerial(1, 40, 50), photometric="RGB")
     works("encode", path)
@@ -147,11 +145,9 @@ def test_a_failure_on_the_way_leaves_nothing(
     assert sorted(tmp_path.iterdir()) == before
 
 
-def test_what_gdal_could_not_write_is_noticed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_gdal_could_not_write_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a full disk it may say nothing as it closes the file."""
-    from dmecodec.geo import writer
+    from dmecodec.images import cog as writer
 
     works("encode", write(tmp_path / "a.tif", aerial(1, 600, 700), photometric="RGB"))
     before, copy = sorted(tmp_path.iterdir()), writer._copy_cloud
@@ -176,10 +172,8 @@ def test_what_gdal_could_not_write_is_noticed(
     assert "Unknown GDAL" in refused("decode", tmp_path / "a.dmen", "-o", tmp_path / "c.tif")
 
 
-def test_a_folder_that_vanishes_is_no_traceback(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from dmecodec.geo import writer
+def test_a_folder_that_vanishes_is_no_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dmecodec.images import cog as writer
 
     works("encode", write(tmp_path / "a.tif", aerial(1, 40, 50), photometric="RGB"))
     copy = writer._copy_cloud
@@ -199,8 +193,8 @@ def test_a_folder_that_vanishes_is_no_traceback(
 
 
 def test_nothing_stays_open_and_logging_is_as_before(tmp_path: Path) -> None:
-    from dmecodec.many import done
-    from dmecodec.many.job import Job
+    from dmecodec.batch import done
+    from dmecodec.batch.job import Job
 
     path = write(tmp_path / "a.tif", aerial(1, 40, 50), photometric="RGB")
     works("encode", path)
@@ -221,7 +215,7 @@ def test_nothing_stays_open_and_logging_is_as_before(tmp_path: Path) -> None:
 def test_threads_put_the_settings_back_when_the_last_is_through(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from dmecodec.geo.backend import CACHE_BYTES, gdal
+    from dmecodec.images.gdal import CACHE_BYTES, gdal
 
     monkeypatch.delenv("GDAL_CACHEMAX", raising=False)
     logger, cache = logging.getLogger("rasterio"), rasterio._env.get_gdal_config("GDAL_CACHEMAX")

@@ -15,10 +15,12 @@ from PIL import Image
 import dmecodec
 from dmecodec.bounded.fit import encode_residual
 from dmecodec.bounded.residual import decode_residual
-from dmecodec.container import Kind, Reader
-from dmecodec.frozen import registry, weights
-from dmecodec.frozen.weights import Model
+from dmecodec.format.kinds import Kind
+from dmecodec.format.reader import Reader
 from dmecodec.network.wavelet import unpack
+from dmecodec.weights import model as weights
+from dmecodec.weights import registry
+from dmecodec.weights.model import Model
 
 GOLDEN = json.loads((DATA / "golden.json").read_text())
 
@@ -69,9 +71,7 @@ def test_pixels_and_header(name: str) -> None:
         assert digest(file.metadata.exif) == wanted["exif"]
 
 
-MODELS = {
-    name: second_decoder.Model(DATA / f"{name}.safetensors") for name in ("tiny", "board", "told")
-}
+MODELS = {name: second_decoder.Model(DATA / f"{name}.safetensors") for name in ("tiny", "board", "told")}
 
 
 @pytest.mark.parametrize("name", GOLDEN)
@@ -111,9 +111,7 @@ def test_the_second_decoder_makes_exactly_the_same_pixels(name: str) -> None:
         col, row, width, height = header.tile_box(index)
         streams, top, left = reader.tile(index), row // 16, col // 16
         y = y_hat[:, top : top - height // -16, left : left - width // -16]
-        base = second_decoder.base_image(
-            MODELS["tiny"], y, header.quality, header.mode in ("L", "LA")
-        )
+        base = second_decoder.base_image(MODELS["tiny"], y, header.quality, header.mode in ("L", "LA"))
         layer = second_decoder.Residual(streams[Kind.RESIDUAL], GOLDEN[name]["max_error"])
         pixels = layer.decode(base, height, width)
         ours = decoded[row : row + height, col : col + width, : len(pixels)]
@@ -162,9 +160,7 @@ def test_both_paths_of_the_second_decoder(tiny: Model) -> None:
         linear = unpack(ours.shortcut(torch.from_numpy(y)[None]))[0].numpy()
     second, _ = second_decoder.blocks(MODELS["tiny"], y.astype(float), 112)
     np.testing.assert_allclose(network, second, atol=1e-5 * abs(second).max())
-    second = second_decoder.unpack(
-        second_decoder.dense(MODELS["tiny"], "shortcut", y.astype(float))
-    )
+    second = second_decoder.unpack(second_decoder.dense(MODELS["tiny"], "shortcut", y.astype(float)))
     np.testing.assert_allclose(linear, second, atol=1e-5 * abs(second).max())
 
 

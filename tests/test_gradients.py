@@ -29,9 +29,7 @@ def _same(ours: list[Tensor], theirs: list[Tensor], tolerance: float) -> None:
 @pytest.mark.parametrize("kernel", [(3, 3), (5, 5), (1, 9), (9, 1), (7, 7)])
 @pytest.mark.parametrize("shape", [(2, 8, 16, 16), (1, 6, 5, 12), (3, 4, 1, 1)])
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_depthwise_gradients(
-    kernel: tuple[int, int], shape: tuple[int, ...], layout: torch.memory_format
-) -> None:
+def test_depthwise_gradients(kernel: tuple[int, int], shape: tuple[int, ...], layout: torch.memory_format) -> None:
     torch.manual_seed(0)
     layer = DepthwiseConv(shape[1], *kernel)
     x = torch.randn(shape).contiguous(memory_format=layout)

@@ -21,9 +21,10 @@ from image_files import (
 )
 from PIL import Image
 
-from dmecodec import images
 from dmecodec.errors import ImageError, OutputError
-from dmecodec.images import Metadata, open_source
+from dmecodec.format.limits import PLAIN_MODES
+from dmecodec.images.metadata import Metadata
+from dmecodec.images.open import open_source
 
 
 @pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP", "TIFF"])
@@ -109,7 +110,7 @@ def test_metadata_too_large_for_jpeg_is_an_error() -> None:
     sink.save(io.BytesIO(), "PNG")
 
 
-@pytest.mark.parametrize("mode", images.MODES)
+@pytest.mark.parametrize("mode", PLAIN_MODES)
 @pytest.mark.parametrize("format", ["PNG", "TIFF", "WEBP"])
 def test_lossless_formats_are(mode: str, format: str) -> None:
     pixels = noise(33, 47, len(mode))

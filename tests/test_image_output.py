@@ -20,9 +20,13 @@ from image_files import (
 )
 from PIL import Image, features
 
-from dmecodec import images
 from dmecodec.errors import OptionError, OutputError
-from dmecodec.images import Metadata, Sink, check_output, open_source, output_format
+from dmecodec.format.limits import PLAIN_MODES
+from dmecodec.images import save
+from dmecodec.images.formats import check_output, output_format
+from dmecodec.images.metadata import Metadata
+from dmecodec.images.open import open_source
+from dmecodec.images.save import Sink
 
 
 def test_jpeg_is_close_and_keeps_full_chroma() -> None:
@@ -76,13 +80,11 @@ def test_a_tiff_has_strips_of_a_megabyte_and_no_compression() -> None:
     assert len(opened.tag_v2[273]) == 7
 
 
-@pytest.mark.parametrize("mode", images.MODES)
+@pytest.mark.parametrize("mode", PLAIN_MODES)
 @pytest.mark.parametrize("height", [1, 2, 3, 40])
-def test_a_tiff_too_big_for_32_bits_is_a_big_tiff(
-    monkeypatch: pytest.MonkeyPatch, mode: str, height: int
-) -> None:
-    monkeypatch.setattr(images.sink, "_MAX_TIFF_BYTES", 10)
-    monkeypatch.setattr(images.sink, "_STRIP_BYTES", 1)  # one row each
+def test_a_tiff_too_big_for_32_bits_is_a_big_tiff(monkeypatch: pytest.MonkeyPatch, mode: str, height: int) -> None:
+    monkeypatch.setattr(save, "_MAX_TIFF_BYTES", 10)
+    monkeypatch.setattr(save, "_STRIP_BYTES", 1)  # one row each
     pixels = noise(height, 47, len(mode))
     file = written(pixels, "TIFF", METADATA)
     assert file.getvalue()[:4] == b"II+\0"
@@ -97,7 +99,8 @@ DISK_FULL = """
 import resource, signal, sys
 import numpy as np
 from dmecodec.errors import OutputError
-from dmecodec.images import Metadata, Sink
+from dmecodec.images.metadata import Metadata
+from dmecodec.images.save import Sink
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 pixels = np.random.default_rng(0).integers(0, 256, (300, 300, 3), np.uint8)
 sink = Sink(300, 300, "RGB", Metadata())
@@ -116,10 +119,8 @@ for format, size in zip(("PNG", "TIFF", "JPEG", "WEBP"), map(int, sys.argv[1:]))
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on file sizes")
 def test_a_disk_that_fills_up_at_any_point_leaves_nothing(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (300, 300, 3), np.uint8)
-    sizes = [
-        str(len(written(pixels, format).getvalue())) for format in ("PNG", "TIFF", "JPEG", "WEBP")
-    ]
-    root = Path(images.__file__).parents[2]
+    sizes = [str(len(written(pixels, format).getvalue())) for format in ("PNG", "TIFF", "JPEG", "WEBP")]
+    root = Path(save.__file__).parents[2]
     done = subprocess.run(
         [sys.executable, "-c", DISK_FULL, *sizes],
         cwd=tmp_path,
@@ -193,9 +194,7 @@ def test_what_a_format_can_hold(format: str, width: int, height: int, mode: str)
         ("WEBP", 10, 16384, "RGB", "16383"),
     ],
 )
-def test_what_a_format_cannot_hold(
-    format: str, width: int, height: int, mode: str, reason: str
-) -> None:
+def test_what_a_format_cannot_hold(format: str, width: int, height: int, mode: str, reason: str) -> None:
     with pytest.raises(OutputError, match=reason):
         check_output(format, width, height, mode)
     with pytest.raises(OutputError, match=reason):

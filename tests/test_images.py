@@ -20,12 +20,14 @@ from image_files import (
 )
 from PIL import Image, PngImagePlugin, TiffImagePlugin, features
 
-from dmecodec import images
+from dmecodec import errors
 from dmecodec.errors import OptionError
-from dmecodec.images import Metadata, open_source
+from dmecodec.format.limits import PLAIN_MODES
+from dmecodec.images.metadata import Metadata
+from dmecodec.images.open import open_source
 
 
-@pytest.mark.parametrize("mode", images.MODES)
+@pytest.mark.parametrize("mode", PLAIN_MODES)
 @pytest.mark.parametrize("format", ["PNG", "TIFF", "WEBP", "BMP", "PPM", "JPEG2000"])
 def test_lossless_files_are_read_as_they_are(mode: str, format: str) -> None:
     if format in ("BMP", "PPM") and "A" in mode:
@@ -52,9 +54,7 @@ def test_tiff_of_either_byte_order_and_size(order: str, big: bool) -> None:
 
 @pytest.mark.parametrize("compression", ["tiff_adobe_deflate", "tiff_lzw", "packbits", "raw"])
 @pytest.mark.parametrize("kind", ["path", "bytes", "named"])
-def test_tiff_compressions_from_files_and_memory(
-    tmp_path: Path, compression: str, kind: str
-) -> None:
+def test_tiff_compressions_from_files_and_memory(tmp_path: Path, compression: str, kind: str) -> None:
     image = picture("RGB", 70, 90)
     path = tmp_path / "a.tif"
     image.save(path, compression=compression)
@@ -152,9 +152,7 @@ def test_a_transparent_grey_or_colour_becomes_alpha() -> None:
 
 @pytest.mark.parametrize("alpha", [0, 255])
 @pytest.mark.parametrize("planar", [False, True])
-def test_colours_multiplied_by_an_alpha_of_0_or_1_are_kept_as_stored(
-    alpha: int, planar: bool
-) -> None:
+def test_colours_multiplied_by_an_alpha_of_0_or_1_are_kept_as_stored(alpha: int, planar: bool) -> None:
     pixels = noise(2, 2, 4)
     pixels[..., 3] = alpha
     page = {258: [8] * 4, 262: [2], 277: [4], 338: [1]}
@@ -239,9 +237,7 @@ def test_a_pillow_image_without_pixels_is_refused() -> None:
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("format", ["PNG", "TIFF", "JPEG", "WEBP", "GIF"])
-def test_the_limit_of_pillow_does_not_apply_and_stands_afterwards(
-    monkeypatch: pytest.MonkeyPatch, format: str
-) -> None:
+def test_the_limit_of_pillow_does_not_apply_and_stands_afterwards(monkeypatch: pytest.MonkeyPatch, format: str) -> None:
     image = picture("L" if format == "GIF" else "RGB", 40, 50)
     file = saved(image, format)
     expected = np.asarray(Image.open(file).convert("RGB"))
@@ -295,7 +291,9 @@ def test_too_little_memory_for_the_input(monkeypatch: pytest.MonkeyPatch) -> Non
 PEAK = """
 import resource, sys
 import numpy as np
-from dmecodec.images import Metadata, Sink, open_source
+from dmecodec.images.metadata import Metadata
+from dmecodec.images.open import open_source
+from dmecodec.images.save import Sink
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1024 if sys.platform == "linux" else 2**20)
 side = 4096
@@ -318,7 +316,7 @@ def test_memory_is_one_copy_as_pillow_holds_it(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", PEAK],
         cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(Path(images.__file__).parents[2])},
+        env=os.environ | {"PYTHONPATH": str(Path(errors.__file__).parents[1])},
         capture_output=True,
         text=True,
         check=True,
@@ -327,8 +325,8 @@ def test_memory_is_one_copy_as_pillow_holds_it(tmp_path: Path) -> None:
 
 
 def test_nothing_heavy_is_imported() -> None:
-    code = "import sys, dmecodec.images; print('torch' in sys.modules)"
-    env = os.environ | {"PYTHONPATH": str(Path(images.__file__).parents[2])}
+    code = "import sys, dmecodec.images.open; print('torch' in sys.modules)"
+    env = os.environ | {"PYTHONPATH": str(Path(errors.__file__).parents[1])}
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, check=True)
     assert done.stdout.strip() == b"False"
 
@@ -342,9 +340,7 @@ def test_several_threads_read_one_source() -> None:
         rng = np.random.default_rng(seed)
         for _ in range(50):
             col, row = (int(value) for value in rng.integers(0, 200, 2))
-            if not np.array_equal(
-                source.read(col, row, 50, 40), pixels[row : row + 40, col : col + 50]
-            ):
+            if not np.array_equal(source.read(col, row, 50, 40), pixels[row : row + 40, col : col + 50]):
                 wrong.append(seed)
 
     threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]

@@ -16,7 +16,7 @@ from conftest import DATA
 # Runs a command, then writes the names of all imported modules to a file.
 SCRIPT = """
 import sys
-from dmecodec.cli import main
+from dmecodec.cli.main import main
 names = sys.argv.pop(1)
 try:
     main(sys.argv[1:])

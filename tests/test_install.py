@@ -23,9 +23,7 @@ SCRIPTS = "Scripts" if os.name == "nt" else "bin"
 OFFLINE = ("No matching distribution found for hatchling", "Could not fetch URL", "ConnectionError")
 
 pytestmark = [
-    pytest.mark.skipif(
-        importlib.util.find_spec("pip") is None, reason="this environment has no pip to build with"
-    ),
+    pytest.mark.skipif(importlib.util.find_spec("pip") is None, reason="this environment has no pip to build with"),
     pytest.mark.skipif(not (SOURCE / "pyproject.toml").is_file(), reason="needs the source tree"),
 ]
 
@@ -73,7 +71,7 @@ def test_the_wheel_is_whole(wheel: Path) -> None:
 
 
 def test_its_command_and_its_licence(wheel: Path, fields: Message) -> None:
-    assert "dmecodec = dmecodec.cli:main" in metadata(wheel, "entry_points.txt")
+    assert "dmecodec = dmecodec.cli.main:main" in metadata(wheel, "entry_points.txt")
     assert fields["License-Expression"] == "Apache-2.0"
     assert fields["Requires-Python"] == ">=3.10"
 
@@ -140,9 +138,7 @@ def test_the_models_are_found_in_the_wheel(environment: Path) -> None:
 
 def test_the_installed_command_codes(environment: Path, tmp_path: Path) -> None:
     target = tmp_path / "a.dmen"
-    facts = json.loads(
-        run(environment, "encode", DATA / "rgb_1x1.png", "-o", target, "--device", "cpu", "--json")
-    )
+    facts = json.loads(run(environment, "encode", DATA / "rgb_1x1.png", "-o", target, "--device", "cpu", "--json"))
     assert facts["bytes"] == target.stat().st_size
     run(environment, "verify", target)
 
@@ -159,12 +155,12 @@ def test_the_codecs_are_found_by_their_entry_points(environment: Path) -> None:
         [str(environment / SCRIPTS / "python"), "-c", code], capture_output=True, text=True,
         cwd=environment, env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"},
     )  # fmt: skip
-    assert done.stdout == "['dmecodec.numcodecs', 'dmecodec.zarr']\n", done.stderr
+    assert done.stdout == "['dmecodec.plugins.numcodecs', 'dmecodec.plugins.zarr']\n", done.stderr
 
 
 def test_the_models_are_found_in_a_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
     """And so in an editable install, which is a path to the checkout."""
-    from dmecodec.frozen import registry
+    from dmecodec.weights import registry
 
     if Path(registry.__file__).resolve().parents[2] != SOURCE:
         pytest.skip("the package that is tested is not that of the checkout")

@@ -18,12 +18,13 @@ from conftest import DATA, aerial
 from PIL import Image
 
 import dmecodec
+from dmecodec.base.files import replace_file
+from dmecodec.batch import processes as jobs
+from dmecodec.batch import run as batch
+from dmecodec.batch.job import Job
+from dmecodec.batch.outputs import folders_of
+from dmecodec.batch.run import Work
 from dmecodec.errors import WorkerError
-from dmecodec.files import replace_file
-from dmecodec.many import batch, jobs
-from dmecodec.many.batch import Work
-from dmecodec.many.job import Job
-from dmecodec.many.outputs import folders_of
 
 posix = pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 
@@ -54,8 +55,7 @@ def test_the_same_files_whatever_the_number_of_processes(tmp_path: Path) -> None
         assert outcome.status == 1
         assert str(tmp_path / "in" / "bad.png") in one_line(outcome.err)
         outcomes[count] = [
-            {k: v for k, v in row.items() if k not in ("seconds", "output")}
-            for row in json.loads(outcome.out)
+            {k: v for k, v in row.items() if k not in ("seconds", "output")} for row in json.loads(outcome.out)
         ]
     assert outcomes[1] == outcomes[2]
     coded = contents(tmp_path / "1")
@@ -104,9 +104,7 @@ def test_processes_that_do_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 @posix
-def test_a_replacement_that_does_not_start_costs_no_other_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_replacement_that_does_not_start_costs_no_other_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ready, begun = jobs._Process.wait_until_ready, []
 
     def wait(process: jobs._Process) -> None:
@@ -125,9 +123,7 @@ def test_a_replacement_that_does_not_start_costs_no_other_file(
     assert [result.width for result in results.values()] == [1, 1, 1]
 
 
-def test_modules_in_the_current_folder_are_not_imported(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_modules_in_the_current_folder_are_not_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("pickle", "struct", "io"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit(9)")
     monkeypatch.chdir(tmp_path)
@@ -137,8 +133,8 @@ def test_modules_in_the_current_folder_are_not_imported(
 # The command, but for what it does with each file.
 WAITING = """
 import actions
-from dmecodec import cli
-from dmecodec.many import actions as done_with_each
+from dmecodec.cli import main as cli
+from dmecodec.batch import actions as done_with_each
 
 done_with_each.decode_job = actions.wait
 cli.main()
@@ -177,9 +173,7 @@ def group_is_alive(group: int) -> bool:
 
 
 @pytest.mark.parametrize(("limit", "expected"), [("", 2), ("1", 1), ("64", 2), ("2,3", 2)])
-def test_processes_share_the_cores(
-    monkeypatch: pytest.MonkeyPatch, limit: str, expected: int
-) -> None:
+def test_processes_share_the_cores(monkeypatch: pytest.MonkeyPatch, limit: str, expected: int) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(7)), raising=False)
     monkeypatch.setenv("OMP_NUM_THREADS", limit)
     assert set(jobs._threads(3).values()) == {str(expected)}
@@ -194,9 +188,7 @@ def test_numbers_of_processes_that_make_no_sense(tmp_path: Path, count: int) -> 
 
 def test_one_file_starts_no_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "nowhere")
-    works(
-        "encode", "-", "-o", tmp_path / "a.dmen", "--jobs", 4, data=(DATA / "grey.png").read_bytes()
-    )
+    works("encode", "-", "-o", tmp_path / "a.dmen", "--jobs", 4, data=(DATA / "grey.png").read_bytes())
     assert (tmp_path / "a.dmen").read_bytes() == dmecodec.encode(DATA / "grey.png")
 
 
@@ -209,7 +201,7 @@ def test_folders_are_made_for_all_and_go_where_nothing_comes(tmp_path: Path) -> 
 
 
 def test_what_a_killed_process_left_is_told_from_the_rest(tmp_path: Path) -> None:
-    from dmecodec import files
+    from dmecodec.base import files
 
     (tmp_path / ".dmecodec-0123-4567.part").touch()
     (tmp_path / ".dmecodec-0123-89ab.part").mkdir()

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dmecodec.network.mdei import MDEI, EdgeExtraction, mdse_loss
+from dmecodec.train.mdei import MDEI, EdgeExtraction, mdse_loss
 
 
 def picture(height: int = 40, width: int = 48, batch: int = 2) -> torch.Tensor:

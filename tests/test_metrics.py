@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from dmecodec.metrics import bd_rate, ms_ssim, ms_ssim_db, psnr
+from dmecodec.bench.metrics import bd_rate, ms_ssim, ms_ssim_db, psnr
 
 CURVE = [(0.1, 25.0), (0.3, 28.0), (0.8, 32.0), (1.7, 36.0), (3.0, 40.0)]
 
@@ -79,8 +79,6 @@ def test_bd_rate_without_enough_in_common_is_none() -> None:
 
 def test_importing_the_module_imports_no_heavy_library() -> None:
     heavy = ("torch", "pytorch_msssim", "bjontegaard", "scipy", "matplotlib")
-    script = f"import sys, dmecodec.metrics; print([m for m in {heavy!r} if m in sys.modules])"
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
-    )
+    script = f"import sys, dmecodec.bench.metrics; print([m for m in {heavy!r} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -43,7 +43,7 @@ def test_bf16_costs_next_to_nothing(
     data = dmecodec.encode(example, quality, model=model)
     fast = dmecodec.decode(data)
     monkeypatch.setattr(
-        "dmecodec.coding.synthesis.autocast",
+        "dmecodec.codec.synthesis.autocast",
         lambda device: torch.autocast(device.type, enabled=False),
     )
     exact = dmecodec.decode(data)

@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from dmecodec.base.boxes import Box
 from dmecodec.network import wavelet
 from dmecodec.network.config import LAMBDAS, MAX_DEPTH, PAPER, STRIDE, Config
 from dmecodec.network.dmenet import DMENet
 from dmecodec.network.gdn import PlainGDN
 from dmecodec.network.transforms import HALO, Analysis, Synthesis
-from dmecodec.tiling import Box
 
 SMALL = Config(
     channels=32,

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from dmecodec import processor
-from dmecodec.device import autocast
+from dmecodec.base import processor
+from dmecodec.base.device import autocast
 
 
 @pytest.fixture
@@ -37,9 +37,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[pytest.
         ("AuthenticAMD", "avx2", False),
     ],
 )
-def test_instructions_decide(
-    pretend: pytest.MonkeyPatch, vendor: str, flags: str, faster: bool
-) -> None:
+def test_instructions_decide(pretend: pytest.MonkeyPatch, vendor: str, flags: str, faster: bool) -> None:
     processor._FACTS.write_text(
         f"processor\t: 0\nvendor_id\t: {vendor}\nmodel name\t: A: B\nflags\t\t: fpu {flags}\n\n"
     )

@@ -13,9 +13,10 @@ from command import refused, run, works
 from conftest import aerial
 
 import dmecodec
-from dmecodec.bands import Alpha
-from dmecodec.container import Kind, Reader
 from dmecodec.errors import DependencyError
+from dmecodec.format.kinds import Kind
+from dmecodec.format.layout import Alpha
+from dmecodec.format.reader import Reader
 
 rasterio = pytest.importorskip("rasterio")
 
@@ -53,31 +54,23 @@ def test_other_files_that_are_refused(tmp_path: Path) -> None:
     bits = write(tmp_path / "bits.tif", np.ones((9, 9, 1), np.uint8), nbits=1)
     assert "1 bits a sample" in refused("encode", bits)
     soft = np.full((9, 9, 4), 300, np.uint16)
-    alpha = write(
-        tmp_path / "alpha.tif", soft, colors=["red", "green", "blue", "alpha"], photometric="RGB"
-    )
+    alpha = write(tmp_path / "alpha.tif", soft, colors=["red", "green", "blue", "alpha"], photometric="RGB")
     assert "alpha band has values" in refused("encode", alpha)
     cut = tmp_path / "cut.tif"
     whole = write(tmp_path / "whole.tif", aerial(1, 200, 200), photometric="RGB").read_bytes()
     cut.write_bytes(whole[: len(whole) // 2])
     assert "cut.tif" in refused("encode", cut)
-    assert "--scale" not in refused(
-        "encode", tmp_path / "whole.tif", "--scale", "1,2", "-o", tmp_path / "x.dmen"
-    )
+    assert "--scale" not in refused("encode", tmp_path / "whole.tif", "--scale", "1,2", "-o", tmp_path / "x.dmen")
     works("encode", tmp_path / "whole.tif")
     coded = tmp_path / "whole.dmen"
-    assert "must be one of deflate" in refused(
-        "decode", coded, "--profile", "x", "-o", tmp_path / "x.tif"
-    )
+    assert "must be one of deflate" in refused("decode", coded, "--profile", "x", "-o", tmp_path / "x.tif")
     assert "for GeoTIFF" in refused("decode", coded, "--profile", "lzw", "-o", tmp_path / "x.png")
     deep = tmp_path / "deep.dmen"
     deep.write_bytes(dmecodec.encode(np.ones((9, 9, 5), np.uint16)))
     for suffix in ("png", "jpg", "webp"):
         message = refused("decode", deep, "-o", tmp_path / f"x.{suffix}")
         assert "only a GeoTIFF can hold 5 bands of 16 bits" in message
-    assert "profile jpeg cannot hold" in refused(
-        "decode", deep, "--profile", "jpeg", "-o", tmp_path / "x.tif"
-    )
+    assert "profile jpeg cannot hold" in refused("decode", deep, "--profile", "jpeg", "-o", tmp_path / "x.tif")
     assert not list(tmp_path.glob("x.*"))
 
 
@@ -96,12 +89,10 @@ def test_damaged_geokeys_are_no_traceback(tmp_path: Path) -> None:
 
 def without_rasterio(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "rasterio", None)
-    monkeypatch.setattr("dmecodec.images.opening.is_installed", lambda: False)
+    monkeypatch.setattr("dmecodec.images.open.is_installed", lambda: False)
 
 
-def test_without_rasterio_one_line_says_what_to_install(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_rasterio_one_line_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path / "a.tif", aerial(1, 40, 50), photometric="RGB")
     nodata = write(tmp_path / "n.tif", aerial(1, 40, 50), nodata=0, crs=None, transform=None)
     deep = write(tmp_path / "d.tif", np.ones((9, 9, 1), np.uint16), crs=None, transform=None)
@@ -113,9 +104,7 @@ def test_without_rasterio_one_line_says_what_to_install(
         assert ("--no-geo" in message) == (file != deep)  # where it would help
         with pytest.raises(DependencyError):
             dmecodec.encode(file)
-    assert 'pip install "dmecodec[geo]"' in refused(
-        "decode", tmp_path / "a.dmen", "-o", tmp_path / "x.tif"
-    )
+    assert 'pip install "dmecodec[geo]"' in refused("decode", tmp_path / "a.dmen", "-o", tmp_path / "x.tif")
     works("decode", tmp_path / "a.dmen", "-o", tmp_path / "x.tif", "--no-geo")
     works("encode", path, "--no-geo", "-o", tmp_path / "b.dmen")
     assert Kind.GEO not in Reader((tmp_path / "b.dmen").read_bytes()).header.kinds

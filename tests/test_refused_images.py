@@ -23,10 +23,10 @@ from image_files import (
 )
 from PIL import Image, features
 
-from dmecodec import images
+from dmecodec import errors
 from dmecodec.errors import ImageError
-from dmecodec.images import open_source
-from dmecodec.images.pillow import from_file
+from dmecodec.images.open import open_source
+from dmecodec.images.raster import from_file
 
 
 @pytest.mark.parametrize("colour_type,bands", [(0, 1), (2, 3), (4, 2), (6, 4)])
@@ -38,9 +38,7 @@ def test_16_bit_png_is_refused(colour_type: int, bands: int) -> None:
 
 @pytest.mark.parametrize("loaded", [False, True])
 @pytest.mark.parametrize("on_disk", [False, True])
-def test_a_16_bit_file_opened_with_pillow_is_refused_too(
-    tmp_path: Path, loaded: bool, on_disk: bool
-) -> None:
+def test_a_16_bit_file_opened_with_pillow_is_refused_too(tmp_path: Path, loaded: bool, on_disk: bool) -> None:
     (tmp_path / "a.png").write_bytes(png16(2, 3).getvalue())
     image = Image.open(tmp_path / "a.png" if on_disk else png16(2, 3))
     assert image.mode == "RGB"
@@ -279,9 +277,7 @@ def test_damaged_images_raise_nothing_else(format: str) -> None:
     for trial in range(150):
         damaged = bytearray(data)
         for _ in range(3):
-            damaged[RNG.integers(len(data) if trial % 2 else min(len(data), 80))] = RNG.integers(
-                256
-            )
+            damaged[RNG.integers(len(data) if trial % 2 else min(len(data), 80))] = RNG.integers(256)
         size = struct.unpack_from(">II", damaged, 16) if format == "PNG" else (1, 1)
         if size[0] * size[1] > 2**24:
             continue  # the memory would be there, but the time is not
@@ -301,7 +297,7 @@ def test_the_command_line_tells_of_a_damaged_file_in_one_line(tmp_path: Path) ->
     done = subprocess.run(
         [sys.executable, "-m", "dmecodec", "encode", "a.tif"],
         cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(Path(images.__file__).parents[2])},
+        env=os.environ | {"PYTHONPATH": str(Path(errors.__file__).parents[1])},
         capture_output=True,
         text=True,
         check=False,

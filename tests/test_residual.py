@@ -26,10 +26,10 @@ from dmecodec.bounded.settings import (
     default_weights,
     slots,
 )
-from dmecodec.coding import entropy
+from dmecodec.entropy import rans as entropy
 from dmecodec.errors import FormatError, ModelError
-from dmecodec.frozen.weights import Model
 from dmecodec.network.wavelet import unpack
+from dmecodec.weights.model import Model
 
 
 def checkerboard(height: int, width: int, bands: int) -> np.ndarray:
@@ -72,12 +72,8 @@ def check(original: np.ndarray, base: np.ndarray, bound: int, **options: object)
     st.integers(0, 20),
 )
 @settings(max_examples=40)
-def test_the_bound_holds(
-    of: str, over: str, seed: int, height: int, width: int, bands: int, bound: int
-) -> None:
-    original, base = (
-        MAKERS[name](seed + n, height, width, bands) for n, name in ((0, of), (1, over))
-    )
+def test_the_bound_holds(of: str, over: str, seed: int, height: int, width: int, bands: int, bound: int) -> None:
+    original, base = (MAKERS[name](seed + n, height, width, bands) for n, name in ((0, of), (1, over)))
     check(original, base, bound)
 
 

@@ -17,17 +17,18 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 import dmecodec
-from dmecodec import tiling
-from dmecodec.bands.samples import from_network, from_three
-from dmecodec.coding import annealing, encoder, entropy
-from dmecodec.coding.decoder import Decoder
-from dmecodec.coding.entropy import Tables
-from dmecodec.coding.rounding import error_worth
-from dmecodec.coding.synthesis import synthesise
-from dmecodec.container import Kind, Reader
+from dmecodec.base import boxes as tiling
+from dmecodec.base.boxes import Box
+from dmecodec.codec import annealing, encoder
+from dmecodec.codec.decoder import Decoder
+from dmecodec.codec.rounding import error_worth
+from dmecodec.codec.samples import from_network, from_three
+from dmecodec.codec.synthesis import synthesise
+from dmecodec.entropy import rans as entropy
+from dmecodec.entropy.rans import Tables
 from dmecodec.errors import FormatError
-from dmecodec.frozen import registry, weights
-from dmecodec.frozen.weights import Model
+from dmecodec.format.kinds import Kind
+from dmecodec.format.reader import Reader
 from dmecodec.restoration import details as module
 from dmecodec.restoration import fit
 from dmecodec.restoration.details import (
@@ -40,15 +41,12 @@ from dmecodec.restoration.details import (
     mirrored,
     on_axes,
 )
-from dmecodec.restoration.prior import (
-    code_lengths,
-    filter_symbols,
-    filter_tables,
-    read_filter,
-)
-from dmecodec.restoration.training import best_coefficients, restored
+from dmecodec.restoration.prior import code_lengths, filter_symbols, filter_tables, read_filter
 from dmecodec.restoration.version_2 import from_bytes
-from dmecodec.tiling import Box
+from dmecodec.train.filter import best_coefficients, restored
+from dmecodec.weights import model as weights
+from dmecodec.weights import registry
+from dmecodec.weights.model import Model
 
 SECOND = second_decoder.Model(DATA / "tiny.safetensors")
 
@@ -94,9 +92,7 @@ def test_no_filter_takes_no_bits() -> None:
 def test_what_no_encoder_writes(present: int, value: int) -> None:
     whether, (values, indices) = filter_symbols(np.full((3, DETAILS), 7), 100)
     values = np.full_like(values, value)
-    stream = entropy.encode(
-        [(np.array([present], np.int32), whether[1]), (values, indices)], TABLES
-    )
+    stream = entropy.encode([(np.array([present], np.int32), whether[1]), (values, indices)], TABLES)
     with pytest.raises(FormatError, match="restoration filter"):
         read_filter(entropy.Decoder(stream, TABLES), 100)
 
@@ -232,9 +228,7 @@ def test_the_weight_of_an_axis_is_that_of_colours() -> None:
 # ---- files -------------------------------------------------------------------------------------
 
 
-def encoded(
-    choice: Callable[[], np.ndarray], image: np.ndarray, *args: Any, **options: Any
-) -> bytes:
+def encoded(choice: Callable[[], np.ndarray], image: np.ndarray, *args: Any, **options: Any) -> bytes:
     """Encoded with a filter that is given."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(encoder, "fit_filter", lambda *_: choice())
@@ -287,9 +281,7 @@ def test_a_window_is_a_part_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> Non
     ("height", "width", "bands"),
     [(1, 1, 3), (1, 200, 3), (5, 3, 3), (66, 17, 3), (65, 129, 3), (90, 133, 5)],
 )
-def test_a_second_decoder_agrees_on_every_window(
-    tiny: Model, height: int, width: int, bands: int
-) -> None:
+def test_a_second_decoder_agrees_on_every_window(tiny: Model, height: int, width: int, bands: int) -> None:
     """Images and tiles of any size, groups of three bands and of two, what crosses borders of tiles."""
     image = np.tile(aerial(66, height, width), 2)[..., :bands]
     rng = np.random.default_rng(0)
@@ -306,9 +298,7 @@ def test_a_second_decoder_agrees_on_every_window(
             left, top, w, h = box = header.tile_box(index)
             found = decoder._decode(index, group).coefficients
             assert found is not None
-            filtered[:, top : top + h, left : left + w] = second_decoder.filtered(
-                plain, box, found.T.ravel().tolist()
-            )
+            filtered[:, top : top + h, left : left + w] = second_decoder.filtered(plain, box, found.T.ravel().tolist())
         samples = from_three(torch.from_numpy(filtered), len(decoder.layout.groups[group]))
         expected = from_network(samples, decoder.layout, group)
         for window in ((0, 0, width, height), (width // 2, height // 2, 1, 1)):
@@ -381,9 +371,7 @@ def as_version_2(data: bytes, stream: bytes) -> bytes:
     reader = Reader(data)
     header, streams = reader.header, [*reader.tile(0).values(), stream]
     kinds = bytes([*header.kinds[2:], Kind.FILTER])
-    body = header.model[:4] + bytes(
-        [header.width, header.height, 3, header.quality, header.tile // 64]
-    )
+    body = header.model[:4] + bytes([header.width, header.height, 3, header.quality, header.tile // 64])
     body += bytes([len(kinds)]) + kinds + bytes(map(len, streams))
     parts = b"\x89DME\2" + bytes([len(body)]) + body, b"".join(streams)
     return b"".join(part + zlib.crc32(part).to_bytes(4, "little") for part in parts)

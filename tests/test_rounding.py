@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from dmecodec.coding.entropy import VALUE_LIMIT
-from dmecodec.coding.rounding import round_for_rate, round_plainly, step_weights, strength
-from dmecodec.container import MAX_QUALITY
-from dmecodec.frozen.weights import Model
+from dmecodec.codec.rounding import round_for_rate, round_plainly, step_weights, strength
+from dmecodec.entropy.rans import VALUE_LIMIT
+from dmecodec.format.limits import MAX_QUALITY
+from dmecodec.weights.model import Model
 
 
 def _case(seed: int) -> tuple[torch.Tensor, np.ndarray]:
@@ -33,10 +33,7 @@ def test_cost_is_never_higher(tiny: Model) -> None:
 
         def cost(k: np.ndarray, spread: np.ndarray = spread, values: np.ndarray = values,
                  index: np.ndarray = index) -> np.ndarray:  # fmt: skip
-            return (
-                tiny.y_tables.code_lengths(k, index)
-                + spread * strength(index * 1.0) * (values - k) ** 2
-            )
+            return tiny.y_tables.code_lengths(k, index) + spread * strength(index * 1.0) * (values - k) ** 2
 
         plain = round_plainly(residual)
         chosen = round_for_rate(residual, index, tiny.y_tables, weights)

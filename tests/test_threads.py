@@ -15,14 +15,15 @@ import torch
 from conftest import aerial, in_mode
 
 import dmecodec
-from dmecodec.coding import analysis, annealing
-from dmecodec.coding.decoder import Decoder
-from dmecodec.container import Reader
-from dmecodec.frozen import registry, weights
+from dmecodec.base.boxes import Box
+from dmecodec.base.threads import side_by_side
+from dmecodec.codec import analysis, annealing
+from dmecodec.codec.decoder import Decoder
+from dmecodec.format.reader import Reader
 from dmecodec.network.config import named
 from dmecodec.network.dmenet import DMENet
-from dmecodec.threads import side_by_side
-from dmecodec.tiling import Box
+from dmecodec.weights import model as weights
+from dmecodec.weights import registry
 
 ROOT = Path(__file__).resolve().parent.parent
 MODELS = sorted(path.stem for path in (ROOT / "models").glob("*.safetensors"))
@@ -108,9 +109,7 @@ def test_nor_what_a_search_measures() -> None:
 
 @pytest.mark.parametrize("network", ["fast", "paper"])
 @pytest.mark.parametrize("rows", [1, 2, 16, 17, 33, 72])
-def test_strips_give_what_the_whole_gives(
-    network: str, rows: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_strips_give_what_the_whole_gives(network: str, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """In float32 and with random weights, so that nothing at a seam is small."""
     monkeypatch.setattr(analysis, "autocast", lambda _: contextlib.nullcontext())
     torch.manual_seed(rows)

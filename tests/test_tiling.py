@@ -15,18 +15,16 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import dmecodec
-from dmecodec.coding import analysis
-from dmecodec.coding.decoder import Decoder
-from dmecodec.container import Reader
+from dmecodec.base.boxes import Box, window_box
+from dmecodec.codec import analysis
+from dmecodec.codec.decoder import Decoder
 from dmecodec.errors import OptionError
-from dmecodec.frozen.weights import Model
-from dmecodec.images import open_source
+from dmecodec.format.reader import Reader
+from dmecodec.images.open import open_source
 from dmecodec.network.transforms import HALO
-from dmecodec.tiling import Box, window_box
+from dmecodec.weights.model import Model
 
-boxes = st.builds(
-    Box, st.integers(0, 90), st.integers(0, 90), st.integers(1, 40), st.integers(1, 40)
-)
+boxes = st.builds(Box, st.integers(0, 90), st.integers(0, 90), st.integers(1, 40), st.integers(1, 40))
 
 
 # ---- boxes -------------------------------------------------------------------------------------
@@ -95,9 +93,7 @@ def test_possible_windows() -> None:
 # ---- seams -------------------------------------------------------------------------------------
 
 
-def test_latents_of_tiles_are_those_of_the_whole(
-    tiny: Model, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_latents_of_tiles_are_those_of_the_whole(tiny: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before rounding, in float32; also across the blocks of 1024 in which the transform runs."""
     monkeypatch.setattr(analysis, "autocast", lambda _: contextlib.nullcontext())
     image = aerial(50, 150, 1130)
@@ -117,8 +113,7 @@ def test_latents_of_tiles_are_those_of_the_whole(
 def test_borders_of_tiles_are_as_good_as_the_rest() -> None:
     image = aerial(51, 256, 320)
     tiled, whole = (
-        np.square(image.astype(float) - dmecodec.decode(dmecodec.encode(image, 4, tile=side)))
-        for side in (64, 1024)
+        np.square(image.astype(float) - dmecodec.decode(dmecodec.encode(image, 4, tile=side))) for side in (64, 1024)
     )
     row, col = np.mgrid[:256, :320]
     near = np.minimum(abs(row - (row + 32) // 64 * 64), abs(col - (col + 32) // 64 * 64)) < 16
@@ -193,9 +188,7 @@ def tiled() -> dict[str, tuple[bytes, np.ndarray]]:
 
 @given(st.data())
 @settings(max_examples=25)
-def test_a_window_is_a_part_of_the_whole(
-    tiled: dict[str, tuple[bytes, np.ndarray]], data: st.DataObject
-) -> None:
+def test_a_window_is_a_part_of_the_whole(tiled: dict[str, tuple[bytes, np.ndarray]], data: st.DataObject) -> None:
     file, whole = tiled[data.draw(st.sampled_from(["64", "1024"]))]
     col, row = data.draw(st.integers(0, WIDTH - 1)), data.draw(st.integers(0, HEIGHT - 1))
     width = data.draw(st.integers(1, WIDTH - col))
@@ -224,9 +217,7 @@ class CountingFile(io.BytesIO):
 def tile_bytes(data: bytes) -> list[set[int]]:
     """Where the chunk of each tile lies in a file without metadata."""
     reader = Reader(data)
-    lengths = [
-        sum(map(len, reader.tile(index).values())) + 4 for index in range(reader.header.tile_count)
-    ]
+    lengths = [sum(map(len, reader.tile(index).values())) + 4 for index in range(reader.header.tile_count)]
     start, chunks = len(data) - sum(lengths), []
     for length in lengths:
         chunks.append(set(range(start, start + length)))
@@ -275,11 +266,9 @@ def test_opening_reads_the_header_alone(big_tiled: bytes) -> None:
         assert not file.seen & set().union(*tile_bytes(big_tiled))
 
 
-def test_tiles_are_forgotten_on_the_way_down(
-    big_tiled: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_tiles_are_forgotten_on_the_way_down(big_tiled: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory is bounded: each tile is decoded once, and dropped when no later row needs it."""
-    from dmecodec.coding import decoder
+    from dmecodec.codec import decoder
 
     monkeypatch.setattr(Box, "blocks", _small_blocks(Box.blocks))
     held, decoded = [], []

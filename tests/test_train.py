@@ -26,10 +26,8 @@ from PIL import Image
 from small_run import CONFIG, FEW, STEPS
 
 import dmecodec
-from dmecodec.coding.rounding import round_for_rate
+from dmecodec.codec.rounding import round_for_rate
 from dmecodec.errors import DmecodecError, ImageError, ModelError, OptionError
-from dmecodec.frozen import registry
-from dmecodec.frozen.weights import read_file
 from dmecodec.network.config import FAST, Config
 from dmecodec.network.parameters import INDEX_PER_NAT, LOG_SCALE_LOW
 from dmecodec.train import checkpoint, evaluate, session, tables
@@ -37,6 +35,8 @@ from dmecodec.train.data import Crops, load_images
 from dmecodec.train.model import Outcome, TrainingModel, lambda_of, pull
 from dmecodec.train.start import start
 from dmecodec.train.trainer import Options, Snapshot, Trainer
+from dmecodec.weights import registry
+from dmecodec.weights.model import read_file
 
 pytest.importorskip("compressai", reason="training needs compressai")
 
@@ -266,9 +266,7 @@ def test_every_stage_trains_what_it_should(stage: int, data: Path, tmp_path: Pat
 
 
 @given(seed=st.integers(0, 2**16), log_scale=st.floats(-3, 3), weight=st.floats(0, 20))
-def test_training_pulls_latents_as_the_encoder_rounds_them(
-    seed: int, log_scale: float, weight: float
-) -> None:
+def test_training_pulls_latents_as_the_encoder_rounds_them(seed: int, log_scale: float, weight: float) -> None:
     """But for the tables' precision and tails: there their lengths count, here those of a Gaussian."""
     scale_index = round((log_scale - LOG_SCALE_LOW) * INDEX_PER_NAT)
     exact = LOG_SCALE_LOW + scale_index / INDEX_PER_NAT
@@ -289,9 +287,7 @@ def test_training_pulls_latents_as_the_encoder_rounds_them(
 # ---- going on -----------------------------------------------------------------------------------------------------
 
 
-def test_a_finished_run_can_go_on(
-    trained: tuple[Path, list[Snapshot]], tmp_path: Path, rows: None
-) -> None:
+def test_a_finished_run_can_go_on(trained: tuple[Path, list[Snapshot]], tmp_path: Path, rows: None) -> None:
     run = copy_of(trained[0], tmp_path / "run")
     told: list[Snapshot] = []
     options = FEW | {"max_steps": 5}
@@ -341,9 +337,7 @@ def test_a_killed_run_goes_on_from_its_last_state(
     assert checkpoint.load(tmp_path / "run")[1].total_steps == STEPS
 
 
-def test_a_kill_before_the_first_state_leaves_a_folder_to_begin_in(
-    data: Path, tmp_path: Path
-) -> None:
+def test_a_kill_before_the_first_state_leaves_a_folder_to_begin_in(data: Path, tmp_path: Path) -> None:
     run = str(tmp_path / "run")
     arguments: dict[str, Any] = FEW | {"report_every": 1, "init": "tiny"}
     with pytest.raises(Killed):
@@ -451,9 +445,7 @@ def test_a_resumed_run_remembers_how_it_was_begun(data: Path, tmp_path: Path) ->
         "last": 0.2,
     }
     session.train([str(data)], str(run), init="tiny", device="cpu", **begun)
-    session.train(
-        [], str(run), resume=True, device="cpu", max_steps=2, report=told.append, report_every=1
-    )
+    session.train([], str(run), resume=True, device="cpu", max_steps=2, report=told.append, report_every=1)
     remembered = json.loads((run / "settings.json").read_text())
     assert remembered | begun | {"max_steps": 2} == remembered
     assert remembered["data"] == [str(data)]
@@ -483,9 +475,7 @@ def test_networks_have_names(data: Path, tmp_path: Path) -> None:
 
 
 def test_the_papers_network_has_no_first_stage(data: Path, tmp_path: Path) -> None:
-    config = replace(
-        CONFIG, slices=(24,), hidden=(0,), checkered=0, magnitude=False, shortcut=False
-    )
+    config = replace(CONFIG, slices=(24,), hidden=(0,), checkered=0, magnitude=False, shortcut=False)
     arguments = {"side": 64, "batch": 2, "max_steps": 1, "device": "cpu", "network": config}
     told: list[Snapshot] = []
     run = str(tmp_path / "run")
@@ -502,9 +492,7 @@ def test_the_papers_network_has_no_first_stage(data: Path, tmp_path: Path) -> No
 
 def test_a_resumed_run_is_checked_with_its_own_network(data: Path, tmp_path: Path) -> None:
     few = FEW | {"first": 0.0, "max_steps": 1}
-    session.train(
-        [str(data)], str(tmp_path / "run"), network=replace(CONFIG, shortcut=False), **few
-    )
+    session.train([str(data)], str(tmp_path / "run"), network=replace(CONFIG, shortcut=False), **few)
     with pytest.raises(OptionError, match="stage 1 trains the shortcut"):
         session.train([], str(tmp_path / "run"), resume=True, first=0.5)
 
@@ -520,9 +508,7 @@ def test_stage_3_takes_what_stage_1_leaves(data: Path, tmp_path: Path) -> None:
 # ---- starting from a model ----------------------------------------------------------------------------------------
 
 
-def test_a_start_from_a_model_is_as_good_as_the_model(
-    data: Path, tmp_path: Path, rows: None
-) -> None:
+def test_a_start_from_a_model_is_as_good_as_the_model(data: Path, tmp_path: Path, rows: None) -> None:
     arguments: dict[str, Any] = FEW | {"max_steps": 0, "init": "tiny"}
     started: Any = session.train([str(data)], str(tmp_path / "run"), **arguments)
     images = load_images([data], 64)
@@ -563,9 +549,7 @@ def test_a_file_that_is_no_model_cannot_be_started_from(data: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize("poison", [float("nan"), float("inf"), 1e30])
-def test_a_loss_that_is_not_finite_stops(
-    trained: tuple[Path, list[Snapshot]], tmp_path: Path, poison: float
-) -> None:
+def test_a_loss_that_is_not_finite_stops(trained: tuple[Path, list[Snapshot]], tmp_path: Path, poison: float) -> None:
     run = copy_of(trained[0], tmp_path / "run")
     tensors, progress, config = checkpoint.load(run)
     name = next(n for n in tensors if n.startswith("model.net.synthesis") and n.endswith("weight"))

@@ -14,8 +14,8 @@ import pytest
 from conftest import DATA, aerial, in_mode, psnr
 
 import dmecodec
-from dmecodec.chunks import image_shape
 from dmecodec.errors import DmecodecError, FormatError, ImageError, ModelError, OptionError
+from dmecodec.plugins.chunks import image_shape
 
 numcodecs = pytest.importorskip("numcodecs", reason="needs dmecodec[zarr]")
 zarr = pytest.importorskip("zarr", minversion="3", reason="needs dmecodec[zarr]")
@@ -36,9 +36,7 @@ both = pytest.mark.parametrize("form", [v2, v3], ids=["format 2", "format 3"])
 
 
 def make(path: Path, pixels: np.ndarray, chunks: tuple[int, ...], **options: Any) -> Any:
-    array = zarr.create_array(
-        path, shape=pixels.shape, chunks=chunks, dtype=pixels.dtype, fill_value=0, **options
-    )
+    array = zarr.create_array(path, shape=pixels.shape, chunks=chunks, dtype=pixels.dtype, fill_value=0, **options)
     array[...] = pixels
     return array
 
@@ -58,9 +56,7 @@ def test_shapes_that_are_images(chunk: tuple[int, ...], image: tuple[int, ...]) 
     assert image_shape(chunk) == image
 
 
-@pytest.mark.parametrize(
-    "chunk", [(), (5,), (3, 5, 6), (2, 5, 6, 3), (5, 6, 5), (5, 0), (0, 6, 3), (1, 6, 6, 0)]
-)
+@pytest.mark.parametrize("chunk", [(), (5,), (3, 5, 6), (2, 5, 6, 3), (5, 6, 5), (5, 0), (0, 6, 3), (1, 6, 6, 0)])
 def test_shapes_that_are_none(chunk: tuple[int, ...]) -> None:
     with pytest.raises(ImageError, match="is no image: make chunks"):
         image_shape(chunk)
@@ -143,9 +139,7 @@ def test_a_file_of_16_bits_is_decoded_as_it_is() -> None:
 
 
 def test_the_configuration() -> None:
-    codec = dmecodec.numcodecs.Dmecodec(
-        np.float32(2.5), Path("m.safetensors"), tile=128, device="cpu"
-    )
+    codec = dmecodec.numcodecs.Dmecodec(np.float32(2.5), Path("m.safetensors"), tile=128, device="cpu")
     config = {"id": "dmecodec", "quality": 2.5, "tile": 128, "model": "m.safetensors"}
     assert codec.get_config() == config
     assert json.loads(json.dumps(config)) == config
@@ -247,9 +241,7 @@ def test_an_array_in_fortran_order(tmp_path: Path) -> None:
 @both
 def test_a_damaged_chunk(tmp_path: Path, form: Any) -> None:
     make(tmp_path / "a", aerial(88, 64, 64), (64, 64, 3), **form())
-    (chunk,) = (
-        p for p in (tmp_path / "a").rglob("*") if p.is_file() and b"DME" in p.read_bytes()[:4]
-    )
+    (chunk,) = (p for p in (tmp_path / "a").rglob("*") if p.is_file() and b"DME" in p.read_bytes()[:4])
     good = chunk.read_bytes()
     chunk.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
     with pytest.raises(DmecodecError, match="checksum"):

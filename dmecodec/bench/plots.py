@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from dmecodec.bench.results import MEASURES, OURS, Measurement, averages
+from .results import MEASURES, OURS, Measurement, averages
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -65,9 +65,7 @@ def _panel(axis: Axes, title: str, curves: dict[str, Curve], measure: str) -> No
     for codec, curve in curves.items():
         rates, qualities = zip(*curve, strict=True)
         width = 2.2 if codec == OURS else 1.2
-        axis.plot(
-            rates, qualities, ".-", label=codec, color=COLOURS.get(codec), lw=width, zorder=width
-        )
+        axis.plot(rates, qualities, ".-", label=codec, color=COLOURS.get(codec), lw=width, zorder=width)
     axis.set_title(title, fontsize="medium", parse_math=False)
     axis.set_xlabel("bits per pixel")
     axis.set_ylabel(f"{measure}, dB")

@@ -12,16 +12,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dmecodec.bench.results import (
-    MEASURES,
-    Average,
-    Comparison,
-    Measurement,
-    averages,
-    comparisons,
-)
-from dmecodec.errors import OptionError, OutputError
-from dmecodec.files import replace_file
+from ..base.files import replace_file
+from ..errors import OptionError, OutputError
+from .results import MEASURES, Average, Comparison, Measurement, averages, comparisons
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -72,7 +65,7 @@ class Report:
 
     def tables(self) -> list[RenderableType]:
         """For rich's console: the averages, the BD-rates, and what was left out."""
-        from dmecodec.bench import tables
+        from . import tables
 
         compared = self.comparisons()
         shown: list[RenderableType] = [tables.average_table(self.averages())]
@@ -95,7 +88,7 @@ class Report:
         Raises:
             OutputError: the folder cannot be made or written to.
         """
-        from dmecodec.bench import plots
+        from . import plots
 
         folder = Path(folder)
         try:
@@ -109,9 +102,7 @@ class Report:
                 else:
                     files[name] = plot
         except OSError as error:
-            raise OutputError(
-                f"{folder}: cannot write the report: {error.strerror or error}"
-            ) from error
+            raise OutputError(f"{folder}: cannot write the report: {error.strerror or error}") from error
         for name, data in files.items():
             with replace_file(folder / name, overwrite=True) as file:
                 file.write(data)
@@ -179,6 +170,5 @@ def _too_far_apart(compared: Sequence[Comparison]) -> list[LeftOut]:
 
 def _without_infinities(values: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        key: None if isinstance(value, float) and not math.isfinite(value) else value
-        for key, value in values.items()
+        key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in values.items()
     }

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from dmecodec import metrics
+from . import metrics
 
 OURS = "dmecodec"
 MEASURES = {"psnr": "RGB PSNR", "ms_ssim_db": "MS-SSIM"}  # both in dB

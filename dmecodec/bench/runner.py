@@ -10,18 +10,14 @@ from pathlib import Path
 import numpy as np
 import PIL
 
-from dmecodec import __version__, metrics
-from dmecodec.bench.codecs import PEERS, PILLOW_CODECS, Codec, Dmecodec
-from dmecodec.bench.report import LeftOut, Report
-from dmecodec.bench.results import Measurement
-from dmecodec.errors import (
-    DependencyError,
-    DmecodecError,
-    ImageError,
-    ModelError,
-    OptionError,
-)
-from dmecodec.images import IMAGE_SUFFIXES, open_source
+from .. import __version__
+from ..errors import DependencyError, DmecodecError, ImageError, ModelError, OptionError
+from ..images.headers import IMAGE_SUFFIXES
+from ..images.open import open_source
+from . import metrics
+from .codecs import PEERS, PILLOW_CODECS, Codec, Dmecodec
+from .report import LeftOut, Report
+from .results import Measurement
 
 Progress = Callable[[int, int, str], None]  # steps done, steps in all, what comes next
 
@@ -94,9 +90,7 @@ def find_images(folder: str | Path) -> list[Path]:
         return [folder]
     if not folder.is_dir():
         raise ImageError(f"{folder}: no such folder")
-    files = sorted(
-        f for f in folder.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES and f.is_file()
-    )
+    files = sorted(f for f in folder.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES and f.is_file())
     if not files:
         raise ImageError(f"{folder}: no images in this folder")
     return files
@@ -111,9 +105,7 @@ def load_rgb(file: Path) -> np.ndarray:
     source = open_source(file, geo=False)
     if source.mode not in ("L", "RGB"):
         what = "further bands or 16 bits" if source.mode == "BANDS" else "alpha"
-        raise ImageError(
-            f"{file}: has {what}, which not all codecs keep; remove it to compare them"
-        )
+        raise ImageError(f"{file}: has {what}, which not all codecs keep; remove it to compare them")
     pixels = source.read(0, 0, source.width, source.height)
     return np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))
 

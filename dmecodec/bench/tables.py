@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
-from dmecodec.bench.results import MEASURES, OURS, Average, Comparison
+from .results import MEASURES, OURS, Average, Comparison
 
 
 def average_table(rows: Sequence[Average]) -> Table:

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from ..coding.entropy import Symbols
-from ..threads import side_by_side
+from ..base.threads import side_by_side
+from ..entropy.rans import Symbols
 from . import residual as layer
 from . import settings
 from .interlace import (
@@ -177,9 +177,7 @@ class _BandFit:
 
     # ---- gathering samples ------------------------------------------------------------------------
 
-    def _gather(
-        self, passes: Sequence[Pass], columns: Callable[[Features, Pass, slice], np.ndarray]
-    ) -> np.ndarray:
+    def _gather(self, passes: Sequence[Pass], columns: Callable[[Features, Pass, slice], np.ndarray]) -> np.ndarray:
         """Columns of some of the samples that the passes code: float64 (samples, columns)."""
         masks = [(where, part, where.of(self._mask)[part])
                  for where in passes for part in strips(len(where.of(self._mask)))]  # fmt: skip
@@ -323,9 +321,7 @@ def _product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return side_by_side(product, [(a, b)], torch.device("cpu"))[0]
 
 
-def _least_squares(
-    x: np.ndarray, target: np.ndarray, weight: np.ndarray, ridge: float
-) -> np.ndarray:
+def _least_squares(x: np.ndarray, target: np.ndarray, weight: np.ndarray, ridge: float) -> np.ndarray:
     scaled = x * weight[:, None]
     normal = _product(scaled.T, x)
     normal[np.diag_indices_from(normal)] += ridge * weight.sum() + 1e-9

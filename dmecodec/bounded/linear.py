@@ -12,10 +12,10 @@ from decimal import ROUND_FLOOR, Decimal, localcontext
 
 import numpy as np
 
-from ..container import QUALITY_STEPS
 from ..errors import ModelError
-from ..frozen.weights import Model
+from ..format.limits import QUALITY_STEPS
 from ..network.wavelet import FOLDS, PACKED
+from ..weights.model import Model
 
 GAIN_BITS, LATENT_BITS, WEIGHT_BITS = 24, 13, 24
 LATENT_LIMIT = 1 << 22
@@ -49,9 +49,7 @@ class LinearBase:
     def __init__(self, model: Model, quality: int) -> None:
         shortcut = model.net.synthesis.shortcut
         if shortcut is None:
-            raise ModelError(
-                f"model {model.name} has no linear path; a bound on the error needs it"
-            )
+            raise ModelError(f"model {model.name} has no linear path; a bound on the error needs it")
         weight = shortcut.weight.detach().cpu().double().numpy()[:, :, 0, 0]
         assert shortcut.bias is not None
         bias = shortcut.bias.detach().cpu().double().numpy()
@@ -137,9 +135,7 @@ def unpack(packed: np.ndarray) -> np.ndarray:
     low, end = packed[255].astype(np.int64), 255
     for fold in reversed(FOLDS):
         start = end - 3 * fold * fold
-        low_high, high_low, high_high = (
-            _unshuffle(part, fold) for part in np.split(packed[start:end], 3)
-        )
+        low_high, high_low, high_high = (_unshuffle(part, fold) for part in np.split(packed[start:end], 3))
         low = _merge(_merge(low, low_high, 0), _merge(high_low, high_high, 0), 1)
         low, end = low.clip(-GREY_LIMIT, GREY_LIMIT), start
     return low.astype(np.int32)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..coding.entropy import PRECISION, Tables
+from ..entropy.rans import PRECISION, Tables
 
 SCALES = 41
 """Scale i has the parameter s = 2^((i - 20) / 4): from 1/32 to 32."""

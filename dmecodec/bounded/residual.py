@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..coding import entropy
+from ..entropy import rans as entropy
 from ..errors import FormatError
 from .interlace import GRID, PASSES, WEIGHT_UNIT, Band, Weights, predict, settle
 from .logistic import PHASES, SCALES, flat_table, residual_tables, table_index
@@ -56,9 +56,7 @@ class Coding:
     low_bits: np.ndarray | None
 
 
-def coding(
-    means: np.ndarray, spreads: np.ndarray, base: np.ndarray, weights: Weights, bound: int
-) -> Coding:
+def coding(means: np.ndarray, spreads: np.ndarray, base: np.ndarray, weights: Weights, bound: int) -> Coding:
     """From prediction and expected error of some samples to what codes their integers."""
     step = 2 * bound + 1
     distance = means - base * np.int32(WEIGHT_UNIT)
@@ -177,9 +175,7 @@ def decode_residual(
     decoder = entropy.Decoder(stream, residual_tables())
     pixels = np.empty_like(base)
     for block in blocks(*base.shape[:2]):
-        part = BlockDecoder(
-            decoder, base[block], bound, None if skip is None else skip[block], levels
-        )
+        part = BlockDecoder(decoder, base[block], bound, None if skip is None else skip[block], levels)
         pixels[block] = part.decode()
     decoder.finish()
     return pixels
@@ -213,9 +209,7 @@ class BlockDecoder:
             band = Band.begin(base)
             levels = self._levels if values is None else len(values) - 1
             skip = None if self._skip is None else self._skip[..., index]
-            self._decode_band(
-                band, known, slot_levels, coded_samples((height, width), skip), levels
-            )
+            self._decode_band(band, known, slot_levels, coded_samples((height, width), skip), levels)
             known.append(band)
             samples = band.value.full[:height, :width]
             samples = samples if values is None else values[samples]
@@ -235,12 +229,8 @@ class BlockDecoder:
         values = np.cumsum(steps + 1, dtype=np.int64) - 1
         return within(values, 0, self._levels).astype(np.int32)
 
-    def _decode_band(
-        self, band: Band, others: Sequence[Band], slot_levels: int, mask: np.ndarray, levels: int
-    ) -> None:
-        weights = {
-            slot: self._settings.weights(slot.kind, len(others)) for slot in slots(slot_levels)
-        }
+    def _decode_band(self, band: Band, others: Sequence[Band], slot_levels: int, mask: np.ndarray, levels: int) -> None:
+        weights = {slot: self._settings.weights(slot.kind, len(others)) for slot in slots(slot_levels)}
         for where in PASSES:
             chosen = next(w for slot, w in weights.items() if slot.serves(where, slot_levels))
             means, spreads = predict(band, others, where, chosen, levels)

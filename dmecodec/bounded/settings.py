@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..coding.entropy import Decoder
+from ..entropy.rans import Decoder
 from ..errors import FormatError
 from .interlace import KINDS, WEIGHT_LIMIT, WEIGHT_UNIT, Pass, Weights, mean_count, spread_count
 from .logistic import flat_table, table_index
@@ -32,9 +32,7 @@ class Slot:
 
     def serves(self, where: Pass, levels: int) -> bool:
         """Whether a pass is one of these, where there are so many levels of slots."""
-        return self.kind == where.kind and (
-            self.kind == 0 or self.level == min(where.unit.bit_length(), levels) - 1
-        )
+        return self.kind == where.kind and (self.kind == 0 or self.level == min(where.unit.bit_length(), levels) - 1)
 
 
 def slots(levels: int) -> list[Slot]:

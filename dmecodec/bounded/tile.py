@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..bands import Layout
-from ..bands.samples import sample_type
+from ..codec.samples import sample_type
+from ..format.layout import Layout
 from .fit import encode_residual
 from .linear import GREY_BITS, LinearBase
 from .residual import decode_residual

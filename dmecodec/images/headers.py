@@ -57,9 +57,7 @@ def check_header(file: BinaryIO) -> str:
             raise ImageError("is empty")
         kind = _format_of(head)
         if kind is None:
-            raise ImageError(
-                f"is not an image of a format that is read here ({', '.join(_FIRST_BYTES)})"
-            )
+            raise ImageError(f"is not an image of a format that is read here ({', '.join(_FIRST_BYTES)})")
         check = _CHECKS.get(kind)
         if check:
             check(file)
@@ -112,9 +110,7 @@ def _check_pnm(file: BinaryIO) -> None:
         top = int(fields[3])
         refuse_depth(top.bit_length())
         if top < 255:
-            raise ImageError(
-                f"has samples of 0 to {top}, which would be rescaled; make 255 its largest"
-            )
+            raise ImageError(f"has samples of 0 to {top}, which would be rescaled; make 255 its largest")
     _check_one_pnm(file)
 
 

@@ -6,8 +6,8 @@ from typing import Protocol
 
 import numpy as np
 
-from ..container import MAX_PIXELS, MAX_SIDE, PLAIN_MODES
 from ..errors import ImageError, OptionError
+from ..format.limits import MAX_PIXELS, MAX_SIDE, PLAIN_MODES
 from .guard import named
 from .metadata import Metadata
 
@@ -41,8 +41,7 @@ def check_size(width: int, height: int) -> None:
         raise ImageError(f"has no pixels ({width} x {height})")
     if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
         raise ImageError(
-            f"{width} x {height} is too large: a side may have {MAX_SIDE} pixels, "
-            f"the whole image {MAX_PIXELS}"
+            f"{width} x {height} is too large: a side may have {MAX_SIDE} pixels, the whole image {MAX_PIXELS}"
         )
 
 
@@ -51,8 +50,7 @@ def check_window(image: Source, col: int, row: int, width: int, height: int) -> 
     inside = 0 <= col < col + width <= image.width and 0 <= row < row + height <= image.height
     if not inside:
         raise OptionError(
-            f"window {col},{row},{width},{height} is not inside the image "
-            f"of {image.width} x {image.height}"
+            f"window {col},{row},{width},{height} is not inside the image of {image.width} x {image.height}"
         )
 
 
@@ -62,8 +60,7 @@ class ArraySource:
     def __init__(self, array: np.ndarray) -> None:
         if array.dtype != np.uint8:
             raise ImageError(
-                f"array of {array.dtype}: only uint8 is supported; scale the values to 0..255 "
-                "and use .astype('uint8')"
+                f"array of {array.dtype}: only uint8 is supported; scale the values to 0..255 and use .astype('uint8')"
             )
         pixels = array[..., None] if array.ndim == 2 else array
         if pixels.ndim != 3 or not 1 <= pixels.shape[2] <= 4:

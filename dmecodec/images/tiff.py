@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 
 from PIL import Image, TiffImagePlugin
 
-from ..chatter import kept_back
+from ..base.stderr import kept_back
 from ..errors import ImageError
 from .advice import CHOOSE, EXTRACT, INVERT, SCALE, STRAIGHTEN, TO_RGB, refuse_depth
 from .metadata import exif_of_tiff
@@ -207,9 +207,5 @@ def load_tiff(image: Tiff) -> None:
     if exif:
         image.info["exif"] = exif
     associated = 1 in image.tag_v2.get(TiffImagePlugin.EXTRASAMPLES, ())
-    if associated and any(
-        image.getchannel("A" if "A" in image.getbands() else "a").histogram()[1:255]
-    ):
-        raise ImageError(
-            f"has its colours multiplied by a partial alpha (ExtraSamples 1); {STRAIGHTEN}"
-        )
+    if associated and any(image.getchannel("A" if "A" in image.getbands() else "a").histogram()[1:255]):
+        raise ImageError(f"has its colours multiplied by a partial alpha (ExtraSamples 1); {STRAIGHTEN}")

@@ -88,9 +88,7 @@ def _parts(config: Config) -> list[Part]:
         assert net.analysis.shortcut is not None and net.synthesis.shortcut is not None
         packed = torch.zeros(1, net.analysis.shortcut.in_channels, side, side)
         both = (net.analysis.shortcut, packed), (net.synthesis.shortcut, y)
-        parts.append(
-            Part("linear shortcuts", sum(_size(m) for m, _ in both), sum(_flops(*b) for b in both))
-        )
+        parts.append(Part("linear shortcuts", sum(_size(m) for m, _ in both), sum(_flops(*b) for b in both)))
     if net.synthesis.refinement is not None:
         refinement = net.synthesis.refinement
         seen = torch.zeros(1, config.channels // 4, SIDE // 2, SIDE // 2)

@@ -93,9 +93,7 @@ class Config:
             raise ValueError("a width of the network is out of range")
         if self.channels < 4 or (self.channels // 4) % max(1, self.channels // 64):
             raise ValueError("SDPM cannot slice so many channels")
-        if not len(self.hidden) == len(self.slices) <= MAX_SLICES or not all(
-            0 <= w <= MAX_WIDTH for w in self.hidden
-        ):
+        if not len(self.hidden) == len(self.slices) <= MAX_SLICES or not all(0 <= w <= MAX_WIDTH for w in self.hidden):
             raise ValueError("each slice needs the width of its parameter network")
         if (
             not 0 <= self.checkered <= len(self.slices)

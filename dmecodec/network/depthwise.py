@@ -48,10 +48,7 @@ def _kernel_gradient(x: Tensor, g: Tensor, weight: Tensor) -> Tensor:
     if len(taps) <= _FEW_TAPS:
         shifted, last = padded.permute(0, 2, 3, 1), g.permute(0, 2, 3, 1)
         ones = g.new_ones(1, images * height * width)  # sums in float32, faster than sum() does
-        sums = [
-            ones @ (shifted[:, i : i + height, j : j + width] * last).reshape(-1, channels)
-            for i, j in taps
-        ]
+        sums = [ones @ (shifted[:, i : i + height, j : j + width] * last).reshape(-1, channels) for i, j in taps]
         return torch.cat(sums).T.reshape(weight.shape)
     # Every image and channel becomes a channel of one image; channels last, which is the fast layout.
     field = padded.permute(2, 3, 0, 1).flatten(2).permute(2, 0, 1)[None]

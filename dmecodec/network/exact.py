@@ -94,9 +94,7 @@ class ExactConv(nn.Module):
 
     def extra_repr(self) -> str:
         """What print() shows."""
-        return (
-            f"{tuple(self.weight.shape)}, {self.activation}, {'frozen' if self.frozen else 'float'}"
-        )
+        return f"{tuple(self.weight.shape)}, {self.activation}, {'frozen' if self.frozen else 'float'}"
 
     def forward(self, x: Tensor, quality: Tensor | int) -> Tensor:
         """Applies the layer.
@@ -121,9 +119,7 @@ class ExactConv(nn.Module):
 
     def _convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         if self.up:
-            return F.conv_transpose2d(
-                x, weight, bias, stride=2, padding=self.padding, output_padding=1
-            )
+            return F.conv_transpose2d(x, weight, bias, stride=2, padding=self.padding, output_padding=1)
         if self.groups > 1:
             return depthwise(x, weight, bias)
         return F.conv2d(x, weight, bias, padding=self.padding)

@@ -28,9 +28,7 @@ class HyperEncoder(nn.Module):
         super().__init__()
         n, inputs = config.hyper, config.latents * (2 if config.magnitude else 1)
         self.magnitude = config.magnitude
-        self.squeeze = (
-            nn.Conv2d(inputs, config.squeezed, 1, bias=False) if config.squeezed else None
-        )
+        self.squeeze = nn.Conv2d(inputs, config.squeezed, 1, bias=False) if config.squeezed else None
         self.layers = nn.Sequential(
             nn.Conv2d(config.squeezed or inputs, n, 3, padding=1),
             nn.ReLU(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..container import QUALITY_STEPS
+from ..format.limits import QUALITY_STEPS
 
 
 def knots_of(quality: int, device: torch.device | None = None) -> Tensor:

@@ -61,13 +61,9 @@ class PassParameters(nn.Module):
         super().__init__()
         knots, inputs = len(LAMBDAS), features + 2 * before
         self.context = (
-            ExactConv(2 * before, 2 * before, (5, 5), groups=2 * before, activation="signed")
-            if before
-            else None
+            ExactConv(2 * before, 2 * before, (5, 5), groups=2 * before, activation="signed") if before else None
         )
-        self.hidden = ExactLayers(
-            [ExactConv(inputs, hidden, knots=knots), ExactConv(hidden, hidden)] if hidden else []
-        )
+        self.hidden = ExactLayers([ExactConv(inputs, hidden, knots=knots), ExactConv(hidden, hidden)] if hidden else [])
         self.out = ExactConv(hidden or inputs, 2 * channels, activation="none", knots=knots)
 
     def forward(self, features: Tensor, before: Tensor | None, quality: Tensor) -> Tensor:
@@ -80,9 +76,7 @@ class PassParameters(nn.Module):
             x = layer(x, quality)
         return self.out(x, quality)
 
-    def exact(
-        self, features: Tensor, before: Tensor | None, where: Tensor | None, quality: int
-    ) -> Tensor:
+    def exact(self, features: Tensor, before: Tensor | None, where: Tensor | None, quality: int) -> Tensor:
         """Frozen graph, at n positions of one tile.
 
         Args:
@@ -140,14 +134,11 @@ class EntropyParameters(nn.Module):
         self.passes = config.passes
         self.decoder = HyperDecoder(config)
         self.networks = PassNetworks(
-            PassParameters(config.latents, p.before, p.channels, config.hidden[p.slice])
-            for p in self.passes
+            PassParameters(config.latents, p.before, p.channels, config.hidden[p.slice]) for p in self.passes
         )
         self.register_buffer("log_table", _log_table(), persistent=False)
 
-    def predict(
-        self, index: int, features: Tensor, before: Tensor | None, quality: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def predict(self, index: int, features: Tensor, before: Tensor | None, quality: Tensor) -> tuple[Tensor, Tensor]:
         """Float graph.
 
         Args:
@@ -163,9 +154,7 @@ class EntropyParameters(nn.Module):
         mean, log_scale = self.networks[index](features, shown, quality).float().chunk(2, 1)
         return mean, log_scale
 
-    def in_passes(
-        self, y: Tensor, features: Tensor, quality: Tensor, quantise: Quantise
-    ) -> tuple[Tensor, Tensor]:
+    def in_passes(self, y: Tensor, features: Tensor, quality: Tensor, quantise: Quantise) -> tuple[Tensor, Tensor]:
         """Float graph: pass by pass, each seeing what `quantise` made of those before it.
 
         Args:

@@ -33,9 +33,7 @@ class ExactPasses:
         y: y-hat so far, 0 where nothing is decoded yet: int32 (M, h * w) in 1/16 step.
     """
 
-    def __init__(
-        self, parameters: EntropyParameters, z: Tensor, quality: int, height: int, width: int
-    ) -> None:
+    def __init__(self, parameters: EntropyParameters, z: Tensor, quality: int, height: int, width: int) -> None:
         self._parameters, self._quality = parameters, quality
         self._size = height, width
         wide = parameters.decoder(z.contiguous(memory_format=torch.channels_last), quality)

@@ -33,9 +33,7 @@ class Refinement(nn.Module):
         self.first = nn.Conv2d(pixels, channels, 3, padding=1)
         self.quality = nn.Parameter(torch.zeros(len(LAMBDAS), channels))
         self.features = nn.Conv2d(features, channels, 1) if features else None
-        self.middle = nn.ModuleList(
-            nn.Conv2d(channels, channels, 3, padding=1) for _ in range(depth)
-        )
+        self.middle = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=1) for _ in range(depth))
         self.last = nn.Conv2d(channels, pixels, 3, padding=1)
         with torch.no_grad():  # at first it changes next to nothing
             self.last.weight.mul_(0.01)

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..device import full_precision
+from ..base.device import full_precision
 from . import wavelet
 from .config import LAMBDAS, Config
 from .gdn import GDNFactory, PlainGDN

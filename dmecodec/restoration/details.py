@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..device import full_precision
+from ..base.device import full_precision
 
 RADII = (1, 2, 4, 8)
 """Of the neighbourhoods, squares of 2 r + 1 pixels a side; each is twice the one before."""

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..coding.rounding import error_worth
-from ..device import full_precision
+from ..base.device import full_precision
+from ..codec.rounding import error_worth
 from .details import DETAILS, NO_FILTER, STEP, details, mirrored, on_axes
 from .prior import LARGEST, VALUES, code_lengths
 
@@ -126,9 +126,7 @@ def choose(found: Statistics, pixels: int, usual: np.ndarray, quality: int) -> n
     return (values * pays).T if gain > 0 else NO_FILTER
 
 
-def _best(
-    gram: np.ndarray, cross: np.ndarray, values: np.ndarray, row: int, bits: np.ndarray
-) -> np.ndarray:
+def _best(gram: np.ndarray, cross: np.ndarray, values: np.ndarray, row: int, bits: np.ndarray) -> np.ndarray:
     """A row of coefficients, the others given: those of the least cost, int (3,)."""
     curve = gram[row, row] + 1e-12
     middle = (cross[row] - gram[row] @ values + gram[row, row] * values[row]) / curve

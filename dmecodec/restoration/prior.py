@@ -12,7 +12,7 @@ from itertools import accumulate, repeat
 
 import numpy as np
 
-from ..coding.entropy import PRECISION, Decoder, Symbols, Tables
+from ..entropy.rans import PRECISION, Decoder, Symbols, Tables
 from ..errors import FormatError
 from ..network.parameters import INDEX_COUNT
 from .details import DETAILS
@@ -48,9 +48,7 @@ def _frequencies(middle: int, decay: int) -> list[int]:
 
     A fifth and whatever rounding leaves is zero's.
     """
-    falling = list(
-        accumulate(repeat(decay, 2 * LARGEST), lambda w, d: w * d >> 16, initial=1 << 24)
-    )
+    falling = list(accumulate(repeat(decay, 2 * LARGEST), lambda w, d: w * d >> 16, initial=1 << 24))
     weights = [falling[abs(value - middle)] for value in VALUES.tolist()]
     total, share = sum(weights), 4 * ((1 << PRECISION) - len(weights) - 1) // 5
     found = [1 + share * weight // total for weight in weights]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from ..base.boxes import Box
 from ..network.config import STRIDE
-from ..tiling import Box
 
 WHOLE = 512
 """Blocks of up to this many pixels squared are looked at whole."""
@@ -19,11 +19,7 @@ def windows(block: Box) -> list[Box]:
     if block.width * block.height <= WHOLE**2:
         return [block]
     spans = [_spans(side) for side in (block.width, block.height)]
-    return [
-        Box(block.col + col, block.row + row, width, height)
-        for row, height in spans[1]
-        for col, width in spans[0]
-    ]
+    return [Box(block.col + col, block.row + row, width, height) for row, height in spans[1] for col, width in spans[0]]
 
 
 def counted(window: Box, image: Box) -> Box:

@@ -50,9 +50,7 @@ class _Bits:
 
     def __init__(self, stream: bytes) -> None:
         self.left = 8 * len(stream)
-        self._bits: Iterator[int] = iter(
-            np.unpackbits(np.frombuffer(stream, np.uint8), bitorder="little").tolist()
-        )
+        self._bits: Iterator[int] = iter(np.unpackbits(np.frombuffer(stream, np.uint8), bitorder="little").tolist())
 
     def take(self) -> int:
         """The next bit."""

@@ -1,1 +1,1 @@
-"""Training: from folders or shards of images to a resumable run, and from there to a frozen model."""
+"""Training a network, and freezing it into a model file."""

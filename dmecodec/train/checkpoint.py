@@ -11,8 +11,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
+from ..base.files import replace_file
 from ..errors import ModelError
-from ..files import replace_file
 
 STATE_NAME = "state.safetensors"
 

@@ -14,16 +14,15 @@ import torch
 from torch import Tensor
 
 from ..errors import ImageError
-from ..images import IMAGE_SUFFIXES, close_source, open_source
+from ..images.headers import IMAGE_SUFFIXES
+from ..images.open import close_source, open_source
 from . import augment
 
 
 def _files(paths: Iterable[Path]) -> Iterator[tuple[str, bytes]]:
     for path in paths:
         if path.is_dir():
-            yield from _files(
-                sorted(p for p in path.rglob("*") if p.suffix.lower() in {".tar"} | IMAGE_SUFFIXES)
-            )
+            yield from _files(sorted(p for p in path.rglob("*") if p.suffix.lower() in {".tar"} | IMAGE_SUFFIXES))
         elif path.suffix.lower() == ".tar":
             yield from _members(path)
         elif path.exists():
@@ -62,9 +61,7 @@ def load_images(paths: Iterable[Path], least: int) -> list[np.ndarray]:
             raise ImageError(f"{name}: {error}") from error
         if source.mode == "BANDS":
             close_source(source)
-            raise ImageError(
-                f"{name}: has 16 bits a sample or further bands; train on RGB of 8 bits"
-            )
+            raise ImageError(f"{name}: has 16 bits a sample or further bands; train on RGB of 8 bits")
         if min(source.width, source.height) >= least:
             pixels = source.read(0, 0, source.width, source.height)
             images.append(_colours(pixels))

@@ -12,12 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..coding import codec
-from ..coding.entropy import Tables
-from ..container import QUALITY_STEPS
-from ..device import autocast
-from ..frozen.weights import load_file
+from ..base.device import autocast
+from ..codec import tile as codec
+from ..entropy.rans import Tables
+from ..format.limits import QUALITY_STEPS
 from ..network.config import LAMBDAS
+from ..weights.model import load_file
 from .model import TrainingModel
 
 if TYPE_CHECKING:
@@ -62,9 +62,7 @@ def _measure(image: np.ndarray, x: Tensor, y: Tensor, z: Tensor, seen: Tensor) -
     """bpp of both, bpp of z, PSNR of the real pixels."""
     height, width = image.shape[:2]
     share = x.shape[2] * x.shape[3] / (height * width)
-    pixels = (
-        (seen[0, :, :height, :width] * 255).round().clamp(0, 255).permute(1, 2, 0).cpu().numpy()
-    )
+    pixels = (seen[0, :, :height, :width] * 255).round().clamp(0, 255).permute(1, 2, 0).cpu().numpy()
     mse = float(np.square(pixels - image).mean())
     bits = [float(y + z) * share, float(z) * share]
     return np.array([*bits, 10 * math.log10(255**2 / max(mse, 1e-3))])
@@ -96,9 +94,7 @@ def frozen_rates(
                 with autocast(model.device):
                     y = model.net.analysis(x)
                 y = y * model.net.gain(torch.tensor([float(quality)]))
-                z, coded, _ = codec.encode_symbols(
-                    model, y, quality * QUALITY_STEPS, worth=1.0 if optimise else None
-                )
+                z, coded, _ = codec.encode_symbols(model, y, quality * QUALITY_STEPS, worth=1.0 if optimise else None)
             bits_z = model.z_tables.bits(z.ravel(), codec.channels_of(z.shape))
             bits = sum(y_tables.bits(*one) for one in coded) + bits_z
             pixels = image.shape[0] * image.shape[1]

@@ -16,10 +16,14 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from ..files import replace_file
-from ..frozen import registry
-from ..frozen.knownanswer import known_answer
-from ..frozen.weights import (
+from ..base.files import replace_file
+from ..network.config import LAMBDAS
+from ..network.dmenet import DMENet
+from ..network.exact import ExactConv
+from ..network.gdn import fold_gdn
+from ..weights import registry
+from ..weights.known_answer import known_answer
+from ..weights.model import (
     EXACT,
     FORMAT,
     TABLE_FIELDS,
@@ -29,10 +33,6 @@ from ..frozen.weights import (
     Model,
     exact_layers,
 )
-from ..network.config import LAMBDAS
-from ..network.dmenet import DMENet
-from ..network.exact import ExactConv
-from ..network.gdn import fold_gdn
 from .data import Crops
 from .model import TrainingModel
 from .tables import fit_tables, prior_tables, z_tables
@@ -152,10 +152,7 @@ def freeze(
     report("calibrating activations")
     scales = _calibrate(model, crops, batches)
     tables_of_z = z_tables(model)
-    training = {
-        TRAINING + "bottleneck." + k: v.detach().clone()
-        for k, v in model.bottleneck.named_parameters()
-    }
+    training = {TRAINING + "bottleneck." + k: v.detach().clone() for k, v in model.bottleneck.named_parameters()}
     net = _deploy(model, scales)
     report("fitting frequency tables")
     cpu = torch.device("cpu")
@@ -177,9 +174,7 @@ def freeze(
 
 
 def _tensors(net: DMENet) -> dict[str, Tensor]:
-    tensors = {
-        k: _half(k, v) for k, v in net.state_dict().items() if not k.startswith("parameters_of_y.")
-    }
+    tensors = {k: _half(k, v) for k, v in net.state_dict().items() if not k.startswith("parameters_of_y.")}
     for name, layer in exact_layers(net).items():
         tensors |= {f"{EXACT}{name}.{k}": v for k, v in layer.stored().items()}
     return {k: v.contiguous() for k, v in tensors.items()}

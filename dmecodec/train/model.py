@@ -8,16 +8,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..coding.rounding import step_weight, strength
-from ..device import full_precision
+from ..base.device import full_precision
+from ..codec.rounding import step_weight, strength
 from ..errors import DependencyError
 from ..network.config import LAMBDAS, Config, Pass
 from ..network.dmenet import DMENet
 from ..network.knots import interpolate_knots
 from ..network.likelihood import gaussian_likelihood
-from ..network.mdei import mdse_loss
 from ..network.parameters import INDEX_COUNT, INDEX_PER_NAT, LOG_SCALE_LOW, Quantise
-from ..restoration.training import restored
+from .filter import restored
+from .mdei import mdse_loss
 
 PSI = 0.0185
 """Weight of Loss_MDSE beside D (section 3.1.3)."""
@@ -47,7 +47,7 @@ def pull(residual: Tensor, log_scale: Tensor, weight: Tensor) -> Tensor:
     Args:
         residual: y - mean, (b, c, h, w), in steps.
         log_scale: of the same shape.
-        weight: bits that a squared error of one step is worth, (b, c, 1, 1): see `dmecodec.coding.rounding`.
+        weight: bits that a squared error of one step is worth, (b, c, 1, 1): see `dmecodec.codec.rounding`.
     """
     nearest = residual.round()
     magnitude = nearest.abs()
@@ -143,9 +143,7 @@ class TrainingModel(nn.Module):
     def _last_stage(self) -> bool:
         return self.training and self.stage == 3
 
-    def _noisily(
-        self, y: Tensor, mean: Tensor, log_scale: Tensor, one: Pass
-    ) -> tuple[Tensor, Tensor]:
+    def _noisily(self, y: Tensor, mean: Tensor, log_scale: Tensor, one: Pass) -> tuple[Tensor, Tensor]:
         """Noise for the rate, plain rounding for the rest; plain rounding for both outside training."""
         y_hat = mean + _round_through(y - mean)
         seen = y + torch.rand_like(y) - 0.5 if self.training else y_hat
@@ -160,9 +158,7 @@ class TrainingModel(nn.Module):
         steps = self.net.inverse_gain(quality).detach()
         weight = step_weight(lambda_of(quality)[:, None, None, None], steps)
 
-        def quantise(
-            y: Tensor, mean: Tensor, log_scale: Tensor, one: Pass
-        ) -> tuple[Tensor, Tensor]:
+        def quantise(y: Tensor, mean: Tensor, log_scale: Tensor, one: Pass) -> tuple[Tensor, Tensor]:
             residual = (y - mean).detach()
             k = residual.round() + pull(residual, log_scale, weight[:, one.first : one.end])
             noisy = y + torch.rand_like(y) - 0.5

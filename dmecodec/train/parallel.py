@@ -28,9 +28,7 @@ class Parts:
         self._threads = torch.get_num_threads() if device.type == "cpu" else 1
         self._pool = ThreadPoolExecutor(self._threads) if self._threads > 1 else None
 
-    def backward(
-        self, loss: Loss, batch: int, parameters: Sequence[Tensor]
-    ) -> tuple[Tensor, Tensor]:
+    def backward(self, loss: Loss, batch: int, parameters: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Sets the gradient of each parameter that the loss depends on.
 
         Args:

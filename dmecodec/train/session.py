@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from ..device import pick_device
+from ..base.device import pick_device
+from ..base.files import remove_leftovers, replace_file
 from ..errors import ModelError, OptionError, OutputError
-from ..files import remove_leftovers, replace_file
-from ..frozen import registry
 from ..network.config import Config, named
 from ..network.exact import ExactnessError
+from ..weights import registry
 from . import checkpoint
 from .data import Crops, load_images
 from .evaluate import Row, frozen_rates, rate_distortion, table
@@ -82,12 +82,7 @@ class Settings:
         """Refuses what cannot be trained with (OptionError)."""
         if not self.data:
             raise OptionError("name the folders or shards of images to train on")
-        if (
-            self.side % 64
-            or self.side < 64
-            or self.batch < 1
-            or not 0 < self.time_budget < math.inf
-        ):
+        if self.side % 64 or self.side < 64 or self.batch < 1 or not 0 < self.time_budget < math.inf:
             raise OptionError("the side must be a multiple of 64, the batch and the time above 0")
         if not (0 < self.rate < math.inf and 0 <= self.psi < math.inf):
             raise OptionError("the learning rate must be above 0, psi not below it")
@@ -226,9 +221,7 @@ def _check_run(folder: Path, resume: bool) -> None:
         raise OptionError(f"{folder}: a run needs a folder, and this is none")
     if (folder / checkpoint.STATE_NAME).exists() != resume:
         raise OptionError(
-            f"{folder}: no run to resume here"
-            if resume
-            else f"{folder}: holds a run; add --resume to go on"
+            f"{folder}: no run to resume here" if resume else f"{folder}: holds a run; add --resume to go on"
         )
 
 

@@ -23,16 +23,12 @@ _AWAKE_DEVIATION = 3.0
 _LAMBDA_AT_UNIT_STEP = 18 / (math.log(2) * 255**2)
 
 
-def principal_components(
-    images: list[np.ndarray], count: int = 150
-) -> tuple[Tensor, Tensor, Tensor]:
+def principal_components(images: list[np.ndarray], count: int = 150) -> tuple[Tensor, Tensor, Tensor]:
     """Mean (768,), energies (768,) and components (768, 768) by falling energy of packed coefficients."""
     packed = []
     for image in images[:: max(1, len(images) // count)]:
         height, width = (extent // 16 * 16 for extent in image.shape[:2])
-        pixels = (
-            torch.from_numpy(image[:height, :width].copy()).permute(2, 0, 1)[None].float() / 255
-        )
+        pixels = torch.from_numpy(image[:height, :width].copy()).permute(2, 0, 1)[None].float() / 255
         packed.append(pack(pixels)[0].flatten(1).T)
     coefficients = torch.cat(packed)
     mean = coefficients.mean(0)

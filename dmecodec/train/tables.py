@@ -9,12 +9,12 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from ..coding.codec import encode_symbols
-from ..coding.entropy import Tables, normalise
-from ..container import MAX_QUALITY
-from ..frozen.weights import Model
+from ..codec.tile import encode_symbols
+from ..entropy.rans import Tables, normalise
+from ..format.limits import MAX_QUALITY
 from ..network.knots import knots_of
 from ..network.parameters import INDEX_COUNT, INDEX_PER_NAT, LOG_SCALE_LOW
+from ..weights.model import Model
 from .data import Crops
 from .model import TrainingModel
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ..device import autocast
+from ..base.device import autocast
 from ..errors import DmecodecError
 from ..network.config import LAMBDAS, Config
 from . import checkpoint
@@ -128,17 +128,13 @@ class Trainer:
     def restore(self, tensors: dict[str, Tensor], progress: Progress) -> None:
         """Continues from what :meth:`save` wrote."""
         self.model.load_state_dict(checkpoint.with_prefix(tensors, "model."))
-        self.ema = {
-            k: v.to(self.device) for k, v in checkpoint.with_prefix(tensors, "ema.").items()
-        }
+        self.ema = {k: v.to(self.device) for k, v in checkpoint.with_prefix(tensors, "ema.").items()}
         self.progress = progress
         for i, optimizer in enumerate([*self.optimizers, self.auxiliary]):
             for name, p in self.names.items():
                 state = checkpoint.with_prefix(tensors, f"optimizer{i}.{name}.")
                 if state:
-                    optimizer.state[p] = {
-                        k: v if v.ndim == 0 else v.to(self.device) for k, v in state.items()
-                    }
+                    optimizer.state[p] = {k: v if v.ndim == 0 else v.to(self.device) for k, v in state.items()}
 
     def averaged(self) -> TrainingModel:
         """The model with its EMA weights, in evaluation mode."""
@@ -150,9 +146,7 @@ class Trainer:
 
     # ---- the loop ---------------------------------------------------------------------------------------------
 
-    def run(
-        self, crops: Crops, options: Options, report: Callable[[Snapshot], None], every: int = 50
-    ) -> None:
+    def run(self, crops: Crops, options: Options, report: Callable[[Snapshot], None], every: int = 50) -> None:
         """Trains the present stage to the end of its time budget.
 
         Raises:

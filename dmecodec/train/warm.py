@@ -7,10 +7,10 @@ from pathlib import Path
 import torch
 
 from ..errors import ModelError
-from ..frozen.weights import TRAINING, build, read_file
 from ..network.config import Config
 from ..network.dmenet import DMENet
 from ..network.thaw import thaw
+from ..weights.model import TRAINING, build, read_file
 from .checkpoint import with_prefix
 from .model import TrainingModel
 

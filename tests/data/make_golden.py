@@ -28,7 +28,7 @@ os.environ["DMECODEC_MODELS"] = str(HERE)
 from conftest import aerial, in_mode  # noqa: E402
 
 import dmecodec  # noqa: E402
-import dmecodec.coding.synthesis  # noqa: E402
+import dmecodec.codec.synthesis  # noqa: E402
 import dmecodec.restoration.fit  # noqa: E402
 from dmecodec.network.config import Config  # noqa: E402
 
@@ -160,7 +160,7 @@ def make_file(name: str) -> dict[str, object]:
     data = dmecodec.encode(original, quality, tile=tile, **options)
     (HERE / f"{name}.dmen").write_bytes(data)
     # In float32 throughout, in the middle of what machines with and without bf16 give.
-    dmecodec.coding.synthesis.autocast = lambda _: contextlib.nullcontext()  # type: ignore[assignment]
+    dmecodec.codec.synthesis.autocast = lambda _: contextlib.nullcontext()  # type: ignore[assignment]
     Image.fromarray(dmecodec.decode(data)).save(HERE / f"{name}.png", optimize=True)
     y_hat, z_hat = dmecodec.latents(data)
     bounded = {"max_error": bound[0]} if bound else {}

@@ -24,7 +24,7 @@ from conftest import aerial, in_mode  # noqa: E402
 from second_bands import digest  # noqa: E402
 
 import dmecodec  # noqa: E402
-import dmecodec.coding.synthesis  # noqa: E402
+import dmecodec.codec.synthesis  # noqa: E402
 
 
 def edge(pixels: np.ndarray, nodata: int) -> np.ndarray:
@@ -67,11 +67,9 @@ def make(name: str, pixels: np.ndarray, options: dict[str, object]) -> dict[str,
     data = dmecodec.encode(pixels, **options)
     (HERE / f"{name}.dmen").write_bytes(data)
     with contextlib.ExitStack() as stack:
-        before = dmecodec.coding.synthesis.autocast
-        stack.callback(setattr, dmecodec.coding.synthesis, "autocast", before)
-        dmecodec.coding.synthesis.autocast = lambda _: (
-            contextlib.nullcontext()
-        )  # float32 throughout
+        before = dmecodec.codec.synthesis.autocast
+        stack.callback(setattr, dmecodec.codec.synthesis, "autocast", before)
+        dmecodec.codec.synthesis.autocast = lambda _: contextlib.nullcontext()  # float32 throughout
         np.savez_compressed(HERE / f"{name}.npz", pixels=dmecodec.decode(data))
     y_hat, z_hat = dmecodec.latents(data)
     return {"nodata": options.get("nodata"), "y_hat": digest(y_hat), "z_hat": digest(z_hat)}

@@ -1,0 +1,1 @@
+"""Files, boxes, devices, threads and standard error: nothing here knows of images or codecs."""

@@ -1,0 +1,105 @@
+"""What a file says of itself. Imports no torch, decodes nothing."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from ..base.files import standard_input
+from ..batch.job import STREAM
+from ..errors import FormatError, ModelError
+from ..format.geo import parse_record
+from ..format.header import Header
+from ..format.kinds import Kind, kind_name
+from ..format.layout import layout_of
+from ..format.limits import QUALITY_STEPS
+from ..format.reader import Reader
+from ..weights import registry
+
+
+def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Header, streams and model of a `.dmen` file, or "-" for standard input, as plain values.
+
+    Raises:
+        FormatError: where it is not one, or its header is damaged.
+        ImageError: standard input is closed.
+    """
+    name = "standard input" if path == STREAM else path
+    try:
+        with _open(path) as file:
+            reader = Reader(file)
+            streams = {kind_name(k): size for k, size in reader.stream_sizes.items()}
+            return (
+                _header(reader.header)
+                | _bands(reader)
+                | _geo(reader)
+                | {
+                    "version": reader.version,
+                    "max_error": reader.bound(),
+                    "bytes": reader.size,
+                    "bpp": 8 * reader.size / (reader.header.width * reader.header.height),
+                    "streams": streams,
+                    "overhead": reader.size - sum(streams.values()),
+                }
+            )
+    except FormatError as error:
+        raise FormatError(f"{name}: {error}") from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise FormatError(f"{name}: cannot be read ({reason})") from error
+
+
+def _open(path: str | os.PathLike[str]) -> BinaryIO:
+    return standard_input() if path == STREAM else Path(path).open("rb")
+
+
+def _header(header: Header) -> dict[str, Any]:
+    return {
+        "width": header.width,
+        "height": header.height,
+        "mode": header.mode,
+        "quality": header.quality / QUALITY_STEPS,
+        "tile": header.tile,
+        "tiles": header.tile_count,
+        "model": header.model.hex(),
+        "model_name": _model_name(header.model),
+        "metadata": [kind_name(k) for k in header.file_kinds if k != Kind.BOUND],
+    }
+
+
+def _bands(reader: Reader) -> dict[str, Any]:
+    """Depth, bands, nodata and alpha of a file that needs more than a mode to say them."""
+    if reader.header.mode != "BANDS":
+        return {}
+    layout = layout_of(reader)
+    return {
+        "bands": layout.image_bands,
+        "bits": layout.depth,
+        "nodata": [band.nodata for band in layout.bands],
+        "scale": [[band.low, band.high] for band in layout.bands],
+        "alpha": layout.alpha.name.lower(),
+        "groups": [list(group) for group in layout.groups],
+    }
+
+
+def _geo(reader: Reader) -> dict[str, Any]:
+    """CRS, transform and bounds of a file that was a GeoTIFF."""
+    if Kind.GEO not in reader.header.kinds:
+        return {}
+    record = parse_record(reader.file_stream(Kind.GEO))
+    return {
+        "crs": record.crs_name,
+        "epsg": record.epsg,
+        "transform": record.transform,
+        "bounds": record.bounds(reader.header.width, reader.header.height),
+        "gcps": len(record.gcps),
+        "rpcs": "RPC" in record.tags,
+    }
+
+
+def _model_name(model_id: bytes) -> str | None:
+    try:
+        return registry.find_id(model_id).name
+    except ModelError:
+        return None

@@ -1,1 +1,0 @@
-"""From pixels to the streams of a tile and back."""

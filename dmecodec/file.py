@@ -1,0 +1,331 @@
+"""An open `.dmen` file: its header and metadata, its pixels, window by window."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+import torch
+
+from .base.boxes import Box, window_box
+from .base.device import pick_device
+from .base.files import path_for
+from .codec.compare import largest_error
+from .codec.decoder import Decoder
+from .codec.samples import sample_type
+from .errors import FormatError, ModelError, OptionError
+from .format.geo import Bounds, GeoRecord, parse_record
+from .format.header import Header
+from .format.kinds import Kind
+from .format.layout import Alpha, Layout, layout_of
+from .format.reader import Reader
+from .images.formats import check_output, output_format, picture_mode
+from .images.gdal import PIXELS_ALONE, need_rasterio
+from .images.metadata import Metadata
+from .images.open import close_source, open_source
+from .images.save import Sink
+from .weights import model as weights
+from .weights import registry
+from .weights.model import Model
+
+Window = tuple[int, int, int, int]
+ModelName = str | os.PathLike[str] | None
+Device = str | torch.device
+
+
+class File:
+    """An open `.dmen` file; use as a context manager. Opening decodes nothing.
+
+    Args:
+        source: a path, or a binary file that can seek, which is left open.
+        device, model: as for :func:`dmecodec.decode`.
+
+    Attributes:
+        header: size, mode, quality, tiles.
+        metadata: ICC profile, EXIF and XMP, where there are any.
+
+    Raises:
+        FormatError: the file cannot be read, or its header is damaged or of a newer version.
+        OptionError: the source is neither a path nor a binary file.
+    """
+
+    def __init__(
+        self,
+        source: BinaryIO | str | os.PathLike[str],
+        *,
+        device: Device = "auto",
+        model: ModelName = None,
+    ) -> None:
+        self._device, self._named_model = device, model
+        self._model: Model | None = None
+        self._closed = False
+        self._own = _open_binary(source) if isinstance(source, (str, os.PathLike)) else None
+        try:
+            self._reader = Reader(self._own or _checked(source, "read"))
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def header(self) -> Header:
+        """Size, mode, quality, tiles."""
+        return self._reader.header
+
+    @property
+    def size(self) -> int:
+        """Bytes of the whole file."""
+        return self._reader.size
+
+    @property
+    def metadata(self) -> Metadata:
+        """ICC profile, EXIF and XMP, as they were."""
+        found = self._readable().metadata()
+        return Metadata(found.get(Kind.ICC), found.get(Kind.EXIF), found.get(Kind.XMP))
+
+    @property
+    def layout(self) -> Layout:
+        """Depth, bands, nodata values and alpha."""
+        return layout_of(self._readable())
+
+    @property
+    def geo(self) -> GeoRecord | None:
+        """Georeference and tags of a file that was a GeoTIFF."""
+        if Kind.GEO not in self.header.kinds:
+            return None
+        return parse_record(self._readable().file_stream(Kind.GEO))
+
+    def bounds_window(self, bounds: Bounds) -> Window:
+        """The window (col, row, width, height) under west, south, east, north in the file's CRS.
+
+        Raises:
+            OptionError: the file has no transform, or the bounds lie outside the image.
+        """
+        record = self.geo or GeoRecord()
+        return record.window(bounds, self.header.width, self.header.height)
+
+    def load_model(self) -> Model:
+        """Loads the model that the header names; decoding does it where nobody has.
+
+        Raises:
+            ModelError: it is not here, or the one that was named is another.
+        """
+        if self._model is None:
+            self._model = weights.load(self._entry(), pick_device(self._device))
+        return self._model
+
+    def _decoder(self) -> Decoder:
+        return Decoder(self._readable(), self.load_model())
+
+    def _readable(self) -> Reader:
+        if self._closed:
+            raise OptionError("this file has been closed; open it again to read from it")
+        return self._reader
+
+    def _entry(self) -> registry.Entry:
+        if self._named_model is None:
+            return registry.find_id(self.header.model)
+        entry = registry.find(self._named_model)
+        if not entry.has_id(self.header.model):
+            raise ModelError(f"made with model {self.header.model.hex()}, but {entry.name} is {entry.id.hex()}")
+        return entry
+
+    def read(self, window: Window | None = None) -> np.ndarray:
+        """Pixels of the whole image or a window; as :func:`dmecodec.decode`.
+
+        Raises:
+            FormatError, ModelError: as :func:`dmecodec.decode`.
+            OptionError: a window outside the image, or more pixels than there is memory for.
+        """
+        box = window_box(window, self.header.width, self.header.height)
+        decoder = self._decoder()
+        layout = decoder.layout
+        try:
+            decoder.begin(box)
+            pixels = np.empty((box.height, box.width, layout.planes), sample_type(layout))
+        except MemoryError as error:
+            raise OptionError(
+                f"an image of {box.width} x {box.height} pixels does not fit the memory; decode a window"
+            ) from error
+
+        def write(col: int, row: int, block: np.ndarray) -> None:
+            pixels[row : row + block.shape[0], col : col + block.shape[1]] = block
+
+        decoder.blocks(box, write)
+        pixels = pixels[:, :, : layout.image_bands]
+        return pixels[:, :, 0] if layout.image_bands == 1 else pixels
+
+    def blocks(self, write: Callable[[int, int, np.ndarray], None], window: Window | None = None) -> None:
+        """Decodes block by block, from the top down, in memory that does not grow with the image.
+
+        Calls `write(col, row, pixels)` for each block: uint8 or uint16 (height, width, planes), its
+        corner counted from that of the window; a mask is the last plane.
+
+        Raises:
+            OptionError: a window outside the image.
+            FormatError, ModelError: as :meth:`read`.
+        """
+        box = window_box(window, self.header.width, self.header.height)
+        self._decoder().blocks(box, write)
+
+    def save(
+        self,
+        target: BinaryIO | str | os.PathLike[str],
+        *,
+        format: str | None = None,
+        window: Window | None = None,
+        profile: str | None = None,
+        geo: bool = True,
+    ) -> None:
+        """Decodes into an image file, with the metadata, never holding the pixels twice.
+
+        What was a GeoTIFF, or has bands that only a TIFF can hold, becomes a Cloud Optimized GeoTIFF.
+
+        Args:
+            target: a path, or a binary file with `format` named.
+            format: "PNG", "TIFF", "JPEG" or "WEBP"; by the suffix of a path.
+            window: as for :func:`dmecodec.decode`.
+            profile: how a GeoTIFF is compressed: deflate (the default), zstd, lzw, lzma, webp, raw,
+                all without loss, or jpeg.
+            geo: whether to write a GeoTIFF; False writes the pixels alone, where they allow it.
+
+        Raises:
+            OptionError: the window is not inside the image, there is no such format, or the profile
+                does not suit it.
+            FormatError, ModelError: as :meth:`read`.
+            OutputError: the format cannot hold the image, or the file cannot be written.
+            DependencyError: a GeoTIFF needs rasterio, which is not installed.
+        """
+        if not isinstance(target, (str, os.PathLike)):
+            _checked(target, "write")
+            if format is None:
+                raise OptionError("name the format when writing to an open file")
+        elif format is None:
+            format = output_format(target)
+        box = window_box(window, self.header.width, self.header.height)
+        if format == "TIFF" and geo and self.needs_geotiff:
+            self._save_geotiff(target, box, profile)
+            return
+        if profile is not None:
+            raise OptionError("a profile is for GeoTIFF; this output is none")
+        mode = picture_mode(self.layout)
+        check_output(format, box.width, box.height, mode)
+        decoder = self._decoder()
+        decoder.begin(box)
+        sink = Sink(box.width, box.height, mode, self.metadata)
+        decoder.blocks(box, sink.write)
+        sink.save(target, format)
+
+    @property
+    def needs_geotiff(self) -> bool:
+        """Whether only a GeoTIFF can hold all that is in the file."""
+        return self.header.mode == "BANDS" or Kind.GEO in self.header.kinds
+
+    def _save_geotiff(self, target: BinaryIO | str | os.PathLike[str], box: Box, profile: str | None) -> None:
+        otherwise = "" if self.header.mode == "BANDS" else PIXELS_ALONE
+        need_rasterio("writing this file as a GeoTIFF needs", otherwise=otherwise)
+        from .images.cog import check_profile, write_geotiff
+
+        layout, record, metadata = self.layout, self.geo or GeoRecord(), self.metadata
+        profile = check_profile(profile, layout)
+        decoder = self._decoder()
+        decoder.begin(box)
+        with path_for(target) as path:
+            write_geotiff(decoder, box, record, metadata, path, profile)
+
+    def latents(self) -> tuple[np.ndarray, np.ndarray]:
+        """As :func:`dmecodec.latents`.
+
+        Raises:
+            FormatError, ModelError: as :func:`dmecodec.decode`.
+            OptionError: there is too little memory for them.
+        """
+        try:
+            return self._decoder().latents()
+        except MemoryError as error:
+            raise OptionError("the latents of the whole image do not fit the memory") from error
+
+    @property
+    def max_error(self) -> int | None:
+        """Levels that no valid sample is farther off than, 0 for lossless; None: no bound."""
+        return self._readable().bound()
+
+    def verify(self, *, deep: bool = False, original: object = None) -> int | None:
+        """Checks every checksum; `deep` decodes everything as well, down to the pixels.
+
+        Args:
+            deep: whether to decode.
+            original: the image that the file was made of, as for :func:`dmecodec.encode`, to compare with.
+
+        Returns:
+            With an original, the largest difference of a valid sample from it, in levels.
+
+        Raises:
+            FormatError: what is damaged.
+            ModelError: it is to be decoded, and its model is not here.
+            BoundError: a valid sample is farther from the original than the file says.
+            ImageError: the original cannot be read, or is not of this size and mode.
+        """
+        self._readable().verify()
+        if original is not None:
+            # What was encoded with geo=False is compared with the pixels alone.
+            told = _of_array(self.layout) if isinstance(original, np.ndarray) else {}
+            source = open_source(original, geo=self.needs_geotiff, **told)
+            try:
+                return largest_error(self._decoder(), source)
+            finally:
+                close_source(source)
+        if deep:
+            whole = window_box(None, self.header.width, self.header.height)
+            self._decoder().blocks(whole, lambda col, row, block: None)
+        return None
+
+    def close(self) -> None:
+        """Ends the use of the file; closes it where it was opened by its path."""
+        self._closed = True
+        if self._own is not None:
+            self._own.close()
+
+    def __enter__(self) -> File:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _of_array(layout: Layout) -> dict[str, Any]:
+    """Nodata and alpha of an array as the file tells them: an array itself does not."""
+    values = {band.nodata for band in layout.bands}
+    return {
+        "nodata": values.pop() if len(values) == 1 else None,
+        "alpha": layout.alpha is Alpha.BAND,
+    }
+
+
+def _open_binary(path: str | os.PathLike[str]) -> BinaryIO:
+    try:
+        return Path(os.fsdecode(path)).open("rb")
+    except (OSError, ValueError) as error:  # ValueError: a null byte
+        reason = getattr(error, "strerror", None) or error
+        raise FormatError(f"{path}: cannot be read ({reason})") from error
+
+
+def _checked(file: object, method: str) -> BinaryIO:
+    """What a caller gave as a binary file to read or write."""
+    if isinstance(file, io.TextIOBase) or not hasattr(file, method):
+        raise OptionError(f"cannot {method} {type(file).__name__}: give a path or a binary file")
+    return cast(BinaryIO, file)
+
+
+def open(path: str | os.PathLike[str], *, device: Device = "auto", model: ModelName = None) -> File:
+    """Opens a `.dmen` file: `.header`, `.metadata`, `.read(window=...)`, `.save(...)`."""
+    return File(path, device=device, model=model)

@@ -1,0 +1,1 @@
+"""The bytes of a `.dmen` file: header, index, bands, georeference. No torch."""

@@ -1,0 +1,74 @@
+"""Where the bytes of a file come from: memory, or a file read in parts."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import BinaryIO, TypeAlias
+
+from ..errors import FormatError
+
+
+class BytesSource:
+    """A file in memory."""
+
+    def __init__(self, data: bytes | bytearray | memoryview) -> None:
+        self._data = memoryview(data).cast("B")
+        self.size = len(self._data)
+
+    def read(self, offset: int, count: int) -> bytes:
+        """Exactly `count` bytes."""
+        _check_range(offset, count, self.size)
+        return bytes(self._data[offset : offset + count])
+
+
+class FileSource:
+    """A seekable binary file. A lock keeps seek and read together."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._lock = threading.Lock()
+        try:
+            file.seek(0, os.SEEK_END)
+            self.size = file.tell()
+        except (OSError, ValueError, AttributeError) as error:  # a pipe, a file that is closed
+            raise FormatError(f"the file cannot be read in parts: {error}") from error
+
+    def read(self, offset: int, count: int) -> bytes:
+        """Exactly `count` bytes, with no allocation before it is sure that they exist."""
+        _check_range(offset, count, self.size)
+        with self._lock:
+            try:
+                self._file.seek(offset)
+                data = _read_exactly(self._file, count)
+            except (OSError, ValueError) as error:
+                raise FormatError(f"the file cannot be read: {error}") from error
+        # The file has shrunk since it was opened.
+        _check_range(offset, count, offset + len(data))
+        return data
+
+
+Source: TypeAlias = BytesSource | FileSource
+
+
+def source_of(source: bytes | bytearray | memoryview | BinaryIO) -> Source:
+    """The source that fits: bytes in memory, or else a seekable binary file."""
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return BytesSource(source)
+    return FileSource(source)
+
+
+def _check_range(offset: int, count: int, size: int) -> None:
+    if offset + count > size:
+        raise FormatError(f"the file is truncated: it has {size} bytes where at least {offset + count} are needed")
+
+
+def _read_exactly(file: BinaryIO, count: int) -> bytes:
+    """Up to `count` bytes, fewer only at the end of the file: unbuffered files read in pieces."""
+    data = file.read(count) or b""
+    if not 0 < len(data) < count:
+        return data
+    pieces = bytearray(data)
+    while len(pieces) < count and (more := file.read(count - len(pieces))):
+        pieces += more
+    return bytes(pieces)

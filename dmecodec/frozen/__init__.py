@@ -1,1 +1,0 @@
-"""Frozen models: where they are found, and how they are loaded."""

@@ -1,0 +1,207 @@
+"""Opens whatever a caller calls an image: a path, a file object, a Pillow image, an array."""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import numpy as np
+from PIL import Image
+
+from ..errors import ImageError, OptionError
+from .gdal import PIXELS_ALONE, is_installed, need_rasterio
+from .guard import named
+from .headers import is_tiff
+from .raster import from_file, from_pillow, size_of_file
+from .source import ArraySource, Source
+from .tiff import tiff_facts
+
+
+def open_source(
+    image: object,
+    *,
+    nodata: int | None = None,
+    scale: tuple[int, int] | None = None,
+    alpha: bool | None = None,
+    geo: bool = True,
+) -> Source:
+    """Opens an image for the encoder.
+
+    Args:
+        image: a path, a binary file object (left open; read from its start where it can seek), a
+            `PIL.Image.Image`, or an array (height, width) or (height, width, bands) of uint8 or uint16.
+        nodata: of an array, the value of samples that are not valid.
+        scale: of samples of 16 bits, those that the network's 0 and 1 stand for.
+        alpha: of an array, whether its last band is alpha; None says so of 2 or 4 bands of uint8.
+        geo: whether a TIFF is read with all that it says of the ground; False takes its samples alone.
+
+    Raises:
+        ImageError: there is no such file, it is no image, it is damaged, or it is of a kind that
+            would lose something: floating point, another colour model, several frames.
+        OptionError: an option does not go with the image.
+        DependencyError: a TIFF says where it lies on the ground or has 16 bits or further bands, and rasterio is
+            not installed.
+    """
+    if isinstance(image, np.ma.MaskedArray):
+        image = _filled(image, nodata)
+    if isinstance(image, np.ndarray):
+        return _from_array(np.asarray(image), nodata, scale, alpha)  # a matrix, too
+    if nodata is not None or alpha is not None:
+        raise OptionError("nodata and alpha are for arrays; a file says by itself what it has")
+    if isinstance(image, Image.Image):
+        with named("image"):
+            return _without_scale(from_pillow(image), scale)
+    if isinstance(image, (str, os.PathLike)):
+        path = Path(os.fsdecode(image))
+        with named(str(path)), _open_path(path) as file:
+            if not file.seekable():  # a named pipe
+                return open_source(_seekable(file), geo=geo, scale=scale)
+            if _is_for_rasterio(file, path, geo):
+                return _from_geotiff(str(path.absolute()), scale, geo)
+            return _without_scale(from_file(file), scale)
+    if hasattr(image, "read"):
+        with named(str(getattr(image, "name", "image"))):
+            file = _seekable(cast(BinaryIO, image))
+            if _is_for_rasterio(file, None, geo):
+                file.seek(0)
+                return _from_geotiff(file.read(), scale, geo)
+            return _without_scale(from_file(file), scale)
+    raise ImageError(
+        f"cannot read an image from {type(image).__name__}: "
+        "give a path, a binary file object, a Pillow image or an array"
+    )
+
+
+def close_source(source: Source) -> None:
+    """Closes what :func:`open_source` holds open: a GeoTIFF; the others are in memory."""
+    if hasattr(source, "close"):
+        source.close()
+
+
+def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """Width and height of an image file; reads its header only.
+
+    Raises:
+        ImageError: as :func:`open_source`, as far as the header tells.
+    """
+    with named(str(path)), _open_path(Path(path)) as file:
+        return size_of_file(file)
+
+
+def _filled(image: np.ma.MaskedArray, nodata: int | None) -> np.ndarray:
+    """A masked array with nodata where it is masked."""
+    if nodata is None and np.ma.is_masked(image):
+        raise ImageError("a masked array: give nodata, a value that no valid sample has")
+    if nodata is None or image.dtype not in (np.uint8, np.uint16):  # which is refused as such
+        return image.data
+    if not 0 <= nodata <= np.iinfo(image.dtype).max:
+        raise OptionError(f"nodata {nodata}: must be between 0 and {np.iinfo(image.dtype).max}")
+    return image.filled(nodata)
+
+
+def _from_array(array: np.ndarray, nodata: int | None, scale: tuple[int, int] | None, alpha: bool | None) -> Source:
+    bands = array.shape[2] if array.ndim == 3 else 1
+    if not isinstance(alpha, (bool, np.bool_, type(None))):
+        raise OptionError(f"alpha {alpha!r}: must be True, False or None")
+    if alpha is None:
+        alpha = array.dtype == np.uint8 and bands in (2, 4)
+    if array.dtype not in (np.uint8, np.uint16):
+        raise ImageError(
+            f"array of {array.dtype}: only uint8 and uint16 are supported; scale the values to 0..255 "
+            "and use .astype('uint8')"
+        )
+    if array.dtype == np.uint8 and nodata is None and bands <= 4 and alpha == (bands in (2, 4)):
+        return _without_scale(ArraySource(array), scale)
+    from .array import BandArray
+
+    return BandArray(array, nodata=nodata, scale=scale, alpha=alpha)
+
+
+def _without_scale(source: Source, scale: tuple[int, int] | None) -> Source:
+    if scale is not None:
+        raise OptionError("a scale is for samples of 16 bits; these have 8")
+    return source
+
+
+_SIDECARS = (
+    ".tfw",
+    ".tifw",
+    ".tiffw",
+    ".wld",
+    ".tab",
+    ".rpb",
+    "_rpc.txt",
+    ".aux.xml",
+    ".msk",
+)
+"""How files end that say of a TIFF beside them what its own tags do not; GDAL takes capitals too."""
+
+
+def sidecars(path: Path) -> list[Path]:
+    """Those that stand beside a TIFF, under its whole name or its name without `.tif`."""
+    names = [name + end for name in (path.name, path.stem) for end in _SIDECARS]
+    wanted = {name.casefold() for name in names}
+    try:
+        found = os.listdir(path.parent)  # noqa: PTH208
+    except OSError:  # a folder that can be entered but not read
+        return [beside for beside in map(path.with_name, names) if beside.is_file()]
+    return [path.with_name(name) for name in found if name.casefold() in wanted]
+
+
+def _is_for_rasterio(file: BinaryIO, path: Path | None, geo: bool) -> bool:
+    """Whether a file says something that Pillow would lose, of the ground only with `geo`. Leaves it at its start.
+
+    Raises:
+        DependencyError: it does, and rasterio is not installed. (A mask alone is passed over then.)
+    """
+    try:
+        if not is_tiff(file):
+            return False
+        facts = tiff_facts(file, geo=geo)
+    except (struct.error, IndexError, OSError):
+        return False  # for Pillow to complain about
+    finally:
+        file.seek(0)
+    if facts.beyond:
+        need_rasterio("this TIFF has 16 bits a sample or further bands, which needs")
+    elif not geo:
+        return False
+    elif facts.geographic or (path is not None and sidecars(path)):
+        need_rasterio("this TIFF is georeferenced or has nodata, which needs", otherwise=PIXELS_ALONE)
+    else:
+        return facts.masked and is_installed()
+    return True
+
+
+def _from_geotiff(file: str | bytes, scale: tuple[int, int] | None, geo: bool) -> Source:
+    from .geotiff import GeoSource
+
+    return GeoSource(file, scale, geo=geo)
+
+
+def _open_path(path: Path) -> BinaryIO:
+    try:
+        if path.is_dir():
+            raise ImageError("this is a folder, not an image file")
+        return path.open("rb")
+    except FileNotFoundError:
+        raise ImageError("there is no such file") from None
+    except PermissionError:
+        raise ImageError("no permission to read this file") from None
+    except (OSError, ValueError) as error:
+        raise ImageError(f"cannot be read ({getattr(error, 'strerror', None) or error})") from None
+
+
+def _seekable(file: BinaryIO) -> BinaryIO:
+    """The file at its start, or what a pipe holds, in memory."""
+    try:
+        if not isinstance(file.read(0), bytes):
+            raise ImageError("is open as text; open it in binary mode ('rb')")
+        if file.seekable():
+            return file
+        return io.BytesIO(file.read())
+    except (OSError, ValueError, AttributeError) as error:
+        raise ImageError(f"cannot be read ({error})") from None

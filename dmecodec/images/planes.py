@@ -1,0 +1,174 @@
+"""What the encoder reads of a source: the samples of a group, alpha, and which samples are valid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+
+from ..base.boxes import Box
+from ..errors import ImageError, OptionError
+from ..format.layout import Alpha, Band, Layout, grouped, plain_layout
+from .source import Source
+
+Scale = tuple[int, int]
+_SCAN_PIXELS = 1 << 22
+
+
+class BandSource(Source, Protocol):
+    """A source whose bands are more than its mode says."""
+
+    @property
+    def layout(self) -> Layout:
+        """Depth, groups, scaling, nodata values, alpha."""
+
+    @property
+    def geo(self) -> bytes | None:
+        """The GEO stream, or None."""
+
+    def read_planes(self, box: Box, planes: Sequence[int]) -> np.ndarray:
+        """Some planes of a box that lies inside the image: uint8 or uint16 (h, w, planes)."""
+
+
+class Planes:
+    """Any source, as the encoder sees it.
+
+    Attributes:
+        layout: of its bands.
+        geo: its GEO stream, or None.
+    """
+
+    def __init__(self, source: Source | BandSource) -> None:
+        self.source = source
+        self.layout: Layout = getattr(source, "layout", None) or plain_layout(source.mode)
+        self.geo: bytes | None = getattr(source, "geo", None)
+
+    def samples(self, box: Box, group: int) -> np.ndarray:
+        """The bands of a group: uint8 or uint16 (h, w, c)."""
+        return self._read(box, [self.layout.plane_of(n) for n in self.layout.groups[group]])
+
+    def everything(self, box: Box) -> np.ndarray:
+        """All planes of a box as a decoder gives them: uint8 or uint16 (h, w, planes)."""
+        return self._read(box, [*range(self.layout.planes)])
+
+    def alpha(self, box: Box) -> np.ndarray | None:
+        """Alpha or the mask: uint8 (h, w), or None where there is none."""
+        if not self.layout.has_alpha:
+            return None
+        plane = self._read(box, [self.layout.alpha_plane])[..., 0]
+        # Of 16 bits, each value stands for a multiple of 257, as was made sure when it was opened.
+        return plane if plane.dtype == np.uint8 else (plane >> 8).astype(np.uint8)
+
+    def _read(self, box: Box, planes: list[int]) -> np.ndarray:
+        if hasattr(self.source, "read_planes"):
+            return self.source.read_planes(box, planes)
+        found = self.source.read(box.col, box.row, box.width, box.height)
+        return found if planes == [*range(found.shape[2])] else found[..., planes]
+
+    def with_nodata(self, samples: np.ndarray, group: int) -> np.ndarray:
+        """Which samples of a group have another value than their band's nodata: bool (h, w, c)."""
+        valid = np.ones(samples.shape, bool)
+        for n, band in enumerate(self.layout.groups[group]):
+            nodata = self.layout.bands[band].nodata
+            if nodata is not None:
+                np.not_equal(samples[..., n], nodata, out=valid[..., n])
+        return valid
+
+    def valid(self, box: Box, samples: np.ndarray, group: int) -> np.ndarray | None:
+        """Which samples of a group are worth coding: bool (h, w, c), or None where all are."""
+        alpha = self.alpha(box)
+        if alpha is None and not self.layout.has_nodata:
+            return None
+        valid = self.with_nodata(samples, group)
+        return valid if alpha is None else valid & (alpha > 0)[..., None]
+
+
+def make_layout(
+    depth: int,
+    nodata: Sequence[int | None],
+    *,
+    alpha_at: int | None = None,
+    mask: bool = False,
+) -> Layout:
+    """The layout of bands with these nodata values, not scaled yet and in groups by number.
+
+    Args:
+        depth: bits of a sample.
+        nodata: of each band that is coded, or None.
+        alpha_at: place of an alpha band, or None.
+        mask: whether a mask stands beside the bands.
+
+    Raises:
+        OptionError: where a nodata value is no sample.
+    """
+    largest = 2**depth - 1
+    for value in nodata:
+        if value is not None and not 0 <= value <= largest:
+            raise OptionError(f"nodata {value}: must be between 0 and {largest}")
+    alpha = Alpha.MASK if mask else Alpha.NONE if alpha_at is None else Alpha.BAND
+    bands = tuple(Band(value, 0, largest) for value in nodata)
+    return Layout(depth, bands, grouped(len(nodata)), alpha, alpha_at or 0)
+
+
+def scaled(source: BandSource, scale: Scale | None) -> Layout:
+    """The layout with its scale: the one given, or the range of each band's valid samples.
+
+    Raises:
+        OptionError: where the scale is none, or the samples have 8 bits.
+        ImageError: where an alpha band of 16 bits has values that 8 bits cannot say.
+    """
+    layout = source.layout
+    if scale is not None:
+        _check_scale(scale, layout)
+    if layout.depth == 8:
+        return layout
+    lows, highs = _ranges(source)
+    if scale is not None:
+        return layout.with_scale([scale] * len(layout.bands))
+    return layout.with_scale([_range(*pair) for pair in zip(lows, highs, strict=True)])
+
+
+def _check_scale(scale: Scale, layout: Layout) -> None:
+    if layout.depth == 8:
+        raise OptionError("a scale is for samples of 16 bits; these have 8")
+    low, high = scale
+    if not 0 <= low < high <= layout.largest:
+        raise OptionError(f"scale {low},{high}: must be two samples of 16 bits, the lower one first")
+
+
+def _range(low: int, high: int) -> Scale:
+    """A scale for samples from `low` to `high`; for a constant band, or none that is valid, too."""
+    if low > high:
+        return 0, 65535
+    return (low, high) if low < high else (low, low + 1) if low < 65535 else (low - 1, low)
+
+
+def _ranges(source: BandSource) -> tuple[np.ndarray, np.ndarray]:
+    """Smallest and largest valid sample of each band, found strip by strip."""
+    planes = Planes(source)
+    layout = planes.layout
+    lows = np.full(len(layout.bands), layout.largest, np.int64)
+    highs = np.full(len(layout.bands), -1, np.int64)
+    step = max(1, _SCAN_PIXELS // source.width)
+    for top in range(0, source.height, step):
+        box = Box(0, top, source.width, min(step, source.height - top))
+        if layout.has_alpha:
+            _check_alpha(source.read_planes(box, [layout.alpha_plane]))
+        for group, members in enumerate(layout.groups):
+            samples = planes.samples(box, group)
+            valid = planes.valid(box, samples, group)
+            for n, band in enumerate(members):
+                found = samples[..., n] if valid is None else samples[..., n][valid[..., n]]
+                if found.size:
+                    lows[band] = min(lows[band], found.min())
+                    highs[band] = max(highs[band], found.max())
+    return lows, highs
+
+
+def _check_alpha(plane: np.ndarray) -> None:
+    if plane.dtype == np.uint16 and (plane % 257).any():
+        raise ImageError(
+            "its alpha band has values of 16 bits that 8 bits cannot say; "
+            "make it a mask of 0 and 65535, or leave it out"
+        )

@@ -1,0 +1,1 @@
+"""Adapters to other libraries: Pillow, numcodecs, zarr, rasterio's command line."""

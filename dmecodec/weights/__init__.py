@@ -1,0 +1,1 @@
+"""Frozen models: where they are found, and their files."""
