@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, cast
@@ -17,7 +18,6 @@ from .base.device import pick_device
 from .base.files import path_for
 from .codec.compare import largest_error
 from .codec.decoder import Decoder
-from .codec.samples import sample_type
 from .errors import FormatError, ModelError, OptionError
 from .format.geo import Bounds, GeoRecord, parse_record
 from .format.header import Header
@@ -146,7 +146,7 @@ class File:
         layout = decoder.layout
         try:
             decoder.begin(box)
-            pixels = np.empty((box.height, box.width, layout.planes), sample_type(layout))
+            pixels = np.empty((box.height, box.width, layout.planes), layout.dtype)
         except MemoryError as error:
             raise OptionError(
                 f"an image of {box.width} x {box.height} pixels does not fit the memory; decode a window"
@@ -235,7 +235,7 @@ class File:
         decoder = self._decoder()
         decoder.begin(box)
         with path_for(target) as path:
-            write_geotiff(decoder, box, record, metadata, path, profile)
+            write_geotiff(partial(decoder.blocks, box), layout, box, record, metadata, path, profile)
 
     def latents(self) -> tuple[np.ndarray, np.ndarray]:
         """As :func:`dmecodec.latents`.

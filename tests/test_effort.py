@@ -14,7 +14,7 @@ from PIL import Image
 import dmecodec
 from dmecodec.codec import annealing
 from dmecodec.errors import OptionError
-from dmecodec.network.config import LAMBDAS
+from dmecodec.network.lambdas import LAMBDAS
 from dmecodec.weights import model as weights
 from dmecodec.weights.model import Model
 

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import dmecodec
-from dmecodec.network.config import LAMBDAS, Config
+from dmecodec.network.config import Config
 from dmecodec.network.exact import EXACT_LIMIT, ExactConv, ExactnessError, Signal, gate
 from dmecodec.network.knots import interpolate_integers, interpolate_knots
+from dmecodec.network.lambdas import LAMBDAS
 from dmecodec.network.parameters import (
     INDEX_COUNT,
     INDEX_PER_NAT,

@@ -8,9 +8,10 @@ from torch import Tensor
 
 from dmecodec.base.boxes import Box
 from dmecodec.network import wavelet
-from dmecodec.network.config import LAMBDAS, MAX_DEPTH, PAPER, STRIDE, Config
+from dmecodec.network.config import MAX_DEPTH, PAPER, STRIDE, Config
 from dmecodec.network.dmenet import DMENet
 from dmecodec.network.gdn import PlainGDN
+from dmecodec.network.lambdas import LAMBDAS
 from dmecodec.network.transforms import HALO, Analysis, Synthesis
 
 SMALL = Config(

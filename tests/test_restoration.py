@@ -21,7 +21,6 @@ from dmecodec.base import boxes as tiling
 from dmecodec.base.boxes import Box
 from dmecodec.codec import annealing, encoder
 from dmecodec.codec.decoder import Decoder
-from dmecodec.codec.rounding import error_worth
 from dmecodec.codec.samples import from_network, from_three
 from dmecodec.codec.synthesis import synthesise
 from dmecodec.entropy import rans as entropy
@@ -29,6 +28,7 @@ from dmecodec.entropy.rans import Tables
 from dmecodec.errors import FormatError
 from dmecodec.format.kinds import Kind
 from dmecodec.format.reader import Reader
+from dmecodec.network.lambdas import error_price
 from dmecodec.restoration import details as module
 from dmecodec.restoration import fit
 from dmecodec.restoration.details import (
@@ -194,7 +194,7 @@ def cost(found: fit.Statistics, values: np.ndarray, quality: int) -> float:
     c = STEP * values.T
     change = (c * (found.gram @ c) - 2 * c * found.cross).sum()
     bits = np.take_along_axis(code_lengths(quality), (values.T + 255)[..., None], 2).sum()
-    return float(error_worth(quality) * change + bits)
+    return float(error_price(quality) * change + bits)
 
 
 def test_the_choice_is_a_local_optimum() -> None:

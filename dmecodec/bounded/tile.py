@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..codec.samples import sample_type
 from ..format.layout import Layout
 from .fit import encode_residual
 from .linear import GREY_BITS, LinearBase
@@ -88,7 +87,7 @@ def base_samples(base: LinearBase, y_hat: np.ndarray, layout: Layout, group: int
         image = np.stack([image[..., 0], (image[..., 1] + image[..., 2] + 1) >> 1], 2)
     if layout.depth == 8:
         return ((image + (1 << GREY_BITS - 1)) >> GREY_BITS).clip(0, 255).astype(np.uint8)
-    samples = np.empty(image.shape, sample_type(layout))
+    samples = np.empty(image.shape, layout.dtype)
     for n, band in enumerate(layout.bands[band] for band in members):
         scaled = image[..., n].astype(np.int64) * (band.high - band.low)
         scaled = band.low + (scaled + _WHITE // 2) // _WHITE

@@ -19,11 +19,11 @@ from ..base.device import autocast
 from ..base.threads import side_by_side
 from ..network.config import Pass
 from ..network.knots import knots_of
+from ..network.lambdas import error_price
 from ..network.likelihood import gaussian_likelihood
 from ..network.parameters import EntropyParameters
 from ..network.thaw import thaw
 from ..weights.model import Model
-from .rounding import error_worth
 from .synthesis import synthesise
 from .tile import channels_of, encode_symbols, hyper_latents
 
@@ -86,7 +86,7 @@ class Annealer:
                 y_hat, likelihood = self.parameters.in_passes(y, features, knots, quantise)
                 latents = (y_hat * gain).contiguous(memory_format=torch.channels_last)
                 seen = self.model.net.synthesis(latents, knots)
-            cost = error_worth(quality) * (seen - x).square().sum() - likelihood.log2().sum()
+            cost = error_price(quality) * (seen - x).square().sum() - likelihood.log2().sum()
             (y.grad,) = torch.autograd.grad(cost, y)
             descent.param_groups[0]["lr"] = _RATE * min(1.0, 2 * (1 - done))
             descent.step()
@@ -99,7 +99,7 @@ class Annealer:
         bits = self.model.z_tables.bits(z.ravel(), channels_of(z.shape))
         bits += sum(self.model.y_tables.bits(*one) for one in coded)
         seen = synthesise(self.model, torch.from_numpy(y_hat)[None].to(x.device), quality)
-        return float(bits) + error_worth(quality) * float((seen - x).square().sum())
+        return float(bits) + error_price(quality) * float((seen - x).square().sum())
 
 
 def _by_chance(

@@ -25,7 +25,7 @@ from ..network.transforms import HALO
 from ..restoration.details import REACH, apply, in_steps
 from ..restoration.version_2 import from_bytes
 from ..weights.model import Model
-from .samples import from_network, from_three, nowhere_valid, sample_type, to_samples
+from .samples import from_network, from_three, nowhere_valid, to_samples
 from .synthesis import synthesise
 from .tile import TileLatents, decode_tile, hyper_side
 
@@ -271,13 +271,13 @@ class Decoder:
         if layout.groups == (tuple(range(layout.planes)),):  # nothing to put together
             return self._samples(block, 0)
         shape = (block.height, block.width, layout.planes)
-        planes = np.empty(shape, sample_type(layout))
+        planes = np.empty(shape, layout.dtype)
         for group, members in enumerate(layout.groups):
             planes[..., [layout.plane_of(band) for band in members]] = self._samples(block, group)
         if layout.has_alpha:
             wide = layout.depth == 16 and layout.alpha is Alpha.BAND
             alpha = self._assemble(block, 0, lambda tile: tile.alpha)
-            planes[..., layout.alpha_plane] = alpha * sample_type(layout)(257 if wide else 1)
+            planes[..., layout.alpha_plane] = alpha.astype(layout.dtype) * (257 if wide else 1)
         return planes
 
     def _samples(self, block: Box, group: int) -> np.ndarray:

@@ -8,7 +8,6 @@ square of its inverse gain to the squared error of the image.
 
 from __future__ import annotations
 
-import math
 from typing import TypeVar
 
 import numpy as np
@@ -16,15 +15,13 @@ import torch
 from torch import Tensor
 
 from ..entropy.rans import VALUE_LIMIT, Tables
-from ..format.limits import QUALITY_STEPS
-from ..network.config import LAMBDAS
 from ..network.dmenet import DMENet
 from ..network.knots import knots_of
+from ..network.lambdas import COLOURS, error_price
 from ..network.parameters import INDEX_COUNT
 
 T = TypeVar("T", np.ndarray, Tensor)
 
-_BANDS = 3  # D is a mean over the bands, the rate a sum over the pixels
 _STRENGTH, _FALL = 2.6, 1.2
 
 
@@ -39,20 +36,14 @@ def strength(index: T) -> T:
 
 def step_weight(weight: Tensor, step: Tensor) -> Tensor:
     """Bits that a squared error of one step is worth, where lambda is `weight` and a step is `step` in 0..1 units."""
-    return weight * 255**2 / _BANDS * step.square()
-
-
-def error_worth(quality: int) -> float:
-    """Bits that a squared error of 1 (on the scale 0..1) in one sample is worth, at a quality in 1/32 steps."""
-    log_lambda = np.interp(quality / QUALITY_STEPS, range(len(LAMBDAS)), np.log(LAMBDAS))
-    return math.exp(log_lambda) * 255**2 / _BANDS
+    return weight * 255**2 / COLOURS * step.square()
 
 
 def step_weights(net: DMENet, quality: int) -> np.ndarray:
     """Bits that a squared error of one step is worth, for each latent channel: float64 (M,)."""
     place = net.log_gain.device
     steps = net.inverse_gain(knots_of(quality, place)).flatten().cpu().double()  # Apple's GPUs have no float64
-    worth: np.ndarray = error_worth(quality) * steps.square().numpy()
+    worth: np.ndarray = error_price(quality) * steps.square().numpy()
     return worth
 
 

@@ -56,7 +56,7 @@ def to_samples(x: Tensor, valid: np.ndarray | None, layout: Layout, group: int) 
         uint8 or uint16 (h, w, c).
     """
     rounded = x.round().to(torch.uint8 if layout.depth == 8 else torch.int32)
-    samples = rounded.permute(1, 2, 0).contiguous().cpu().numpy().astype(sample_type(layout), copy=False)
+    samples = rounded.permute(1, 2, 0).contiguous().cpu().numpy().astype(layout.dtype, copy=False)
     for n, band in enumerate(layout.bands[band] for band in layout.groups[group]):
         if band.nodata is not None:
             _leave(samples[..., n], x[n], band.nodata, layout.largest)
@@ -77,10 +77,5 @@ def _leave(plane: np.ndarray, x: Tensor, nodata: int, largest: int) -> None:
 def nowhere_valid(height: int, width: int, layout: Layout, group: int) -> np.ndarray:
     """What stands where nothing is valid: nodata or 0, (height, width, c)."""
     bands = [layout.bands[band] for band in layout.groups[group]]
-    values = np.array([band.nodata or 0 for band in bands], sample_type(layout))
+    values = np.array([band.nodata or 0 for band in bands], layout.dtype)
     return np.broadcast_to(values, (height, width, len(bands)))
-
-
-def sample_type(layout: Layout) -> type[np.uint8] | type[np.uint16]:
-    """The numpy type of decoded samples."""
-    return np.uint8 if layout.depth == 8 else np.uint16

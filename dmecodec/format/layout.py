@@ -87,6 +87,11 @@ class Layout:
                 raise FormatError(f"no sample can have the nodata value {band.nodata}")
 
     @property
+    def dtype(self) -> str:
+        """The numpy type of a sample, by name."""
+        return f"uint{self.depth}"
+
+    @property
     def largest(self) -> int:
         """The largest sample."""
         return 2**self.depth - 1

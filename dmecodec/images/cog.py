@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import mmap
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,6 @@ import numpy as np
 from ..base.boxes import Box
 from ..base.files import hidden_name
 from ..base.stderr import kept_back
-from ..codec.decoder import Decoder
-from ..codec.samples import sample_type
 from ..errors import FormatError, OptionError, OutputError
 from ..format.geo import GeoRecord, Tags
 from ..format.layout import Alpha, Layout
@@ -35,6 +33,7 @@ PROFILES: dict[str, dict[str, str]] = {
 }
 """How the pixels of a GeoTIFF are compressed: options of GDAL's COG driver. All but jpeg are lossless."""
 BLOCK = 512
+Blocks = Callable[[Callable[[int, int, np.ndarray], None]], None]
 
 
 def check_profile(profile: str | None, layout: Layout) -> str:
@@ -57,7 +56,8 @@ def check_profile(profile: str | None, layout: Layout) -> str:
 
 
 def write_geotiff(
-    decoder: Decoder,
+    blocks: Blocks,
+    layout: Layout,
     window: Box,
     record: GeoRecord,
     metadata: Metadata,
@@ -67,7 +67,9 @@ def write_geotiff(
     """Decodes a window into a Cloud Optimized GeoTIFF, which takes the place of `target` when it is complete.
 
     Args:
-        decoder: of the file.
+        blocks: decodes the window: calls a function with column, row (from the window's corner) and the planes of each
+            block.
+        layout: of the bands.
         window: the part to decode, in pixels.
         record: what the file as a whole says of the ground.
         metadata: ICC profile and XMP.
@@ -78,7 +80,7 @@ def write_geotiff(
         OutputError: GDAL cannot write it.
         FormatError: the `.dmen` file is damaged.
     """
-    _check_room(target.parent, window.width * window.height * decoder.layout.raw_bytes)
+    _check_room(target.parent, window.width * window.height * layout.raw_bytes)
     record = record.cut(window.col, window.row)
     with (
         kept_back(),
@@ -87,7 +89,7 @@ def write_geotiff(
     ):
         plain, cloud = folder / "plain.tif", folder / "cloud.tif"
         with _told():
-            _write_plain(decoder, window, record, metadata, plain)
+            _write_plain(blocks, layout, window, record, metadata, plain)
             _copy_cloud(plain, cloud, profile, record)
             if _lodges(record):
                 _dislodge(cloud)
@@ -132,11 +134,12 @@ def _told() -> Iterator[None]:
         raise OutputError(f"cannot write the GeoTIFF: {reason}{full}") from error
 
 
-def _write_plain(decoder: Decoder, window: Box, record: GeoRecord, metadata: Metadata, path: Path) -> None:
+def _write_plain(
+    blocks: Blocks, layout: Layout, window: Box, record: GeoRecord, metadata: Metadata, path: Path
+) -> None:
     """The pixels, uncompressed, and all that is said of them."""
     from rasterio.windows import Window
 
-    layout = decoder.layout
     bands = [n for n in range(layout.planes) if layout.alpha is not Alpha.MASK or n != layout.alpha_plane]
     with opened(path, "w", **_creation(layout, window, record, metadata)) as file:
         _write_record(file, layout, record, metadata)
@@ -147,7 +150,7 @@ def _write_plain(decoder: Decoder, window: Box, record: GeoRecord, metadata: Met
             if layout.alpha is Alpha.MASK:
                 file.write_mask(planes[..., layout.alpha_plane] > 0, window=place)
 
-        decoder.blocks(window, write)
+        blocks(write)
     if record.gcps:
         _settle_gcps(path, record)
 
@@ -159,7 +162,7 @@ def _creation(layout: Layout, window: Box, record: GeoRecord, metadata: Metadata
         "width": window.width,
         "height": window.height,
         "count": layout.image_bands,
-        "dtype": np.dtype(sample_type(layout)).name,
+        "dtype": layout.dtype,
         "tiled": True,
         "blockxsize": BLOCK,
         "blockysize": BLOCK,

@@ -8,8 +8,6 @@ from typing import Any
 
 from ..errors import OptionError
 
-# Qualities 1 to 7 are the paper's lambdas (section 3.1.3); 0 extends the range downwards.
-LAMBDAS = (0.0008, 0.007, 0.013, 0.033, 0.072, 0.211, 0.508, 0.660)
 MAX_WIDTH = 1024
 """No network is wider ..."""
 MAX_SLICES = 32

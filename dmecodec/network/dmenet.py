@@ -5,10 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .config import LAMBDAS, Config
+from .config import Config
 from .gdn import GDNFactory, PlainGDN
 from .hyperprior import HyperEncoder
 from .knots import interpolate_knots
+from .lambdas import LAMBDAS
 from .parameters import EntropyParameters
 from .transforms import Analysis, Synthesis
 

@@ -15,9 +15,10 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from .config import LAMBDAS, Config, Pass
+from .config import Config, Pass
 from .exact import ExactConv, ExactLayers, Signal
 from .hyperprior import HyperDecoder, magnitudes
+from .lambdas import LAMBDAS
 
 MEAN_UNIT = 16
 """Means and y-hat are integer counts of 1/16 of a step."""

@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .config import LAMBDAS
 from .knots import interpolate_knots
+from .lambdas import LAMBDAS
 
 _FOLD = 2
 

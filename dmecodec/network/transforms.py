@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from ..base.device import full_precision
 from . import wavelet
-from .config import LAMBDAS, Config
+from .config import Config
 from .gdn import GDNFactory, PlainGDN
 from .knots import interpolate_knots
+from .lambdas import LAMBDAS
 from .refinement import Refinement
 from .sdpm import SDPM
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..base.device import full_precision
-from ..codec.rounding import error_worth
+from ..network.lambdas import error_price
 from .details import DETAILS, NO_FILTER, STEP, details, mirrored, on_axes
 from .prior import LARGEST, VALUES, code_lengths
 
@@ -102,7 +102,7 @@ def choose(found: Statistics, pixels: int, usual: np.ndarray, quality: int) -> n
     """
     if not (enough(found.pixels, pixels) and np.isfinite(found.gram).all()):
         return NO_FILTER
-    weight, share = error_worth(quality), max(1.0, pixels / found.pixels)
+    weight, share = error_price(quality), max(1.0, pixels / found.pixels)
     # Where a lake was looked at and the rest is a town, nothing is known of what its details are good for.
     strange = np.maximum(0, usual - _LIKE * found.squares / found.pixels)
     unknown = np.diag((pixels - found.pixels) * strange)

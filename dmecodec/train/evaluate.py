@@ -16,7 +16,7 @@ from ..base.device import autocast
 from ..codec import tile as codec
 from ..entropy.rans import Tables
 from ..format.limits import QUALITY_STEPS
-from ..network.config import LAMBDAS
+from ..network.lambdas import LAMBDAS
 from ..weights.model import load_file
 from .model import TrainingModel
 

@@ -17,10 +17,10 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from ..base.files import replace_file
-from ..network.config import LAMBDAS
 from ..network.dmenet import DMENet
 from ..network.exact import ExactConv
 from ..network.gdn import fold_gdn
+from ..network.lambdas import LAMBDAS
 from ..weights import registry
 from ..weights.known_answer import known_answer
 from ..weights.model import (

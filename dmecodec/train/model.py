@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from ..base.device import full_precision
 from ..codec.rounding import step_weight, strength
 from ..errors import DependencyError
-from ..network.config import LAMBDAS, Config, Pass
+from ..network.config import Config, Pass
 from ..network.dmenet import DMENet
 from ..network.knots import interpolate_knots
+from ..network.lambdas import LAMBDAS
 from ..network.likelihood import gaussian_likelihood
 from ..network.parameters import INDEX_COUNT, INDEX_PER_NAT, LOG_SCALE_LOW, Quantise
 from .filter import restored

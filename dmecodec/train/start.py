@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..network.config import LAMBDAS
+from ..network.lambdas import LAMBDAS
 from ..network.wavelet import pack
 from .data import Crops
 from .model import TrainingModel

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from ..base.device import autocast
 from ..errors import DmecodecError
-from ..network.config import LAMBDAS, Config
+from ..network.config import Config
+from ..network.lambdas import LAMBDAS
 from . import checkpoint
 from .checkpoint import Progress
 from .data import Crops
