@@ -25,7 +25,7 @@ from dmecodec.codec.samples import to_network
 from dmecodec.format.kinds import Kind
 from dmecodec.format.reader import Reader
 from dmecodec.images.open import open_source
-from dmecodec.images.planes import Planes
+from dmecodec.images.source import Source
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,27 +46,27 @@ def depth(files: Sequence[Path], qualities: Sequence[float]) -> None:
     print("| file | bands | quality | bpp | PSNR dB of each band | RMS error in levels |")
     print("|---|---|---:|---:|---|---|")
     for path in files:
-        planes = Planes(open_source(path))
-        bands = f"{len(planes.layout.bands)} x uint{planes.layout.depth}"
+        source = open_source(path)
+        bands = f"{len(source.layout.bands)} x uint{source.layout.depth}"
         for quality in qualities:
             data = dmecodec.encode(path, quality)
-            psnr, levels = errors(planes, dmecodec.decode(data))
-            bpp = 8 * len(data) / (planes.source.width * planes.source.height)
+            psnr, levels = errors(source, dmecodec.decode(data))
+            bpp = 8 * len(data) / (source.source.width * source.source.height)
             print(
                 f"| {path.stem} | {bands} | {quality:g} | {bpp:.2f} | {psnr} | {levels} |",
                 flush=True,
             )
 
 
-def errors(planes: Planes, decoded: np.ndarray) -> tuple[str, str]:
+def errors(source: Source, decoded: np.ndarray) -> tuple[str, str]:
     """PSNR and root of the mean squared error of each band, over valid samples."""
-    layout = planes.layout
+    layout = source.layout
     decoded = decoded.reshape(*decoded.shape[:2], -1)  # of a single band there is no third axis
-    box = Box(0, 0, planes.source.width, planes.source.height)
+    box = Box(0, 0, source.source.width, source.source.height)
     psnr, levels = {}, {}
     for group, members in enumerate(layout.groups):
-        samples = planes.samples(box, group)
-        valid = planes.valid(box, samples, group)
+        samples = source.samples(box, group)
+        valid = source.valid(box, samples, group)
         result = decoded[..., [layout.plane_of(band) for band in members]]
         difference = to_network(samples, layout, group) - to_network(result, layout, group)
         for n, band in enumerate(members):

@@ -31,7 +31,6 @@ from dmecodec.codec.synthesis import synthesise
 from dmecodec.entropy import rans as entropy
 from dmecodec.format.limits import QUALITY_STEPS
 from dmecodec.images.open import open_source
-from dmecodec.images.planes import Planes
 from dmecodec.network.knots import knots_of
 from dmecodec.restoration.details import DETAILS, apply
 from dmecodec.weights import model as weights
@@ -153,7 +152,7 @@ def parts(model: Model, pixels: np.ndarray, options: argparse.Namespace) -> None
         y = analyse(model, source, box) * gain
         z_hat, passes, y_hat = codec.encode_symbols(model, y, quality)
         exact = torch.from_numpy(y_hat)[None]
-        planes, seen = Planes(source), synthesise(model, exact, quality)
+        seen = synthesise(model, exact, quality)
         z = z_hat.ravel(), codec.channels_of(z_hat.shape)
         symbols = ([z], model.z_tables), (passes, model.y_tables)
         streams = entropy.encode_stacked(*symbols)
@@ -174,7 +173,7 @@ def parts(model: Model, pixels: np.ndarray, options: argparse.Namespace) -> None
                 "entropy decoding": read,
                 "tile": lambda: codec.decode_tile(model, *streams, quality, *y.shape[2:], filtered=False),
                 "synthesis": lambda: synthesise(model, exact, quality),
-                "fit": lambda: fit_filter(model, planes, box, 0, y_hat, quality, False),
+                "fit": lambda: fit_filter(model, source, box, 0, y_hat, quality, False),
                 "filter": lambda: apply(seen, torch.full((1, 3, DETAILS), 0.1)),
             },
             options.rounds,

@@ -4,48 +4,23 @@ from __future__ import annotations
 
 import io
 import os
+from contextlib import closing
 from typing import BinaryIO
 
 import numpy as np
 
 from .base.device import pick_device
-from .codec.encoder import DEFAULT_EFFORT, Encoder
-from .codec.options import (
-    check_aims,
-    check_bound,
-    chosen_quality,
-    effort_level,
-    nodata_value,
-    quality_steps,
-    scale_values,
-    tile_side,
-)
-from .codec.search import search_bpp, search_psnr
+from .codec.encoder import Encoded, Encoder
+from .codec.options import DEFAULT_EFFORT, EncodeOptions
+from .codec.search import search
 from .errors import OptionError
 from .file import Device, File, ModelName, Window, open
-from .format.limits import DEFAULT_QUALITY, DEFAULT_TILE
-from .images.array import check_array
-from .images.open import close_source, open_source
+from .format.limits import DEFAULT_TILE
+from .images.open import open_source
+from .images.options import ReadOptions
 from .weights import model as weights
 from .weights import registry
 from .weights.model import Model
-
-
-def prepare(
-    quality: float = DEFAULT_QUALITY,
-    *,
-    model: ModelName = None,
-    device: Device = "auto",
-    tile: int = DEFAULT_TILE,
-) -> Model:
-    """Checks the options of :func:`encode` and loads the model, before any image is read.
-
-    Raises:
-        OptionError, ModelError: as :func:`encode`.
-    """
-    quality_steps(quality)
-    tile_side(tile)
-    return weights.load(registry.find(model), pick_device(device))
 
 
 def encode(
@@ -62,6 +37,7 @@ def encode(
     nodata: int | None = None,
     scale: tuple[int, int] | None = None,
     alpha: bool | None = None,
+    bands: str | None = None,
     geo: bool = True,
 ) -> bytes:
     """Compresses an image.
@@ -89,6 +65,8 @@ def encode(
             takes each band's own range. What lies beyond is cut off.
         alpha: of an array, whether its last band is alpha, which is kept without loss; None says so
             of 2 or 4 bands of uint8.
+        bands: of an array, the axis that holds the bands: "last", or "first" for (bands, h, w). None is "last", and
+            refuses an array whose first axis is at most 64 and smaller than both others.
         geo: whether a TIFF is read with georeference, nodata and tags; False takes its pixels alone.
 
     Returns:
@@ -100,27 +78,30 @@ def encode(
         ModelError: no such model.
         DependencyError: a GeoTIFF needs rasterio, which is not installed.
     """
-    check_aims(quality, bpp, psnr, max_error)
-    max_error = None if max_error is None else check_bound(max_error)
-    bpp, psnr = (None if target is None else float(target) for target in (bpp, psnr))
-    quality = chosen_quality(quality, max_error)
-    tile = tile_side(tile)
-    effort = effort_level(effort)
-    loaded = prepare(quality, model=model, device=device, tile=tile)
-    nodata = nodata_value(nodata)
-    if isinstance(image, np.ndarray):
-        check_array(image, nodata)
-    source = open_source(image, nodata=nodata, scale=scale_values(scale), alpha=alpha, geo=geo)
-    keep = bpp is not None or psnr is not None
-    try:
-        encoder = Encoder(source, loaded, tile, keep=keep, max_error=max_error, effort=effort)
-        if bpp is not None:
-            return search_bpp(encoder, bpp)
-        if psnr is not None:
-            return search_psnr(encoder, psnr)
-        return encoder.encode(quality_steps(quality))
-    finally:
-        close_source(source)
+    options = EncodeOptions.checked(quality, bpp=bpp, psnr=psnr, max_error=max_error, effort=effort, tile=tile)
+    reading = ReadOptions.checked(nodata=nodata, scale=scale, alpha=alpha, bands=bands, geo=geo)
+    return encode_image(image, load_model(model, device), options, reading).data
+
+
+def load_model(model: ModelName = None, device: Device = "auto") -> Model:
+    """The model that :func:`encode` uses; loaded once a process.
+
+    Raises:
+        OptionError: no such device, or `model` is neither a name nor a path.
+        ModelError: no such model.
+    """
+    return weights.load(registry.find(model), pick_device(device))
+
+
+def encode_image(image: object, model: Model, options: EncodeOptions, reading: ReadOptions) -> Encoded:
+    """As :func:`encode`, from options that are checked and a model that is loaded; tells what the file holds.
+
+    Raises:
+        ImageError, OptionError, DependencyError: as :func:`encode`.
+    """
+    with closing(open_source(image, reading)) as source:
+        encoder = Encoder(source, model, options)
+        return search(encoder) if options.has_target else encoder.encode(options.quality)
 
 
 def decode(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -27,7 +28,8 @@ from .format.reader import Reader
 from .images.formats import check_output, output_format, picture_mode
 from .images.gdal import PIXELS_ALONE, need_rasterio
 from .images.metadata import Metadata
-from .images.open import close_source, open_source
+from .images.open import open_source
+from .images.options import ReadOptions
 from .images.save import Sink
 from .weights import model as weights
 from .weights import registry
@@ -252,7 +254,7 @@ class File:
     @property
     def max_error(self) -> int | None:
         """Levels that no valid sample is farther off than, 0 for lossless; None: no bound."""
-        return self._readable().bound()
+        return self._readable().header.bound
 
     def verify(self, *, deep: bool = False, original: object = None) -> int | None:
         """Checks every checksum; `deep` decodes everything as well, down to the pixels.
@@ -273,12 +275,10 @@ class File:
         self._readable().verify()
         if original is not None:
             # What was encoded with geo=False is compared with the pixels alone.
-            told = _of_array(self.layout) if isinstance(original, np.ndarray) else {}
-            source = open_source(original, geo=self.needs_geotiff, **told)
-            try:
+            of_array = _of_array(self.layout, original) if isinstance(original, np.ndarray) else {}
+            options = ReadOptions(geo=self.needs_geotiff, **of_array)
+            with closing(open_source(original, options)) as source:
                 return largest_error(self._decoder(), source)
-            finally:
-                close_source(source)
         if deep:
             whole = window_box(None, self.header.width, self.header.height)
             self._decoder().blocks(whole, lambda col, row, block: None)
@@ -302,10 +302,12 @@ class File:
         self.close()
 
 
-def _of_array(layout: Layout) -> dict[str, Any]:
-    """Nodata and alpha of an array as the file tells them: an array itself does not."""
+def _of_array(layout: Layout, array: np.ndarray) -> dict[str, Any]:
+    """What an array itself leaves open, as the file says it."""
     values = {band.nodata for band in layout.bands}
+    first = array.ndim == 3 and array.shape[0] == layout.image_bands != array.shape[2]
     return {
+        "bands": "first" if first else "last",
         "nodata": values.pop() if len(values) == 1 else None,
         "alpha": layout.alpha is Alpha.BAND,
     }

@@ -13,6 +13,7 @@ from dmecodec.errors import ImageError
 from dmecodec.format.limits import PLAIN_MODES
 from dmecodec.images.metadata import Metadata
 from dmecodec.images.open import open_source
+from dmecodec.images.options import ReadOptions
 from dmecodec.images.save import Sink
 
 RNG = np.random.default_rng(7)
@@ -35,14 +36,14 @@ def saved(image: Image.Image, format: str, **options: Any) -> io.BytesIO:
 
 
 def whole(image: object, **options: Any) -> np.ndarray:
-    source = open_source(image, **options)
-    return source.read(0, 0, source.width, source.height)
+    source = open_source(image, ReadOptions.checked(**options))
+    return source.pixels()
 
 
 def refusal(image: object, **options: Any) -> str:
     """The message with which an image is refused: one line."""
     with pytest.raises(ImageError) as caught:
-        open_source(image, **options)
+        open_source(image, ReadOptions.checked(**options))
     message = str(caught.value)
     assert message and "\n" not in message
     return message

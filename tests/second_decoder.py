@@ -289,7 +289,7 @@ def synthesise(model: Model, y_hat: np.ndarray, quality: int) -> np.ndarray:
     y = y_hat / 16 * np.exp(row_at(model, "log_inverse_gain", quality))
     found, features = blocks(model, 0.2 * y, quality)
     pixels = found * model.tensors["synthesis.scale"].astype(float)
-    if model.config["shortcut"]:
+    if not model.config["paper"]:
         pixels = pixels + unpack(dense(model, "shortcut", y))
     if model.config.get("refinement", 0):
         pixels = pixels + refinement(model, pixels, features, quality)
@@ -343,10 +343,8 @@ def refinement(model: Model, pixels: np.ndarray, features: np.ndarray, quality: 
     quarters = (pixels - 0.5).reshape(3, height // 2, 2, width // 2, 2).transpose(0, 2, 4, 1, 3)
     x = dense(model, "refinement.first", quarters.reshape(12, height // 2, width // 2))
     x = x + row_at(model, "synthesis.refinement.quality", quality)
-    if model.config.get("informed", False):
-        x = x + dense(model, "refinement.features", features)
-    x = leaky(x)
-    for index in range(model.config.get("refining", 2)):
+    x = leaky(x + dense(model, "refinement.features", features))
+    for index in range(model.config["refining"]):
         x = x + leaky(dense(model, f"refinement.middle.{index}", x))
     x = dense(model, "refinement.last", x).reshape(3, 2, 2, height // 2, width // 2)
     return x.transpose(0, 3, 1, 4, 2).reshape(pixels.shape)
@@ -370,7 +368,7 @@ def blocks(model: Model, x: np.ndarray, quality: int) -> tuple[np.ndarray, np.nd
             for p in ("0.weight", "0.bias", "1.beta", "1.gamma")
         )
         features, name = x, f"synthesis.blocks.{index}.0"
-        if model.config.get("conditional", False):
+        if not model.config["paper"]:
             x = x * np.exp(row_at(model, f"{name}.log_gain", quality))
             bias = bias + row_at(model, f"{name}.offset", quality)[:, 0, 0]
         x = convolve_up(x, weight) + bias[:, None, None]

@@ -37,7 +37,8 @@ from dmecodec.format.layout import (
 )
 from dmecodec.format.limits import PLAIN_MODES
 from dmecodec.format.reader import Reader
-from dmecodec.images.array import BandArray
+from dmecodec.images.array import ArraySource
+from dmecodec.images.options import ReadOptions
 
 # ---- the BANDS stream ----------------------------------------------------------------------------
 
@@ -418,7 +419,7 @@ def test_bands_that_are_alike_go_together() -> None:
     noise = np.random.default_rng(0).integers(0, 9999, (150, 150, 1)).astype(np.uint16)
     grey = rgb[..., :1]
     image = np.concatenate([grey, grey * 2, noise, grey + 7, grey], 2)
-    source = BandArray(image, nodata=None, scale=None, alpha=False)
+    source = ArraySource(image, ReadOptions(alpha=False))
     assert source.layout.groups == ((0, 1), (2,), (3, 4))
     assert grouped(5) == ((0, 1, 2), (3, 4))
     decoded = dmecodec.decode(dmecodec.encode(image, 7))

@@ -21,6 +21,7 @@ from image_files import (
 )
 from PIL import Image
 
+from dmecodec.base.boxes import Box
 from dmecodec.errors import ImageError, OutputError
 from dmecodec.format.limits import PLAIN_MODES
 from dmecodec.images.metadata import Metadata
@@ -46,7 +47,7 @@ def test_metadata_goes_out_and_comes_back(format: str) -> None:
     # Pixels as stored: neither turned on the way out nor on the way in.
     assert (source.width, source.height) == (13, 9)
     if format != "JPEG":
-        assert np.array_equal(source.read(0, 0, 13, 9), pixels)
+        assert np.array_equal(source.pixels(Box(0, 0, 13, 9)), pixels)
     other = Image.open(file)
     assert other.info["icc_profile"] == ICC
     assert other.getexif().get(274) == 6
@@ -64,7 +65,7 @@ def test_a_tiff_with_orientation_is_read_as_stored(compression: str, orientation
     plain = whole(saved(image, "TIFF", compression=compression))
     source = open_source(saved(image, "TIFF", compression=compression, tiffinfo={274: orientation}))
     assert (source.width, source.height) == image.size
-    assert np.array_equal(source.read(0, 0, *image.size), plain)
+    assert np.array_equal(source.pixels(Box(0, 0, *image.size)), plain)
     if orientation == 1:
         assert source.metadata.exif is None
     else:

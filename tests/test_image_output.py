@@ -20,6 +20,7 @@ from image_files import (
 )
 from PIL import Image, features
 
+from dmecodec.base.boxes import Box
 from dmecodec.errors import OptionError, OutputError
 from dmecodec.format.limits import PLAIN_MODES
 from dmecodec.images import save
@@ -89,7 +90,7 @@ def test_a_tiff_too_big_for_32_bits_is_a_big_tiff(monkeypatch: pytest.MonkeyPatc
     file = written(pixels, "TIFF", METADATA)
     assert file.getvalue()[:4] == b"II+\0"
     source = open_source(file)
-    assert np.array_equal(source.read(0, 0, 47, height), pixels)
+    assert np.array_equal(source.pixels(Box(0, 0, 47, height)), pixels)
     assert source.metadata.icc == ICC
     opened: Any = Image.open(file)
     assert opened.tag_v2.tagtype[273] == 16

@@ -21,6 +21,7 @@ from image_files import (
 from PIL import Image, PngImagePlugin, TiffImagePlugin, features
 
 from dmecodec import errors
+from dmecodec.base.boxes import Box
 from dmecodec.errors import OptionError
 from dmecodec.format.limits import PLAIN_MODES
 from dmecodec.images.metadata import Metadata
@@ -38,7 +39,7 @@ def test_lossless_files_are_read_as_they_are(mode: str, format: str) -> None:
         pytest.skip("WebP has no grey")
     source = open_source(saved(image, format, **options))
     assert (source.width, source.height, source.mode) == (13, 9, mode)
-    got = source.read(0, 0, 13, 9)
+    got = source.pixels(Box(0, 0, 13, 9))
     assert got.dtype == np.uint8
     assert got.shape == (9, 13, len(mode))
     assert np.array_equal(got, np.asarray(image).reshape(got.shape))
@@ -84,23 +85,23 @@ def test_windows_are_cut_where_they_are_asked_for() -> None:
     pixels = noise(20, 30, 3)
     for image in (pixels, Image.fromarray(pixels), saved(Image.fromarray(pixels), "PNG")):
         source = open_source(image)
-        assert np.array_equal(source.read(7, 3, 11, 5), pixels[3:8, 7:18])
-        assert np.array_equal(source.read(29, 19, 1, 1), pixels[19:, 29:])
+        assert np.array_equal(source.pixels(Box(7, 3, 11, 5)), pixels[3:8, 7:18])
+        assert np.array_equal(source.pixels(Box(29, 19, 1, 1)), pixels[19:, 29:])
         for window in ((0, 0, 31, 20), (-1, 0, 2, 2), (0, 19, 1, 2), (0, 0, 0, 1)):
             with pytest.raises(OptionError, match="not inside the image of 30 x 20"):
-                source.read(*window)
+                source.pixels(Box(*window))
 
 
 def test_a_large_window_is_read_in_parts() -> None:
     pixels = noise(5000, 1000, 1)[..., 0]
     source = open_source(Image.fromarray(pixels))
-    assert np.array_equal(source.read(1, 2, 998, 4997)[..., 0], pixels[2:4999, 1:999])
+    assert np.array_equal(source.pixels(Box(1, 2, 998, 4997))[..., 0], pixels[2:4999, 1:999])
 
 
 def test_a_window_is_a_copy() -> None:
     pixels = noise(4, 4, 3)
     before = pixels.copy()
-    open_source(pixels).read(0, 0, 4, 4)[:] = 0
+    open_source(pixels).pixels(Box(0, 0, 4, 4))[:] = 0
     assert np.array_equal(pixels, before)
 
 
@@ -112,7 +113,7 @@ def test_palette_becomes_rgb(format: str) -> None:
     for given in (image, saved(image, format)):
         source = open_source(given)
         assert source.mode == "RGB"
-        assert np.array_equal(source.read(2, 1, 8, 7), expected[1:8, 2:10])
+        assert np.array_equal(source.pixels(Box(2, 1, 8, 7)), expected[1:8, 2:10])
 
 
 @pytest.mark.parametrize("transparency", [3, b"\x00\x40\x80\xff\x01"])
@@ -137,7 +138,7 @@ def test_a_bilevel_image_becomes_grey() -> None:
     for given in (image, saved(image, "PNG"), saved(image, "TIFF", compression="group4")):
         source = open_source(given)
         assert source.mode == "L"
-        assert np.array_equal(source.read(0, 0, 13, 9)[..., 0], bits * np.uint8(255))
+        assert np.array_equal(source.pixels(Box(0, 0, 13, 9))[..., 0], bits * np.uint8(255))
 
 
 def test_a_transparent_grey_or_colour_becomes_alpha() -> None:
@@ -172,7 +173,7 @@ def test_grey_multiplied_by_an_alpha_of_0_or_1_is_kept_as_stored() -> None:
     pixels[..., 1] = [[0, 255], [255, 0]]
     source = open_source(tiff({258: [8] * 2, 277: [2], 338: [1]}, data=pixels.tobytes()))
     assert source.mode == "LA"
-    assert np.array_equal(source.read(0, 0, 2, 2), pixels)
+    assert np.array_equal(source.pixels(Box(0, 0, 2, 2)), pixels)
 
 
 def test_colours_multiplied_by_a_partial_alpha_are_refused() -> None:
@@ -203,7 +204,7 @@ def test_arrays(shape: tuple[int, ...], mode: str) -> None:
     source = open_source(array)
     assert (source.width, source.height, source.mode) == (5, 4, mode)
     assert source.metadata == Metadata()
-    assert np.array_equal(source.read(1, 0, 3, 4), array.reshape(4, 5, -1)[:, 1:4])
+    assert np.array_equal(source.pixels(Box(1, 0, 3, 4)), array.reshape(4, 5, -1)[:, 1:4])
 
 
 def test_arrays_need_not_be_contiguous() -> None:
@@ -306,7 +307,7 @@ sink.save("a.tif", "TIFF")
 del sink
 source = open_source("a.tif")
 for at in range(0, side, 1024):
-    source.read(at, at, 1024, 1024)
+    source.pixels(Box(at, at, 1024, 1024))
 print(peak() - before)
 """
 
@@ -340,7 +341,7 @@ def test_several_threads_read_one_source() -> None:
         rng = np.random.default_rng(seed)
         for _ in range(50):
             col, row = (int(value) for value in rng.integers(0, 200, 2))
-            if not np.array_equal(source.read(col, row, 50, 40), pixels[row : row + 40, col : col + 50]):
+            if not np.array_equal(source.pixels(Box(col, row, 50, 40)), pixels[row : row + 40, col : col + 50]):
                 wrong.append(seed)
 
     threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]

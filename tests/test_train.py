@@ -212,7 +212,7 @@ def test_the_papers_network_is_trained_on_equation_15(data: Path, tmp_path: Path
     expected = (1.5 + 0.007 * (4 + 0.0185 * 3) + 2 + 0.072 * (8 + 0.0185 * 6)) / 2
     assert outcome.papers_loss(quality).item() == pytest.approx(expected, rel=1e-5)
     told: list[Snapshot] = []
-    session.train([str(data)], str(tmp_path / "run"), network=replace(CONFIG, shortcut=False),
+    session.train([str(data)], str(tmp_path / "run"), network=replace(CONFIG, paper=True),
                   report=told.append, report_every=1, **FEW | {"first": 0.0, "last": 0.0})  # fmt: skip
     for snapshot in told:  # a cost in bits a pixel, not its logarithm
         assert snapshot.loss > snapshot.y_bpp + snapshot.z_bpp
@@ -475,7 +475,7 @@ def test_networks_have_names(data: Path, tmp_path: Path) -> None:
 
 
 def test_the_papers_network_has_no_first_stage(data: Path, tmp_path: Path) -> None:
-    config = replace(CONFIG, slices=(24,), hidden=(0,), checkered=0, magnitude=False, shortcut=False)
+    config = replace(CONFIG, slices=(24,), hidden=(0,), checkered=0, paper=True)
     arguments = {"side": 64, "batch": 2, "max_steps": 1, "device": "cpu", "network": config}
     told: list[Snapshot] = []
     run = str(tmp_path / "run")
@@ -492,7 +492,7 @@ def test_the_papers_network_has_no_first_stage(data: Path, tmp_path: Path) -> No
 
 def test_a_resumed_run_is_checked_with_its_own_network(data: Path, tmp_path: Path) -> None:
     few = FEW | {"first": 0.0, "max_steps": 1}
-    session.train([str(data)], str(tmp_path / "run"), network=replace(CONFIG, shortcut=False), **few)
+    session.train([str(data)], str(tmp_path / "run"), network=replace(CONFIG, paper=True), **few)
     with pytest.raises(OptionError, match="stage 1 trains the shortcut"):
         session.train([], str(tmp_path / "run"), resume=True, first=0.5)
 

@@ -64,7 +64,8 @@ def encode_job(
         return replace(_encoded(job), skipped=True)
     if restarted and not overwrite and _exists(job.target):
         return _encoded(job)
-    api.prepare(**{key: options[key] for key in _PREPARED if options.get(key) is not None})
+    loaded = api.load_model(options.get("model"), options.get("device") or "auto")
+    del loaded
     began = time.perf_counter()  # reading the weights is not encoding
     replace_it = overwrite or (skip_done and done.is_ours(job.target))
     with output(job.target, replace_it) as file:
@@ -73,9 +74,6 @@ def encode_job(
         file.write(data)
     result = _read_result(job, Reader(data), len(data))
     return replace(result, seconds=time.perf_counter() - began)
-
-
-_PREPARED = ("quality", "model", "device", "tile")
 
 
 def _encoded(job: Job) -> Result:

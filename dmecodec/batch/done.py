@@ -56,12 +56,12 @@ def is_encoded(job: Job, **options: Any) -> bool:
     Raises:
         OptionError, ModelError: as :func:`dmecodec.encode`.
     """
-    from ..codec import options as checks
+    from ..codec.options import EncodeOptions
 
     bound, tile = options.get("max_error"), options.get("tile")
     model = registry.find(options.get("model"))
     wanted = (
-        checks.quality_steps(checks.chosen_quality(options.get("quality"), bound)),
+        EncodeOptions.checked(options.get("quality"), max_error=bound).quality,
         DEFAULT_TILE if tile is None else tile,
         bound,
     )
@@ -73,7 +73,7 @@ def is_encoded(job: Job, **options: Any) -> bool:
             header = reader.header
             if not model.has_id(header.model):
                 return False
-            if (header.quality, header.tile, reader.bound()) != wanted:
+            if (header.quality, header.tile, header.bound) != wanted:
                 return False
             reader.verify()
             return _is_of(job.source, reader, options.get("scale"), options.get("geo", True))
@@ -87,7 +87,6 @@ def is_decoded(job: Job, **options: Any) -> bool:
     """
     if _untold_by_images(options) or not _is_newer(job):
         return False
-    from ..images.planes import Planes
 
     try:
         with Path(job.source).open("rb") as file:
@@ -95,9 +94,8 @@ def is_decoded(job: Job, **options: Any) -> bool:
         with _opened(job.target) as image:
             if (image.width, image.height) != (header.width, header.height):
                 return False
-            planes = Planes(image)
             for block in Box(0, 0, image.width, image.height).blocks():
-                planes.everything(block)  # images have few checksums
+                image.pixels(block)  # images have few checksums
     except (DmecodecError, OSError):
         return False
     return True
@@ -167,7 +165,6 @@ def _is_of(name: str, reader: Reader, scale: tuple[int, int] | None, geo: bool) 
     from ..format.layout import layout_of
     from ..images.headers import is_tiff
     from ..images.open import image_size
-    from ..images.planes import Planes
     from ..images.raster import mode_of_file
 
     header = reader.header
@@ -176,11 +173,10 @@ def _is_of(name: str, reader: Reader, scale: tuple[int, int] | None, geo: bool) 
         if scale is None and not is_tiff(file):  # its header tells all
             return (image_size(name), mode_of_file(file), False) == (size, header.mode, has_geo)
     with _opened(name, scale=scale, geo=geo) as image:  # of 16 bits it is read, for its range
-        planes = Planes(image)
-        told = (image.width, image.height), planes.layout, bool(planes.geo)
+        told = (image.width, image.height), image.layout, bool(image.geo)
         if told != (size, layout_of(reader), has_geo):
             return False
-        return not has_geo or _same_record(planes.geo, reader.file_stream(Kind.GEO))
+        return not has_geo or _same_record(image.geo, reader.file_stream(Kind.GEO))
 
 
 def _same_record(found: bytes | None, stream: bytes) -> bool:
@@ -192,10 +188,11 @@ def _same_record(found: bytes | None, stream: bytes) -> bool:
 @contextmanager
 def _opened(name: str, **options: Any) -> Iterator[Source]:
     """An image that is closed in the end."""
-    from ..images.open import close_source, open_source
+    from ..images.open import open_source
+    from ..images.options import ReadOptions
 
-    image = open_source(name, **options)
+    image = open_source(name, ReadOptions(**options))
     try:
         yield image
     finally:
-        close_source(image)
+        image.close()

@@ -14,6 +14,7 @@ from .. import __version__
 from ..errors import DependencyError, DmecodecError, ImageError, ModelError, OptionError
 from ..images.headers import IMAGE_SUFFIXES
 from ..images.open import open_source
+from ..images.options import ReadOptions
 from . import metrics
 from .codecs import PEERS, PILLOW_CODECS, Codec, Dmecodec
 from .report import LeftOut, Report
@@ -102,11 +103,11 @@ def load_rgb(file: Path) -> np.ndarray:
     Raises:
         ImageError: it cannot be read, or has alpha, which not every codec keeps.
     """
-    source = open_source(file, geo=False)
+    source = open_source(file, ReadOptions(geo=False))
     if source.mode not in ("L", "RGB"):
         what = "further bands or 16 bits" if source.mode == "BANDS" else "alpha"
         raise ImageError(f"{file}: has {what}, which not all codecs keep; remove it to compare them")
-    pixels = source.read(0, 0, source.width, source.height)
+    pixels = source.pixels()
     return np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))
 
 

@@ -13,7 +13,7 @@ from ..format.geo import parse_record
 from ..format.header import Header
 from ..format.kinds import Kind, kind_name
 from ..format.layout import layout_of
-from ..format.limits import QUALITY_STEPS
+from ..format.limits import QUALITY_STEPS, VERSION
 from ..format.reader import Reader
 from ..weights import registry
 
@@ -35,8 +35,8 @@ def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
                 | _bands(reader)
                 | _geo(reader)
                 | {
-                    "version": reader.version,
-                    "max_error": reader.bound(),
+                    "version": VERSION,
+                    "max_error": reader.header.bound,
                     "bytes": reader.size,
                     "bpp": 8 * reader.size / (reader.header.width * reader.header.height),
                     "streams": streams,
@@ -64,7 +64,7 @@ def _header(header: Header) -> dict[str, Any]:
         "tiles": header.tile_count,
         "model": header.model.hex(),
         "model_name": _model_name(header.model),
-        "metadata": [kind_name(k) for k in header.file_kinds if k != Kind.BOUND],
+        "metadata": [kind_name(k) for k in header.file_kinds],
     }
 
 

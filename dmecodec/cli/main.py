@@ -203,15 +203,15 @@ def encode(
     from .. import api
     from ..batch import actions, done, plan
     from ..batch import run as batch
-    from ..codec import options as checks
+    from ..codec.options import EncodeOptions
     from ..images.headers import IMAGE_SUFFIXES
 
     chosen = None if ctx.get_parameter_source("quality") is ParameterSource.DEFAULT else quality
-    checks.check_aims(chosen, bpp, psnr, max_error)
+    EncodeOptions.checked(chosen, bpp=bpp, psnr=psnr, max_error=max_error, effort=effort, tile=tile)
     batch.check_processes(processes, scheduler)
     jobs = plan.plan(inputs, output, IMAGE_SUFFIXES, ".dmen")
     here = "cpu" if scheduler is not None else device  # the workers may have what is not here
-    api.prepare(quality, model=model, device=here, tile=tile)
+    api.load_model(model, here)
     options = {
         "quality": chosen, "bpp": bpp, "psnr": psnr, "max_error": max_error,
         "tile": tile, "effort": effort, "model": model, "device": device,

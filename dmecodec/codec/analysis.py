@@ -15,7 +15,6 @@ from torch import Tensor
 from ..base.boxes import Box
 from ..base.device import autocast
 from ..base.threads import side_by_side
-from ..images.planes import Planes
 from ..images.source import Source
 from ..network import wavelet
 from ..network.config import HYPER_STRIDE, STRIDE
@@ -30,8 +29,7 @@ _ROWS, _MORE_ROWS = 16, 32
 
 def analyse(model: Model, source: Source, box: Box, group: int = 0) -> Tensor:
     """Latents of a box of pixels that begins on the grid of latents: (1, M, h, w) float32."""
-    planes = Planes(source)
-    image = Box(0, 0, source.width, source.height)
+    image = source.box
     tile = box.scaled_down(STRIDE)
     shape = (1, model.net.config.latents, tile.height, tile.width)
     y = torch.empty(shape, dtype=torch.float32, device=model.device)
@@ -39,7 +37,7 @@ def analyse(model: Model, source: Source, box: Box, group: int = 0) -> Tensor:
         inner = block.scaled_down(STRIDE)
         outer = inner.grown(HALO, image.scaled_down(STRIDE))
         seen = outer.scaled_up(STRIDE).clipped(image)
-        pixels, _ = network_pixels(planes, seen, group, model.device)
+        pixels, _ = network_pixels(source, seen, group, model.device)
         latents = latents_of(model, pixels)
         rows, cols = inner.slices(outer)
         target_rows, target_cols = inner.slices(tile)

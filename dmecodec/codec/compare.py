@@ -8,7 +8,6 @@ from ..base.boxes import Box
 from ..errors import BoundError, ImageError
 from ..format.header import Header
 from ..format.layout import Alpha, Layout
-from ..images.planes import Planes
 from ..images.source import Source
 from .decoder import Decoder
 
@@ -26,8 +25,8 @@ def largest_error(decoder: Decoder, original: Source) -> int:
         BoundError: the difference is larger than the file's bound.
         FormatError: the file is damaged.
     """
-    header, layout, planes = decoder.header, decoder.layout, Planes(original)
-    ours, theirs = _shape(header, layout), _shape(original, planes.layout)
+    header, layout = decoder.header, decoder.layout
+    ours, theirs = _shape(header, layout), _shape(original, original.layout)
     if ours != theirs:
         raise ImageError(f"the original is {theirs}, but the file is {ours}")
     worst = (0, 0, 0)  # error, column, row
@@ -36,8 +35,8 @@ def largest_error(decoder: Decoder, original: Source) -> int:
         nonlocal worst
         height, width = block.shape[:2]
         box = Box(col, row, width, height)
-        pixels = planes.everything(box).astype(np.int32)
-        mask = planes.alpha(box) if layout.alpha is Alpha.MASK else None
+        pixels = original.pixels(box).astype(np.int32)
+        mask = original.alpha(box) if layout.alpha is Alpha.MASK else None
         if mask is not None:  # 255 at every depth
             pixels[..., layout.alpha_plane] = mask
         error = np.abs(pixels - block)

@@ -23,7 +23,6 @@ from ..format.reader import Reader
 from ..network.config import HYPER_STRIDE, STRIDE
 from ..network.transforms import HALO
 from ..restoration.details import REACH, apply, in_steps
-from ..restoration.version_2 import from_bytes
 from ..weights.model import Model
 from .samples import from_network, from_three, nowhere_valid, to_samples
 from .synthesis import synthesise
@@ -51,10 +50,6 @@ class _Tile:
             raise FormatError("damaged: a tile without latents has a residual")
         if group and self._streams.get(Kind.ALPHA):
             raise FormatError("a second alpha stream of a tile")
-        if self.empty and self._streams.get(Kind.FILTER):
-            raise FormatError("damaged: a tile without latents has a filter")
-        stream = self._streams.get(Kind.FILTER)
-        self._of_version_2 = from_bytes(stream) if stream else None
         self._latents: TileLatents | None = None
         self._gone = 0
         self._alpha: np.ndarray | None = None
@@ -77,8 +72,7 @@ class _Tile:
     @property
     def coefficients(self) -> np.ndarray | None:
         """Of the restoration filter, int (3, 12), or None where there is none."""
-        filtered = self._decoder.reader.filtered
-        return self._kept().coefficients if filtered else self._of_version_2
+        return self._kept().coefficients
 
     def _kept(self) -> TileLatents:
         if self._latents is None:
@@ -99,17 +93,16 @@ class _Tile:
                 np.zeros((config.latents, cells.height, cells.width), np.int32),
                 np.zeros((config.hyper, *side), np.int32),
             )
-        reader, quality = self._decoder.reader, self._decoder.header.quality
+        header = self._decoder.header
         with torch.inference_mode():
             return decode_tile(
                 model,
                 self._streams[Kind.Z],
                 self._streams[Kind.Y],
-                quality,
+                header.quality,
                 cells.height,
                 cells.width,
-                filtered=reader.filtered,
-                stacked=reader.stacked,
+                filtered=header.has_filters,
             )
 
     @property
@@ -172,7 +165,7 @@ class Decoder:
         self.image = Box(0, 0, self.header.width, self.header.height)
         self.side = self.header.tile // STRIDE
         self._tiles: dict[tuple[int, int], _Tile] = {}
-        self.bound = reader.bound()
+        self.bound = self.header.bound
         self.base = None if self.bound is None else LinearBase(model, self.header.quality)
 
     def begin(self, window: Box) -> None:
@@ -334,7 +327,7 @@ class Decoder:
         """The block in what was synthesised, each tile with its filter: (1, 3, h, w)."""
         rows, cols = block.slices(outer)
         found = x[:, :, rows, cols]
-        if not (self.reader.filtered or Kind.FILTER in self.header.kinds):
+        if not self.header.has_filters:
             return found
         found = found.clone()
         for tile, part in self._tiles_under(block, group):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -17,8 +18,8 @@ from ..errors import OptionError
 from ..format import writer
 from ..format.header import Header
 from ..format.kinds import Kind
+from ..format.layout import Layout
 from ..format.limits import MAX_TILES
-from ..images.planes import Planes
 from ..images.source import Source
 from ..network.config import STRIDE
 from ..network.knots import knots_of
@@ -28,7 +29,7 @@ from ..weights.model import Model
 from .analysis import analyse
 from .annealing import BLOCK, Annealer
 from .fit_filter import fit_filter
-from .options import DEFAULT_EFFORT, MAX_EFFORT
+from .options import MAX_EFFORT, EncodeOptions
 from .pixels import network_pixels
 from .tile import encode_tile
 
@@ -38,59 +39,60 @@ _KEEP_PIXELS = 1 << 24
 """Latents of images up to this size may be kept between encodes at several qualities."""
 
 
+@dataclass(frozen=True)
+class Encoded:
+    """A file, and what it was made of.
+
+    Attributes:
+        data: the bytes of the file.
+        header: its header.
+        layout: its bands.
+    """
+
+    data: bytes
+    header: Header
+    layout: Layout
+
+
 class Encoder:
     """Encodes one image, at as many qualities as asked for.
 
     Args:
         source: what to read from.
         model: a loaded model.
-        tile: side of a tile in pixels, a multiple of 64.
-        keep: whether to keep the latents for another quality, where the image is not too large.
-        max_error: levels that a decoded sample may be off, or None for no bound.
-        effort: 0 rounds latents plainly; 1 rounds them for rate and distortion and fits a restoration
-            filter; 2 improves them before that.
+        options: tile, effort and a bound on the error; with a target, latents of images up to 16 megapixels are kept
+            from one quality to the next.
 
     Raises:
         OptionError: where the image has too many such tiles for a file.
     """
 
-    def __init__(
-        self,
-        source: Source,
-        model: Model,
-        tile: int,
-        *,
-        keep: bool = False,
-        max_error: int | None = None,
-        effort: int = DEFAULT_EFFORT,
-    ) -> None:
-        self.max_error, self.effort = max_error, effort
+    def __init__(self, source: Source, model: Model, options: EncodeOptions) -> None:
+        self.source, self.model, self.options = source, model, options
+        self.max_error, self.effort = options.max_error, options.effort
         # Annealing aims at the image of the whole synthesis, which is not what a bound is kept from.
-        anneals = effort == MAX_EFFORT and max_error is None
+        anneals = options.effort == MAX_EFFORT and options.max_error is None
         self._annealer = Annealer(model) if anneals else None
         self._bases: dict[int, LinearBase] = {}
-        self.source, self.model, self.tile = source, model, tile
-        self.planes = Planes(source)
-        self.image = Box(0, 0, source.width, source.height)
-        if -(-source.width // tile) * -(-source.height // tile) > MAX_TILES:
-            raise OptionError(f"tiles of {tile} pixels are too many for this image; choose larger ones")
-        pixels = source.width * source.height * len(self.planes.layout.groups)
-        self.keep = keep and pixels <= _KEEP_PIXELS
+        self.image = source.box
+        if -(-source.width // options.tile) * -(-source.height // options.tile) > MAX_TILES:
+            raise OptionError(f"tiles of {options.tile} pixels are too many for this image; choose larger ones")
+        pixels = source.width * source.height * len(source.layout.groups)
+        self._keeps = options.has_target and pixels <= _KEEP_PIXELS
         self._kept: dict[tuple[int, int], Tensor] = {}
         self._kept_masks: dict[tuple[int, int], tuple[dict[int, bytes], bool]] = {}
 
-    def encode(self, quality: int, worth: float | None = None) -> bytes:
+    def encode(self, quality: int, error_weight: float | None = None) -> Encoded:
         """The whole file.
 
         Args:
             quality: in 1/32 steps.
-            worth: what an error is worth beside bits, as a factor on what the quality says: less of it makes the
-                file smaller. None is what the effort says: 1, or plain rounding.
+            error_weight: what an error is worth beside bits, as a factor on what the quality says: less of it makes
+                the file smaller. None is what the effort says: 1, or plain rounding.
         """
-        if worth is None and self.effort > 0:
-            worth = 1.0
-        metadata = self._metadata()
-        layout = self.planes.layout
+        if error_weight is None and self.effort > 0:
+            error_weight = 1.0
+        metadata, layout = self._metadata(), self.source.layout
         kinds = [Kind.Z, Kind.Y, *([Kind.ALPHA] if layout.has_alpha else [])]
         kinds += [Kind.MASK] if layout.has_nodata else []
         kinds += [Kind.RESIDUAL] if self.max_error is not None else []
@@ -98,30 +100,30 @@ class Encoder:
             model=self.model.id,
             width=self.source.width,
             height=self.source.height,
-            mode=self.source.mode,
+            mode=layout.mode,
             quality=quality,
-            tile=self.tile,
+            tile=self.options.tile,
             groups=len(layout.groups),
             kinds=tuple(sorted([*kinds, *metadata])),
             bound=self.max_error,
         )
         tiles = [
-            self._tile(header, index, group, worth)
+            self._tile(header, index, group, error_weight)
             for index in range(header.tile_count)
             for group in range(header.groups)
         ]
-        return writer.write(header, tiles, metadata)
+        return Encoded(writer.write(header, tiles, metadata), header, layout)
 
     def _metadata(self) -> dict[int, bytes]:
         kept = self.source.metadata
         found = {Kind.ICC: kept.icc, Kind.EXIF: kept.exif, Kind.XMP: kept.xmp}
-        found[Kind.GEO] = self.planes.geo
+        found[Kind.GEO] = self.source.geo
         if self.source.mode == "BANDS":
-            found[Kind.BANDS] = self.planes.layout.to_bytes()
+            found[Kind.BANDS] = self.source.layout.to_bytes()
         return {int(kind): data for kind, data in found.items() if data}
 
     @torch.inference_mode()
-    def _tile(self, header: Header, index: int, group: int, worth: float | None) -> dict[int, bytes]:
+    def _tile(self, header: Header, index: int, group: int, error_weight: float | None) -> dict[int, bytes]:
         box = Box(*header.tile_box(index))
         masks, empty = self._masks(index, group, box)
         # Under alpha 0 colours may be lost, but not where a bound is promised for every sample.
@@ -133,7 +135,7 @@ class Encoder:
         if self._annealer is not None:
             latents = self._annealed(self._annealer, latents, box, group, header.quality)
         fit = None if self.max_error is not None else partial(self._fitted, box, group, header.quality)
-        z, y, y_hat = encode_tile(self.model, latents, header.quality, worth=worth, fit=fit)
+        z, y, y_hat = encode_tile(self.model, latents, header.quality, worth=error_weight, fit=fit)
         streams = {Kind.Z: z, Kind.Y: y, **masks}
         if self.max_error is not None:
             streams[Kind.RESIDUAL] = self._residual(box, group, y_hat, header.quality)
@@ -143,7 +145,7 @@ class Encoder:
         """The restoration filter of a tile."""
         if self.effort == 0:
             return NO_FILTER
-        return fit_filter(self.model, self.planes, box, group, y_hat, quality, self.effort == MAX_EFFORT)
+        return fit_filter(self.model, self.source, box, group, y_hat, quality, self.effort == MAX_EFFORT)
 
     def _annealed(self, annealer: Annealer, latents: Tensor, box: Box, group: int, quality: int) -> Tensor:
         """Better latents of a tile, found block by block."""
@@ -154,7 +156,7 @@ class Encoder:
             for block in blocks[i : i + _AT_ONCE]:
                 rows, cols = block.scaled_down(STRIDE).slices(cells)
                 seen = block.clipped(self.image)
-                pixels, _ = network_pixels(self.planes, seen, group, self.model.device)
+                pixels, _ = network_pixels(self.source, seen, group, self.model.device)
                 places.append((rows, cols))
                 jobs.append((pixels, latents[:, :, rows, cols]))
             found = annealer.improve_all(jobs, quality)
@@ -167,17 +169,17 @@ class Encoder:
         assert self.max_error is not None
         if quality not in self._bases:
             self._bases[quality] = LinearBase(self.model, quality)
-        layout = self.planes.layout
+        layout = self.source.layout
         base = base_samples(self._bases[quality], y_hat, layout, group)[: box.height, : box.width]
-        samples = self.planes.samples(box, group)
-        valid = self.planes.valid(box, samples, group) if self.source.mode == "BANDS" else None
+        samples = self.source.samples(box, group)
+        valid = self.source.valid(box, samples, group) if self.source.mode == "BANDS" else None
         return encode_bounded(samples, valid, base, layout, group, self.max_error)
 
     def _masks(self, index: int, group: int, box: Box) -> tuple[dict[int, bytes], bool]:
         """ALPHA and MASK streams of a tile, and whether it is empty: the same at every quality."""
         if (index, group) not in self._kept_masks:
-            found = encode_masks(self.planes, box, group)
-            if not self.keep:
+            found = encode_masks(self.source, box, group)
+            if not self._keeps:
                 return found
             self._kept_masks[index, group] = found
         return self._kept_masks[index, group]
@@ -186,28 +188,28 @@ class Encoder:
         """Latents of a tile before any gain: (1, M, h, w) float32."""
         if (index, group) not in self._kept:
             y = analyse(self.model, self.source, box, group)
-            if not self.keep:
+            if not self._keeps:
                 return y
             self._kept[index, group] = y
         return self._kept[index, group]
 
 
-def encode_masks(planes: Planes, box: Box, group: int) -> tuple[dict[int, bytes], bool]:
+def encode_masks(source: Source, box: Box, group: int) -> tuple[dict[int, bytes], bool]:
     """What is coded without loss of a tile and group, and whether the rest may be left out.
 
     It may where nothing is valid, neither in the tile nor in what its latents reach around it.
     """
-    layout = planes.layout
+    layout = source.layout
     if not (layout.has_alpha or layout.has_nodata):
         return {}, False
-    near = box.grown(HALO * STRIDE, Box(0, 0, planes.source.width, planes.source.height))
-    samples = planes.samples(near, group)
-    valid = planes.valid(near, samples, group)
+    near = box.grown(HALO * STRIDE, source.box)
+    samples = source.samples(near, group)
+    valid = source.valid(near, samples, group)
     streams: dict[int, bytes] = {}
     if layout.has_alpha:
-        alpha = planes.alpha(box) if group == 0 else None
+        alpha = source.alpha(box) if group == 0 else None
         streams[Kind.ALPHA] = b"" if alpha is None else encode_alpha(np.ascontiguousarray(alpha))
     if layout.has_nodata:
         rows, cols = box.slices(near)
-        streams[Kind.MASK] = encode_mask(planes.with_nodata(samples[rows, cols], group))
+        streams[Kind.MASK] = encode_mask(source.not_nodata(samples[rows, cols], group))
     return streams, valid is not None and not valid.any()

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..base.boxes import Box
 from ..base.threads import side_by_side
-from ..images.planes import Planes
+from ..images.source import Source
 from ..network.config import STRIDE
 from ..restoration.details import DETAILS, NO_FILTER
 from ..restoration.fit import Statistics, choose, enough, mean_squares, statistics
@@ -28,7 +28,7 @@ _TOGETHER = 5
 
 def fit_filter(
     model: Model,
-    planes: Planes,
+    source: Source,
     tile: Box,
     group: int,
     y_hat: np.ndarray,
@@ -39,13 +39,13 @@ def fit_filter(
 
     Args:
         model: a loaded model.
-        planes: the image.
+        source: the image.
         tile, group: which part of it.
         y_hat: its latents as a decoder will have them, int32 (M, h, w) in 1/16 step.
         quality: in 1/32 steps.
         whole: whether to look at all of a large tile, or at windows of it.
     """
-    image = Box(0, 0, planes.source.width, planes.source.height)
+    image = source.box
     looked_at = {block: [block] if whole else windows(block) for block in tile.blocks()}
     parts = [counted(window, image) for found in looked_at.values() for window in found]
     pixels = tile.width * tile.height
@@ -53,7 +53,7 @@ def fit_filter(
         return NO_FILTER
     found, usual, pixels = Statistics.none(), np.zeros(DETAILS), 0
     for block in looked_at:
-        part = _Block(model, block, *_original(planes, block, group, model.device))
+        part = _Block(model, block, *_original(source, block, group, model.device))
         count = {window: part.counts(window, image) for window in looked_at[block]}
         count = {window: counts for window, counts in count.items() if counts.any()}
         looks = [
@@ -138,12 +138,12 @@ def _alike(windows: list[Box], device: torch.device) -> Iterator[list[Box]]:
         yield from (alike[i : i + most] for i in range(0, len(alike), most))
 
 
-def _original(planes: Planes, block: Box, group: int, device: torch.device) -> tuple[Tensor, np.ndarray, np.ndarray]:
+def _original(source: Source, block: Box, group: int, device: torch.device) -> tuple[Tensor, np.ndarray, np.ndarray]:
     """See :class:`_Block`."""
-    x, valid = network_pixels(planes, block, group, device)
+    x, valid = network_pixels(source, block, group, device)
     x = x[..., : block.height, : block.width]
     if valid is None:
-        bands = len(planes.layout.groups[group])
+        bands = len(source.layout.groups[group])
         return x, np.ones(bands, bool), np.ones((block.height, block.width), bool)
     alive = np.asarray(valid.any((0, 1)))
     return x, alive, np.asarray(valid[..., alive].all(2) & alive.any())

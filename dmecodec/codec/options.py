@@ -1,74 +1,101 @@
-"""What callers ask for, checked: quality, targets, bounds, effort, tiles, samples. Imports no torch."""
+"""What a caller of the encoder asks for, checked once. Imports no torch."""
 
 from __future__ import annotations
 
 import math
 import operator
+from dataclasses import dataclass
 from numbers import Real
 
 from ..errors import OptionError
-from ..format.limits import DEFAULT_QUALITY, MAX_BOUND, MAX_QUALITY, QUALITY_STEPS, TILE_UNIT
+from ..format.limits import DEFAULT_QUALITY, DEFAULT_TILE, MAX_BOUND, MAX_QUALITY, QUALITY_STEPS, TILE_UNIT
 
 DEFAULT_EFFORT, MAX_EFFORT = 1, 2
 LARGEST_TILE = 2048
-"""The format allows 4096; coding one takes more than 2 GiB, and saves nothing to speak of."""
+"""The format allows 4096; coding one takes more than 2 GiB."""
 _QUALITIES = ((5, 0.0), (10, 4.0), (16, 3.0), (22, 2.0), (32, 1.0), (MAX_BOUND, 0.0))
 """The base quality with the smallest files, measured on training crops, for bounds up to each of these."""
 
 
-def check_aims(quality: float | None, bpp: float | None, psnr: float | None, max_error: int | None) -> None:
-    """Refuses aims that exclude one another, or that no image can meet.
+@dataclass(frozen=True)
+class EncodeOptions:
+    """How an image is coded; made by :meth:`checked`.
 
-    Raises:
-        OptionError: more than one of quality, bpp and psnr; a target beside max_error; one out of its range.
+    Attributes:
+        quality: in 1/32 steps; of no meaning beside a target.
+        bpp, psnr: a target instead of a quality: bits per pixel, or dB.
+        max_error: levels that no valid sample is farther off than, or None.
+        effort: 0 to 2.
+        tile: side of a tile in pixels.
     """
+
+    quality: int
+    bpp: float | None = None
+    psnr: float | None = None
+    max_error: int | None = None
+    effort: int = DEFAULT_EFFORT
+    tile: int = DEFAULT_TILE
+
+    @classmethod
+    def checked(
+        cls,
+        quality: float | None = None,
+        *,
+        bpp: float | None = None,
+        psnr: float | None = None,
+        max_error: int | None = None,
+        effort: int = DEFAULT_EFFORT,
+        tile: int = DEFAULT_TILE,
+    ) -> EncodeOptions:
+        """The options, from what a user gives; as :func:`dmecodec.encode`.
+
+        Raises:
+            OptionError: one is out of its range, or two exclude one another.
+        """
+        _check_aims(quality, bpp, psnr, max_error)
+        bound = None if max_error is None else _bound(max_error)
+        if quality is None:
+            quality = DEFAULT_QUALITY if bound is None else default_quality(bound)
+        return cls(
+            quality=_quality(quality),
+            bpp=_target(bpp, "bpp"),
+            psnr=_target(psnr, "psnr"),
+            max_error=bound,
+            effort=_effort(effort),
+            tile=_tile(tile),
+        )
+
+    @property
+    def has_target(self) -> bool:
+        """Whether a size or a fidelity is asked for, not a quality."""
+        return self.bpp is not None or self.psnr is not None
+
+
+def default_quality(bound: int) -> float:
+    """The quality of the base that suits a bound on the error."""
+    return next(quality for last, quality in _QUALITIES if bound <= last)
+
+
+def _check_aims(quality: object, bpp: object, psnr: object, max_error: object) -> None:
+    """Refuses aims that exclude one another."""
     if bpp is not None and psnr is not None:
         raise OptionError("give bpp or psnr, not both")
-    if max_error is not None:
-        check_bound(max_error)
     for name, target in (("bpp", bpp), ("psnr", psnr)):
-        if target is None:
-            continue
-        if max_error is not None:
+        if target is not None and max_error is not None:
             raise OptionError(f"give a bound on the error or {name}, not both")
-        if quality is not None:
+        if target is not None and quality is not None:
             raise OptionError(f"give a quality or {name}, not both")
-        if not 0 < (number := _number(target, name)) < math.inf:
-            raise OptionError(f"a target of {number:g} cannot be met")
 
 
-def nodata_value(nodata: object) -> int | None:
-    """The nodata value of an array as an int (OptionError where it is none)."""
-    try:
-        return None if nodata is None else operator.index(nodata)  # type: ignore[arg-type]
-    except TypeError:
-        raise OptionError(f"nodata {nodata!r}: must be an integer") from None
+def _target(value: object, name: str) -> float | None:
+    if value is None:
+        return None
+    if not 0 < (number := _number(value, name)) < math.inf:
+        raise OptionError(f"a target of {number:g} cannot be met")
+    return number
 
 
-def scale_values(scale: object) -> tuple[int, int] | None:
-    """The samples that stand for black and white as two ints (OptionError where they are not)."""
-    try:
-        if scale is None:
-            return None
-        low, high = map(operator.index, scale)  # type: ignore[call-overload]
-        return low, high
-    except (TypeError, ValueError):
-        raise OptionError(f"scale {scale!r}: must be two integers") from None
-
-
-def chosen_quality(quality: float | None, max_error: int | None) -> float:
-    """The quality of :func:`dmecodec.encode` where none is given: 4, or that of the base that suits a bound."""
-    if quality is not None:
-        return quality
-    return DEFAULT_QUALITY if max_error is None else default_quality(max_error)
-
-
-def check_bound(bound: object) -> int:
-    """A bound in grey levels that the format can hold.
-
-    Raises:
-        OptionError: it is no integer from 0 to 32767.
-    """
+def _bound(bound: object) -> int:
     try:
         bound = operator.index(bound)  # type: ignore[arg-type]
     except TypeError:
@@ -78,21 +105,12 @@ def check_bound(bound: object) -> int:
     return bound
 
 
-def default_quality(bound: int) -> float:
-    """The quality of the base that suits a bound."""
-    return next(quality for last, quality in _QUALITIES if bound <= last)
-
-
-def quality_steps(quality: float) -> int:
-    """A quality 0..7 as the integer that the file holds, in 1/32 steps (the nearest).
-
-    Raises:
-        OptionError: outside 0..7, or not a number.
-    """
-    quality = _number(quality, "quality")
-    if not 0 <= quality <= MAX_QUALITY / QUALITY_STEPS:  # false for NaN, too
-        raise OptionError(f"quality {quality:g}: must be between 0 and {MAX_QUALITY // QUALITY_STEPS}")
-    return round(quality * QUALITY_STEPS)
+def _quality(quality: object) -> int:
+    """The nearest of the 225 qualities of the format, in 1/32 steps."""
+    number = _number(quality, "quality")
+    if not 0 <= number <= MAX_QUALITY / QUALITY_STEPS:  # false for NaN, too
+        raise OptionError(f"quality {number:g}: must be between 0 and {MAX_QUALITY // QUALITY_STEPS}")
+    return round(number * QUALITY_STEPS)
 
 
 def _number(value: object, name: str) -> float:
@@ -104,8 +122,7 @@ def _number(value: object, name: str) -> float:
         return math.inf
 
 
-def effort_level(effort: object) -> int:
-    """How hard the encoder tries, 0 to 2 (OptionError where it is anything else)."""
+def _effort(effort: object) -> int:
     try:
         level = operator.index(effort)  # type: ignore[arg-type]
     except TypeError:
@@ -115,8 +132,7 @@ def effort_level(effort: object) -> int:
     return level
 
 
-def tile_side(tile: object) -> int:
-    """The side of a tile in pixels (OptionError where no file gets it)."""
+def _tile(tile: object) -> int:
     try:
         tile = operator.index(tile)  # type: ignore[arg-type]
     except TypeError:

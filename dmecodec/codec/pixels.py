@@ -9,22 +9,22 @@ from torch import Tensor
 
 from ..base.boxes import Box
 from ..base.threads import side_by_side
-from ..images.planes import Planes
+from ..images.source import Source
 from ..network.config import STRIDE
 from .fill import fill
 from .samples import to_network, to_three
 
 
-def network_pixels(planes: Planes, box: Box, group: int, device: torch.device) -> tuple[Tensor, np.ndarray | None]:
+def network_pixels(source: Source, box: Box, group: int, device: torch.device) -> tuple[Tensor, np.ndarray | None]:
     """Bands of a group in a box, filled where they are not valid.
 
     Returns:
         float32 (1, 3, h, w), channels last, the last row and column repeated to a multiple of 16; and which samples are
         valid, bool (height, width, c), or None where all are.
     """
-    samples = planes.samples(box, group)
-    valid = planes.valid(box, samples, group)
-    x = _channels_first(to_network(samples, planes.layout, group), device)
+    samples = source.samples(box, group)
+    valid = source.valid(box, samples, group)
+    x = _channels_first(to_network(samples, source.layout, group), device)
     if valid is not None:
         holes = _channels_first(valid, device)
         (x,) = side_by_side(lambda where: fill(x, where), [holes], device)

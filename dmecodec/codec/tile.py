@@ -149,25 +149,19 @@ def decode_tile(
     width: int,
     *,
     filtered: bool,
-    stacked: bool = True,
 ) -> TileLatents:
     """The inverse of :func:`encode_tile` for a tile of (height, width) latents.
 
     Args:
         filtered: whether the y stream ends with a restoration filter.
-        stacked: whether both streams are one stack of words, as since version 4 of the format.
 
     Raises:
         FormatError: where a stream does not end where it should.
     """
     shape = (len(model.z_tables.low), hyper_side(height), hyper_side(width))
-    decoder = Decoder(z_stream, model.z_tables, y_stream if stacked else b"")
+    decoder = Decoder(z_stream, model.z_tables, y_stream)
     z_hat = decoder.read(channels_of(shape)).reshape(shape)
-    if stacked:
-        decoder.go_on(model.stream_tables)
-    else:
-        decoder.finish()
-        decoder = Decoder(y_stream, model.stream_tables)
+    decoder.go_on(model.stream_tables)
     z = torch.from_numpy(z_hat)[None]
     with full_precision(model.exact_device):
         passes = _passes(model, z, quality, height, width)

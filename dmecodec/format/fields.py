@@ -56,3 +56,14 @@ class Fields:
         if byte == 0 and shift:
             raise FormatError(f"the {name} is not in its shortest form")
         return value
+
+    def last_varint(self, name: str, limit: int = MAX_INTEGER) -> int:
+        """As :meth:`varint`, with nothing behind it."""
+        value = self.varint(name, limit)
+        if self.left:
+            raise FormatError(f"the {name} has {self.left} bytes too many")
+        return value
+
+    def rest(self) -> bytes:
+        """All that is left."""
+        return self.take(self.left, "rest")

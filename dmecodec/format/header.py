@@ -16,7 +16,6 @@ from .limits import (
     MAX_TILE,
     MAX_TILES,
     MODEL_BYTES,
-    MODEL_BYTES_2,
     MODES,
     TILE_UNIT,
 )
@@ -27,7 +26,7 @@ class Header:
     """What the header of a file says, without the index. A Header that exists is a valid one.
 
     Attributes:
-        model: First 8 bytes of the SHA-256 of the frozen model file; in files of versions 2 and 3 the first 4.
+        model: First 8 bytes of the SHA-256 of the frozen model file.
         width: Image width in pixels.
         height: Image height in pixels.
         mode: One of `MODES`.
@@ -35,7 +34,7 @@ class Header:
         tile: Side of a tile in pixels, a multiple of 64.
         groups: Band groups that the network codes one by one; 1 for every mode but BANDS.
         kinds: Kind byte of every stream that the file has, ascending.
-        bound: Levels that a decoded sample may be from the original, or None. A file of version 1 has a stream instead.
+        bound: Levels that a decoded sample may be from the original, or None.
 
     Raises:
         FormatError: A field is outside its limits, or the kinds do not fit the format.
@@ -81,6 +80,11 @@ class Header:
         """Kinds with one stream in the file, ascending."""
         return tuple(kind for kind in self.kinds if is_file_scoped(kind))
 
+    @property
+    def has_filters(self) -> bool:
+        """Whether every Y stream ends with a restoration filter, or with word that there is none."""
+        return Kind.RESIDUAL not in self.kinds
+
     def tile_box(self, index: int) -> tuple[int, int, int, int]:
         """Column, row, width and height in pixels of tile `index`, clipped to the image."""
         tile_row, tile_column = divmod(index, self.tile_columns)
@@ -107,7 +111,7 @@ def _check_geometry(header: Header) -> None:
 
 
 def _check_coding(header: Header) -> None:
-    if len(header.model) not in (MODEL_BYTES, MODEL_BYTES_2):
+    if len(header.model) != MODEL_BYTES:
         raise FormatError(f"the model's id has {len(header.model)} bytes instead of {MODEL_BYTES}")
     if header.mode not in MODES:
         raise FormatError(f"unknown image mode {header.mode!r}")
@@ -139,9 +143,7 @@ def _check_kinds(header: Header) -> None:
     # In a file of mode BANDS, the stream of that kind says which of the others there are.
     for kind in () if header.mode == "BANDS" else sorted(_BAND_KINDS & set(kinds) - needed):
         raise FormatError(f"a file of mode {header.mode} cannot have a stream of kind {kind_name(kind)}")
-    if (Kind.RESIDUAL in kinds) != (header.bound is not None or Kind.BOUND in kinds):
+    if (Kind.RESIDUAL in kinds) != (header.bound is not None):
         raise FormatError("RESIDUAL streams and a bound on the error come together or not at all")
-    if {Kind.RESIDUAL, Kind.FILTER} <= set(kinds):
-        raise FormatError("RESIDUAL and FILTER streams in one file")
     if header.bound is not None and not 0 <= header.bound <= MAX_BOUND:
         raise FormatError(f"a bound on the error of {header.bound} levels")

@@ -1,4 +1,8 @@
-"""The header's fields and index as bytes, and where the index puts every chunk."""
+"""The body of a header as bytes: its fields, its options, and the index that tells where every chunk is.
+
+A field that most files do not need is an option: a tag, a length and a value. So a later writer can add one: a reader
+that does not know its tag skips it, or refuses the file where the tag says that it must.
+"""
 
 from __future__ import annotations
 
@@ -9,58 +13,81 @@ from .checksum import CRC_BYTES
 from .fields import Fields, varint
 from .header import Header
 from .kinds import Kind
-from .limits import MAX_BOUND, MAX_STREAM_LENGTH, MODEL_BYTES, MODEL_BYTES_2, MODES, TILE_UNIT
+from .limits import DEFAULT_TILE, MAX_BOUND, MAX_GROUPS, MAX_STREAM_LENGTH, MAX_TILE, MODEL_BYTES, MODES, TILE_UNIT
 
-_ALWAYS = (int(Kind.Z), int(Kind.Y))
+ALWAYS = (int(Kind.Z), int(Kind.Y))
 """Kinds that every file has, so that no file need say it."""
+TILE, KINDS, GROUPS, BOUND = 0x01, 0x02, 0x03, 0x04
+"""Tags of the options, in the order in which a file holds them."""
+ANCILLARY_TAG = 0x80
+"""The bit of a tag that lets a reader skip the option where it does not know it."""
 
 
-def header_fields(header: Header) -> bytes:
+def header_body(header: Header) -> bytes:
     """The header's body up to the index."""
-    others = [kind for kind in header.kinds if kind not in _ALWAYS]
+    options = _options(header)
     return b"".join(
         (
             header.model,
             varint(header.width),
             varint(header.height),
-            bytes([MODES.index(header.mode)]),
-            varint(header.groups) if header.mode == "BANDS" else b"",
-            bytes([header.quality]),
-            varint(header.tile // TILE_UNIT),
-            varint(len(others)),
-            bytes(others),
-            b"" if header.bound is None else varint(header.bound),
+            bytes([MODES.index(header.mode), header.quality]),
+            varint(len(options)),
+            *(bytes([tag]) + varint(len(value)) + value for tag, value in options.items()),
         )
     )
 
 
-def parse_header(fields: Fields, version: int) -> Header:
-    """The header's fields up to the index; :class:`Header` checks their values.
+def _options(header: Header) -> dict[int, bytes]:
+    """The options that a file needs, each left out where it says what goes without saying."""
+    options = {}
+    if header.tile != DEFAULT_TILE:
+        options[TILE] = varint(header.tile // TILE_UNIT)
+    if kinds := bytes(kind for kind in header.kinds if kind not in ALWAYS):
+        options[KINDS] = kinds
+    if header.groups != 1:
+        options[GROUPS] = varint(header.groups)
+    if header.bound is not None:
+        options[BOUND] = varint(header.bound)
+    return options
 
-    Version 1 has groups in every mode, names Z and Y among the kinds, and has a stream for the bound; versions 2 and
-    3 have a shorter id.
-    """
-    model = fields.take(MODEL_BYTES_2 if version in (2, 3) else MODEL_BYTES, "model's id")
+
+def parse_body(fields: Fields) -> Header:
+    """The header's fields up to the index; :class:`Header` checks their values."""
+    model = fields.take(MODEL_BYTES, "model's id")
     width = fields.varint("width")
     height = fields.varint("height")
     mode = fields.byte("mode")
     if mode >= len(MODES):
         raise FormatError(f"unknown image mode {mode}")
-    has_groups = version == 1 or MODES[mode] == "BANDS"
-    groups = fields.varint("number of band groups") if has_groups else 1
     quality = fields.byte("quality")
-    tile = fields.varint("tile side") * TILE_UNIT
-    kinds = tuple(fields.take(fields.varint("number of kinds"), "kinds of stream"))
-    bound = None
-    if version != 2 and Kind.FILTER in kinds:
-        raise FormatError("a stream of kind FILTER, which only version 2 has")
-    if version > 1:
-        kinds = _ALWAYS + kinds
-        if Kind.BOUND in kinds:
-            raise FormatError("a stream of kind BOUND, which only version 1 has")
-        if Kind.RESIDUAL in kinds:
-            bound = fields.varint("bound on the error", MAX_BOUND)
-    return Header(model, width, height, MODES[mode], quality, tile, groups, kinds, bound)
+    options = _parse_options(fields)
+    tile, bound = DEFAULT_TILE, None
+    groups, kinds = 1, b""
+    if TILE in options:
+        tile = options[TILE].last_varint("tile side", MAX_TILE // TILE_UNIT) * TILE_UNIT
+    if KINDS in options:
+        kinds = options[KINDS].rest()
+    if GROUPS in options:
+        groups = options[GROUPS].last_varint("number of band groups", MAX_GROUPS)
+    if BOUND in options:
+        bound = options[BOUND].last_varint("bound on the error", MAX_BOUND)
+    return Header(model, width, height, MODES[mode], quality, tile, groups, (*ALWAYS, *kinds), bound)
+
+
+def _parse_options(fields: Fields) -> dict[int, Fields]:
+    """The value of every option, by tag."""
+    options: dict[int, Fields] = {}
+    previous = -1
+    for _ in range(fields.varint("number of options", 255)):
+        tag = fields.byte("tag of an option")
+        if tag <= previous:
+            raise FormatError("the header's options are not in ascending order")
+        if tag not in (TILE, KINDS, GROUPS, BOUND) and not tag & ANCILLARY_TAG:
+            raise FormatError(f"unknown critical option 0x{tag:02x}: the file needs a newer dmecodec; please upgrade")
+        value = fields.take(fields.varint("length of an option"), "value of an option")
+        options[tag], previous = Fields(value, "option"), tag
+    return options
 
 
 def parse_index(fields: Fields, header: Header) -> array[int]:
@@ -77,11 +104,6 @@ def parse_index(fields: Fields, header: Header) -> array[int]:
     if fields.left:
         raise FormatError(f"the header has {fields.left} bytes too many")
     return lengths
-
-
-def chunk_count(header: Header) -> int:
-    """One for each tile and band group, one for each file-scoped kind."""
-    return header.tile_count * header.groups + len(header.file_kinds)
 
 
 def chunk_offsets(header: Header, lengths: array[int], start: int) -> array[int]:

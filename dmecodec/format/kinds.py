@@ -9,19 +9,14 @@ FILE_SCOPED = 0x40
 
 
 class Kind(IntEnum):
-    """The kinds of stream that are defined; the two top bits say how to treat a kind.
-
-    Only files of version 1 have BOUND, only those of version 2 FILTER.
-    """
+    """The kinds of stream that are defined; the two top bits say how to treat a kind."""
 
     Z = 0x01
     Y = 0x02
     ALPHA = 0x03
     MASK = 0x04
     RESIDUAL = 0x05
-    FILTER = 0x06
     BANDS = 0x41
-    BOUND = 0x42
     ICC = 0xC1
     EXIF = 0xC2
     XMP = 0xC3

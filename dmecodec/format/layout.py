@@ -24,6 +24,9 @@ GROUP = 3
 """Bands that the network codes at once."""
 MAX_STREAM = 1024
 """Bytes of a BANDS stream: more than any that is valid."""
+_HAS_NODATA = 0x01
+"""Flag of a band: its nodata value follows. The others are kept for later versions of this program."""
+_NEWER = "the file needs a newer dmecodec; please upgrade"
 
 
 class Alpha(IntEnum):
@@ -71,7 +74,7 @@ class Layout:
 
     def __post_init__(self) -> None:
         if self.depth not in (8, 16):
-            raise FormatError(f"samples of {self.depth} bits; 8 and 16 are known")
+            raise FormatError(f"samples of {self.depth} bits; 8 and 16 are known to this dmecodec")
         if not 1 <= len(self.bands) <= MAX_BANDS:
             raise FormatError(f"{len(self.bands)} bands; 1 to {MAX_BANDS} are known")
         if not 1 <= len(self.groups) <= MAX_GROUPS or not all(1 <= len(group) <= GROUP for group in self.groups):
@@ -158,7 +161,7 @@ class Layout:
             parts.append(varint(self.alpha_at))
         parts += [bytes([len(group), *group]) for group in self.groups]
         for band in self.bands:
-            parts.append(b"\0" if band.nodata is None else b"\1" + varint(band.nodata))
+            parts.append(b"\0" if band.nodata is None else bytes([_HAS_NODATA]) + varint(band.nodata))
             if self.depth == 16:
                 parts += [varint(band.low), varint(band.high)]
         return b"".join(parts)
@@ -225,7 +228,7 @@ def parse_layout(stream: bytes, groups: int) -> Layout:
     count = fields.varint("number of bands", MAX_BANDS)
     alpha = fields.byte("kind of alpha")
     if alpha > max(Alpha):
-        raise FormatError(f"unknown kind of alpha {alpha}")
+        raise FormatError(f"unknown kind of alpha {alpha}: {_NEWER}")
     alpha_at = fields.varint("place of alpha", MAX_BANDS) if alpha == Alpha.BAND else 0
     members = tuple(tuple(fields.take(fields.byte("group"), "group")) for _ in range(groups))
     bands = tuple(_parse_band(fields, depth) for _ in range(count))
@@ -235,10 +238,10 @@ def parse_layout(stream: bytes, groups: int) -> Layout:
 
 
 def _parse_band(fields: Fields, depth: int) -> Band:
-    flag = fields.byte("nodata flag")
-    if flag > 1:
-        raise FormatError(f"unknown nodata flag {flag}")
-    nodata = fields.varint("nodata value", 65535) if flag else None
+    flags = fields.byte("flags of a band")
+    if flags & ~_HAS_NODATA:
+        raise FormatError(f"unknown flags 0x{flags:02x} of a band: {_NEWER}")
+    nodata = fields.varint("nodata value", 65535) if flags & _HAS_NODATA else None
     if depth != 16:
         return Band(nodata)
     return Band(nodata, fields.varint("scale", 65535), fields.varint("scale", 65535))

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import zlib
 from itertools import accumulate
 from typing import BinaryIO
 
 from ..errors import FormatError
-from .bound import parse_bound
-from .checksum import CRC_BYTES, damaged, holds_to_the_end, without_crc
+from .checksum import CRC_BYTES, without_crc
 from .fields import Fields
 from .header import Header
-from .index import chunk_count, chunk_offsets, parse_header, parse_index
-from .kinds import KNOWN_KINDS, Kind, kind_name
-from .limits import MAGIC, MAX_HEADER_LENGTH, VERSION
-from .storage import Source, source_of
+from .index import chunk_offsets, parse_body, parse_index
+from .kinds import KNOWN_KINDS, kind_name
+from .limits import MAGIC, MAGIC_BEFORE_RELEASE, MAX_HEADER_LENGTH, VERSION
+from .storage import Storage, storage_of
 
 
 class Reader:
@@ -26,11 +24,9 @@ class Reader:
 
     Args:
         source: The whole file as bytes, or a seekable binary file that stays open and that nobody
-            else moves while this Reader is in use. Of a file, only what is asked for is read; one of a single chunk is
-            read once as a whole, for its checksum.
+            else moves while this Reader is in use. Only what is asked for is read.
 
     Attributes:
-        version: Of the format that the file is in.
         header: The header's fields.
         size: Length of the whole file in bytes.
 
@@ -38,46 +34,19 @@ class Reader:
         FormatError: Not a `.dmen` file, of a newer version, damaged or truncated.
     """
 
-    version: int
     header: Header
     size: int
 
     def __init__(self, source: bytes | bytearray | memoryview | BinaryIO) -> None:
-        self._source = source_of(source)
-        self.size = self._source.size
-        self.version = _read_version(self._source)
-        start, length, alone = _read_header_length(self._source, self.version)
-        if alone:
-            self._read_at_once(start, length)
-        else:
-            self._crc = 0  # of what a chunk's checksum covers before the chunk
-            header = self._source.read(0, start + length + CRC_BYTES)
-            self._parse(without_crc(header, "the header")[start:], len(header), alone)
-
-    def _read_at_once(self, start: int, length: int) -> None:
-        """A file of one chunk, which has one checksum. Until it is compared only a wrong size is told of."""
-        header = self._source.read(0, start + length)
-        self._crc = zlib.crc32(header)
-        wrong = None
-        try:
-            self._parse(header[start:], len(header), alone=True)
-        except _WrongSizeError:
-            raise
-        except FormatError as error:
-            wrong = error
-        if not holds_to_the_end(self._source, len(header), self._crc):
-            raise damaged("the file")
-        if wrong is not None:
-            raise wrong
-
-    def _parse(self, body: bytes, start: int, alone: bool) -> None:
-        """All that the header says; chunks begin at `start`."""
-        fields = Fields(body)
-        self.header = parse_header(fields, self.version)
-        if self.version >= 4 and alone != (chunk_count(self.header) == 1):
-            raise FormatError("the header is wrong on whether there is one chunk")
+        self._storage = storage_of(source)
+        self.size = self._storage.size
+        _check_version(self._storage)
+        start, length = _header_place(self._storage)
+        end = start + length + CRC_BYTES
+        fields = Fields(without_crc(self._storage.read(0, end), "the header")[start:])
+        self.header = parse_body(fields)
         self._lengths = parse_index(fields, self.header)
-        self._offsets = chunk_offsets(self.header, self._lengths, start)
+        self._offsets = chunk_offsets(self.header, self._lengths, end)
         _check_size(self._offsets[-1], self.size)
 
     @property
@@ -116,28 +85,6 @@ class Reader:
             if kind in KNOWN_KINDS
         }
 
-    @property
-    def filtered(self) -> bool:
-        """Whether every Y stream ends with a restoration filter, or word that there is none."""
-        return self.version >= 3 and Kind.RESIDUAL not in self.header.kinds
-
-    @property
-    def stacked(self) -> bool:
-        """Whether Z and Y of a tile are one stack of words, cut in two."""
-        return self.version >= 4
-
-    def bound(self) -> int | None:
-        """How many levels a decoded sample may be from the original, where the file says it.
-
-        Raises:
-            FormatError: The chunk is damaged, cut short or no bound.
-        """
-        kinds = self.header.file_kinds
-        if Kind.BOUND not in kinds:
-            return self.header.bound
-        first = self.header.tile_count * self.header.groups
-        return parse_bound(self._chunk(first + kinds.index(Kind.BOUND)))
-
     def metadata(self) -> dict[int, bytes]:
         """Read the file-scoped streams of the kinds that are defined, by kind.
 
@@ -167,53 +114,43 @@ class Reader:
 
     def _chunk(self, chunk: int) -> bytes:
         start, end = self._offsets[chunk], self._offsets[chunk + 1]
-        data = self._source.read(start, end - start)
-        return without_crc(data, self._chunk_name(chunk), self._crc)
+        return without_crc(self._storage.read(start, end - start), self._chunk_name(chunk))
 
     def _chunk_name(self, chunk: int) -> str:
         of_tiles = self.header.tile_count * self.header.groups
         if chunk < of_tiles:
             return f"tile {chunk // self.header.groups}"
-        kind = self.header.file_kinds[chunk - of_tiles]
-        return "the BOUND" if kind == Kind.BOUND else f"the {kind_name(kind)} metadata"
+        return f"the {kind_name(self.header.file_kinds[chunk - of_tiles])} metadata"
 
 
-class _WrongSizeError(FormatError):
-    """The file is shorter or longer than its header says."""
-
-
-def _read_version(source: Source) -> int:
-    magic = source.read(0, min(len(MAGIC), source.size))
+def _check_version(storage: Storage) -> None:
+    magic = storage.read(0, min(len(MAGIC), storage.size))
     if not magic:
         raise FormatError("the file is empty")
+    if magic == MAGIC_BEFORE_RELEASE:
+        raise FormatError("made before the first release of dmecodec; encode the original again")
     if not MAGIC.startswith(magic):
         raise FormatError("not a .dmen file")
-    version = source.read(len(MAGIC), 1)[0]
+    version = storage.read(len(MAGIC), 1)[0]
     if version > VERSION:
         raise FormatError(
             f"made by a newer dmecodec (format version {version}, this one reads up to {VERSION}); please upgrade"
         )
     if version < 1:
         raise FormatError(f"no such format version: {version}")
-    return version
 
 
-def _read_header_length(source: Source, version: int) -> tuple[int, int, bool]:
-    """Offset and length of the header's body and whether the file has one chunk, before any checksum is compared."""
+def _header_place(storage: Storage) -> tuple[int, int]:
+    """Offset and length of the header's body, before any checksum is compared."""
     start = len(MAGIC) + 1
     encoded = b""
     while not encoded or (encoded[-1] & 0x80 and len(encoded) < 5):
-        encoded += source.read(start + len(encoded), 1)
-    fields, name = Fields(encoded), "length of the header"
-    start += len(encoded)
-    if version < 4:
-        return start, fields.varint(name, MAX_HEADER_LENGTH), False
-    length, alone = divmod(fields.varint(name, 2 * MAX_HEADER_LENGTH + 1), 2)
-    return start, length, bool(alone)
+        encoded += storage.read(start + len(encoded), 1)
+    return start + len(encoded), Fields(encoded).varint("length of the header", MAX_HEADER_LENGTH)
 
 
 def _check_size(expected: int, actual: int) -> None:
     if actual < expected:
-        raise _WrongSizeError(f"the file is truncated: it has {actual} of {expected} bytes")
+        raise FormatError(f"the file is truncated: it has {actual} of {expected} bytes")
     if actual > expected:
-        raise _WrongSizeError(f"{actual - expected} bytes follow the end of the image at {expected}")
+        raise FormatError(f"{actual - expected} bytes follow the end of the image at {expected}")

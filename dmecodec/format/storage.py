@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import threading
 from typing import BinaryIO, TypeAlias
@@ -9,7 +10,7 @@ from typing import BinaryIO, TypeAlias
 from ..errors import FormatError
 
 
-class BytesSource:
+class MemoryStorage:
     """A file in memory."""
 
     def __init__(self, data: bytes | bytearray | memoryview) -> None:
@@ -22,11 +23,16 @@ class BytesSource:
         return bytes(self._data[offset : offset + count])
 
 
-class FileSource:
-    """A seekable binary file. A lock keeps seek and read together."""
+class FileStorage:
+    """A seekable binary file.
+
+    A plain file is read by its descriptor at an offset, which moves nothing that threads or forked processes share.
+    Any other object has one position: a lock keeps seek and read together.
+    """
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
+        self._descriptor = _descriptor(file)
         self._lock = threading.Lock()
         try:
             file.seek(0, os.SEEK_END)
@@ -37,25 +43,42 @@ class FileSource:
     def read(self, offset: int, count: int) -> bytes:
         """Exactly `count` bytes, with no allocation before it is sure that they exist."""
         _check_range(offset, count, self.size)
-        with self._lock:
-            try:
-                self._file.seek(offset)
-                data = _read_exactly(self._file, count)
-            except (OSError, ValueError) as error:
-                raise FormatError(f"the file cannot be read: {error}") from error
+        try:
+            if self._descriptor is not None and not self._file.closed:
+                data = _read_at(self._descriptor, offset, count)
+            else:
+                with self._lock:
+                    self._file.seek(offset)
+                    data = _read_exactly(self._file, count)
+        except (OSError, ValueError) as error:
+            raise FormatError(f"the file cannot be read: {error}") from error
         # The file has shrunk since it was opened.
         _check_range(offset, count, offset + len(data))
         return data
 
 
-Source: TypeAlias = BytesSource | FileSource
+Storage: TypeAlias = MemoryStorage | FileStorage
 
 
-def source_of(source: bytes | bytearray | memoryview | BinaryIO) -> Source:
-    """The source that fits: bytes in memory, or else a seekable binary file."""
+def storage_of(source: bytes | bytearray | memoryview | BinaryIO) -> Storage:
+    """Bytes in memory, or else a seekable binary file."""
     if isinstance(source, (bytes, bytearray, memoryview)):
-        return BytesSource(source)
-    return FileSource(source)
+        return MemoryStorage(source)
+    return FileStorage(source)
+
+
+def _descriptor(file: BinaryIO) -> int | None:
+    """The descriptor of a plain file. Other objects may have one that does not give their bytes, as `gzip`'s do."""
+    raw = getattr(file, "raw", file)
+    return raw.fileno() if type(raw) is io.FileIO and not raw.closed and hasattr(os, "pread") else None
+
+
+def _read_at(descriptor: int, offset: int, count: int) -> bytes:
+    """Up to `count` bytes, fewer only at the end of the file: one call may give less than was asked for."""
+    data = os.pread(descriptor, count, offset)
+    while len(data) < count and (more := os.pread(descriptor, count - len(data), offset + len(data))):
+        data += more
+    return data
 
 
 def _check_range(offset: int, count: int, size: int) -> None:

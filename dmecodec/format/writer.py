@@ -9,9 +9,9 @@ from ..errors import FormatError
 from .checksum import with_crc
 from .fields import varint
 from .header import Header
-from .index import header_fields
-from .kinds import Kind, kind_name
-from .limits import MAGIC, MAX_HEADER_LENGTH, MODEL_BYTES, VERSION
+from .index import header_body
+from .kinds import kind_name
+from .limits import MAGIC, MAX_HEADER_LENGTH, VERSION
 
 
 def write(header: Header, tiles: Sequence[Mapping[int, bytes]], metadata: Mapping[int, bytes]) -> bytes:
@@ -26,23 +26,18 @@ def write(header: Header, tiles: Sequence[Mapping[int, bytes]], metadata: Mappin
         The file's bytes.
 
     Raises:
-        ValueError: The streams are not those that the header names, or the header is one of an older version.
+        ValueError: The streams are not those that the header names.
         FormatError: The index would be too large.
     """
     if len(tiles) != header.tile_count * header.groups:
         raise ValueError(f"{len(tiles)} tiles given, {header.tile_count * header.groups} expected")
-    if {Kind.BOUND, Kind.FILTER} & set(header.kinds) or len(header.model) != MODEL_BYTES:
-        raise ValueError("streams of kind BOUND or FILTER or a short id, as only older versions have")
     chunks = [_ordered(streams, header.tile_kinds) for streams in tiles]
     chunks += [(stream,) for stream in _ordered(metadata, header.file_kinds)]
 
-    body = header_fields(header) + b"".join(varint(len(stream)) for chunk in chunks for stream in chunk)
+    body = header_body(header) + b"".join(varint(len(stream)) for chunk in chunks for stream in chunk)
     if len(body) > MAX_HEADER_LENGTH:
         raise FormatError(f"a header of {len(body)} bytes is too long; larger tiles are needed")
-    alone = len(chunks) == 1
-    parts = [(MAGIC, bytes([VERSION]), varint(2 * len(body) + alone), body), *chunks]
-    if alone:  # one checksum for all
-        parts = [tuple(chain.from_iterable(parts))]
+    parts = [(MAGIC, bytes([VERSION]), varint(len(body)), body), *chunks]
     return b"".join(chain.from_iterable(map(with_crc, parts)))
 
 

@@ -1,4 +1,4 @@
-"""Arrays of more than the four plain modes as a source for the encoder."""
+"""Arrays as a source for the encoder."""
 
 from __future__ import annotations
 
@@ -7,75 +7,94 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..base.boxes import Box
-from ..errors import ImageError
+from ..errors import ImageError, OptionError
 from ..format.layout import MAX_BANDS
 from .grouping import regrouped
 from .guard import named
 from .metadata import Metadata
-from .planes import Scale, make_layout, scaled
-from .source import check_size, check_window
+from .options import ReadOptions
+from .scaling import make_layout, scaled
+from .source import Source, check_size
 
 
-def check_array(array: np.ndarray, nodata: int | None) -> None:
-    """Refuses 16 bits in another byte order, and masked arrays where nodata would hide a valid sample.
-
-    Raises:
-        ImageError: what it is, and what to do.
-    """
-    if array.dtype.kind == "u" and array.dtype.itemsize == 2 and not array.dtype.isnative:
-        raise ImageError(f"array of {array.dtype}: use .astype('uint16')")
-    if nodata is None or not isinstance(array, np.ma.MaskedArray) or array.dtype.kind != "u":
-        return
-    if ((array.data == nodata) & ~np.ma.getmaskarray(array)).any():
-        raise ImageError(f"a masked array with valid samples of {nodata}: give as nodata a value that none has")
-
-
-class BandArray:
-    """An array of uint8 or uint16 (height, width, bands), which is not copied.
+class ArraySource(Source):
+    """An array of uint8 or uint16, (height, width) or (height, width, bands), which is not copied.
 
     Args:
         array: the samples; (height, width) is one band.
-        nodata: value of the samples that are not valid, of every band, or None.
-        scale: the samples that the network's 0 and 1 stand for, of 16 bits; None takes each band's
-            own range of valid samples.
-        alpha: whether the last band is alpha.
+        options: nodata, scale, alpha and the axis of the bands.
+
+    Raises:
+        ImageError: the type or the shape is none of these.
+        OptionError: an option does not go with the array.
     """
 
-    def __init__(self, array: np.ndarray, *, nodata: int | None, scale: Scale | None, alpha: bool) -> None:
-        pixels = array[..., None] if array.ndim == 2 else array
-        if pixels.ndim == 3 and 1 < pixels.shape[0] <= 8 < min(pixels.shape[1:]):
-            raise ImageError(
-                f"array of shape {array.shape}: bands seem to come first; move them with "
-                "np.moveaxis(array, 0, -1) (2 to 8 rows of more than 8 bands are not taken)"
-            )
-        if pixels.ndim != 3 or not 1 <= pixels.shape[2] - alpha <= MAX_BANDS:
-            raise ImageError(
-                f"array of shape {array.shape}: expected (height, width) or (height, width, bands) "
-                f"with 1 to {MAX_BANDS} bands, bands last"
-            )
-        self.height, self.width, bands = pixels.shape
+    def __init__(self, array: np.ndarray, options: ReadOptions) -> None:
+        _check_type(array)
+        pixels = _bands_last(array, options.bands)
+        count, alpha = pixels.shape[2], options.alpha
+        if not isinstance(alpha, (bool, np.bool_, type(None))):
+            raise OptionError(f"alpha {alpha!r}: must be True, False or None")
+        if alpha is None:
+            alpha = pixels.dtype == np.uint8 and count in (2, 4)
+        if not 1 <= count - alpha <= MAX_BANDS:
+            raise ImageError(f"array of shape {array.shape}: expected 1 to {MAX_BANDS} bands, not {count - alpha}")
+        self.height, self.width = pixels.shape[:2]
         with named("array"):
             check_size(self.width, self.height)
+        self.metadata = Metadata()
         self._pixels = pixels
-        self.metadata, self.geo = Metadata(), None
-        depth = 8 * pixels.dtype.itemsize
-        values = [nodata] * (bands - alpha)
-        self.layout = make_layout(depth, values, alpha_at=bands - 1 if alpha else None)
-        self.layout = scaled(self, scale)
+        nodata = [options.nodata] * (count - alpha)
+        self.layout = make_layout(8 * pixels.dtype.itemsize, nodata, alpha_at=count - 1 if alpha else None)
+        self.layout = scaled(self, options.scale)
         # Of three or four bands the first three are most likely colours.
-        self.layout = regrouped(self, (0, 1, 2) if len(values) in (3, 4) else ())
+        self.layout = regrouped(self, (0, 1, 2) if len(nodata) in (3, 4) else ())
 
-    @property
-    def mode(self) -> str:
-        """As :attr:`Source.mode`."""
-        return self.layout.mode
-
-    def read(self, col: int, row: int, width: int, height: int) -> np.ndarray:
+    def read(self, box: Box, planes: Sequence[int]) -> np.ndarray:
         """As :meth:`Source.read`."""
-        check_window(self, col, row, width, height)
-        return self._pixels[row : row + height, col : col + width].copy()
-
-    def read_planes(self, box: Box, planes: Sequence[int]) -> np.ndarray:
-        """As :meth:`BandSource.read_planes`."""
-        rows, cols = box.slices(Box(0, 0, self.width, self.height))
+        rows, cols = box.slices(self.box)
         return self._pixels[rows, cols][..., list(planes)]
+
+
+def without_mask(array: np.ma.MaskedArray, nodata: int | None) -> np.ndarray:
+    """A masked array with nodata where it is masked.
+
+    Raises:
+        ImageError: there is no nodata value for what is masked, or a valid sample has it.
+        OptionError: no sample can have the nodata value.
+    """
+    if nodata is None and np.ma.is_masked(array):
+        raise ImageError("a masked array: give nodata, a value that no valid sample has")
+    if nodata is None or array.dtype not in (np.uint8, np.uint16):  # which is refused as such
+        return array.data
+    if not 0 <= nodata <= np.iinfo(array.dtype).max:
+        raise OptionError(f"nodata {nodata}: must be between 0 and {np.iinfo(array.dtype).max}")
+    if ((array.data == nodata) & ~np.ma.getmaskarray(array)).any():
+        raise ImageError(f"a masked array with valid samples of {nodata}: give as nodata a value that none has")
+    return array.filled(nodata)
+
+
+def _check_type(array: np.ndarray) -> None:
+    if array.dtype.kind == "u" and array.dtype.itemsize == 2 and not array.dtype.isnative:
+        raise ImageError(f"array of {array.dtype}: use .astype('uint16')")
+    if array.dtype not in (np.uint8, np.uint16):
+        raise ImageError(
+            f"array of {array.dtype}: only uint8 and uint16 are supported; scale the values to 0..255 "
+            "and use .astype('uint8')"
+        )
+
+
+def _bands_last(array: np.ndarray, bands: str | None) -> np.ndarray:
+    """The array as (height, width, bands), a view."""
+    if array.ndim == 2:
+        return array[..., None]
+    if array.ndim != 3:
+        raise ImageError(f"array of shape {array.shape}: expected (height, width) or (height, width, bands)")
+    if bands == "first":
+        return np.moveaxis(array, 0, -1)
+    if bands is None and array.shape[0] <= MAX_BANDS and array.shape[0] < min(array.shape[1:]):
+        raise ImageError(
+            f"array of shape {array.shape}: its bands seem to come first; give bands='first', "
+            "or bands='last' where the last axis holds the bands"
+        )
+    return array

@@ -19,8 +19,8 @@ from .advice import CHOOSE, EXTRACT, SCALE, STRAIGHTEN, TO_RGB
 from .gdal import gdal, opened, rasterio_errors
 from .grouping import regrouped
 from .metadata import Metadata
-from .planes import Scale, make_layout, scaled
-from .source import check_size, check_window
+from .scaling import Scale, make_layout, scaled
+from .source import Source, check_size
 
 EXPAND = "expand it first with 'gdal_translate -expand rgb IN OUT.tif'"
 _OWN_NAMESPACES = {
@@ -33,7 +33,7 @@ _OWN_NAMESPACES = {
 }
 
 
-class GeoSource:
+class GeoSource(Source):
     """An open GeoTIFF, of uint8 or uint16.
 
     Args:
@@ -78,18 +78,8 @@ class GeoSource:
         if self._with_geo:
             self.geo = read_record(data, self.palette is not None).to_bytes()
 
-    @property
-    def mode(self) -> str:
-        """As :attr:`Source.mode`."""
-        return self.layout.mode
-
-    def read(self, col: int, row: int, width: int, height: int) -> np.ndarray:
-        """As :meth:`Source.read`: all planes."""
-        check_window(self, col, row, width, height)
-        return self.read_planes(Box(col, row, width, height), range(self.layout.planes))
-
-    def read_planes(self, box: Box, planes: Sequence[int]) -> np.ndarray:
-        """As :meth:`BandSource.read_planes`."""
+    def read(self, box: Box, planes: Sequence[int]) -> np.ndarray:
+        """As :meth:`Source.read`."""
         from rasterio.windows import Window
 
         window = Window(box.col, box.row, box.width, box.height)

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..base.boxes import Box
 from ..format.layout import GROUP, Layout
-from .planes import BandSource, Planes
+from .source import Source
 
 ALIKE = 0.7
 """Correlation from which bands go together. Between 0.3 (worse by 3 dB) and 0.8 (a third of the size) when measured."""
@@ -22,7 +22,7 @@ _SPOTS, _SIDE = 4, 96  # a grid of 4 x 4 windows is looked at
 _ENOUGH = 256  # pixels
 
 
-def regrouped(source: BandSource, together: Sequence[int] = ()) -> Layout:
+def regrouped(source: Source, together: Sequence[int] = ()) -> Layout:
     """The source's layout with bands in groups of those that are alike.
 
     Args:
@@ -50,18 +50,17 @@ def _alike(bands: list[int], table: np.ndarray) -> list[tuple[int, ...]]:
     return [tuple(group) for group in groups]
 
 
-def correlations(source: BandSource) -> np.ndarray:
+def correlations(source: Source) -> np.ndarray:
     """Correlation of each pair of bands, (bands, bands), on some windows; 1 where too little is valid."""
-    planes = Planes(source)
-    layout = planes.layout
+    layout = source.layout
     # Groups are not chosen yet: those that the layout has are but a way to read all bands.
     order = [band for group in layout.groups for band in group]
     found = []
     for box in _spots(source.width, source.height):
-        samples = [planes.samples(box, group) for group in range(len(layout.groups))]
+        samples = [source.samples(box, group) for group in range(len(layout.groups))]
         valid = np.ones((box.height, box.width), bool)
         for group, part in enumerate(samples):
-            here = planes.valid(box, part, group)
+            here = source.valid(box, part, group)
             if here is not None:
                 valid &= here.all(2)
         found.append(np.concatenate(samples, 2)[valid])

@@ -12,31 +12,23 @@ import numpy as np
 from PIL import Image
 
 from ..errors import ImageError, OptionError
+from .array import ArraySource, without_mask
 from .gdal import PIXELS_ALONE, is_installed, need_rasterio
 from .guard import named
 from .headers import is_tiff
+from .options import ReadOptions
 from .raster import from_file, from_pillow, size_of_file
-from .source import ArraySource, Source
+from .source import Source
 from .tiff import tiff_facts
 
 
-def open_source(
-    image: object,
-    *,
-    nodata: int | None = None,
-    scale: tuple[int, int] | None = None,
-    alpha: bool | None = None,
-    geo: bool = True,
-) -> Source:
-    """Opens an image for the encoder.
+def open_source(image: object, options: ReadOptions = ReadOptions()) -> Source:  # noqa: B008  (frozen)
+    """Opens an image for the encoder, which closes it.
 
     Args:
         image: a path, a binary file object (left open; read from its start where it can seek), a
             `PIL.Image.Image`, or an array (height, width) or (height, width, bands) of uint8 or uint16.
-        nodata: of an array, the value of samples that are not valid.
-        scale: of samples of 16 bits, those that the network's 0 and 1 stand for.
-        alpha: of an array, whether its last band is alpha; None says so of 2 or 4 bands of uint8.
-        geo: whether a TIFF is read with all that it says of the ground; False takes its samples alone.
+        options: what is said of the image beside it.
 
     Raises:
         ImageError: there is no such file, it is no image, it is damaged, or it is of a kind that
@@ -46,39 +38,33 @@ def open_source(
             not installed.
     """
     if isinstance(image, np.ma.MaskedArray):
-        image = _filled(image, nodata)
+        image = without_mask(image, options.nodata)
     if isinstance(image, np.ndarray):
-        return _from_array(np.asarray(image), nodata, scale, alpha)  # a matrix, too
-    if nodata is not None or alpha is not None:
-        raise OptionError("nodata and alpha are for arrays; a file says by itself what it has")
+        return ArraySource(np.asarray(image), options)  # a matrix, too
+    if options.is_of_array:
+        raise OptionError("nodata, alpha and bands are for arrays; a file says by itself what it has")
     if isinstance(image, Image.Image):
         with named("image"):
-            return _without_scale(from_pillow(image), scale)
+            return _without_scale(from_pillow(image), options)
     if isinstance(image, (str, os.PathLike)):
         path = Path(os.fsdecode(image))
         with named(str(path)), _open_path(path) as file:
             if not file.seekable():  # a named pipe
-                return open_source(_seekable(file), geo=geo, scale=scale)
-            if _is_for_rasterio(file, path, geo):
-                return _from_geotiff(str(path.absolute()), scale, geo)
-            return _without_scale(from_file(file), scale)
+                return open_source(_seekable(file), options)
+            if _is_for_rasterio(file, path, options.geo):
+                return _from_geotiff(str(path.absolute()), options)
+            return _without_scale(from_file(file), options)
     if hasattr(image, "read"):
         with named(str(getattr(image, "name", "image"))):
             file = _seekable(cast(BinaryIO, image))
-            if _is_for_rasterio(file, None, geo):
+            if _is_for_rasterio(file, None, options.geo):
                 file.seek(0)
-                return _from_geotiff(file.read(), scale, geo)
-            return _without_scale(from_file(file), scale)
+                return _from_geotiff(file.read(), options)
+            return _without_scale(from_file(file), options)
     raise ImageError(
         f"cannot read an image from {type(image).__name__}: "
         "give a path, a binary file object, a Pillow image or an array"
     )
-
-
-def close_source(source: Source) -> None:
-    """Closes what :func:`open_source` holds open: a GeoTIFF; the others are in memory."""
-    if hasattr(source, "close"):
-        source.close()
 
 
 def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
@@ -91,37 +77,8 @@ def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
         return size_of_file(file)
 
 
-def _filled(image: np.ma.MaskedArray, nodata: int | None) -> np.ndarray:
-    """A masked array with nodata where it is masked."""
-    if nodata is None and np.ma.is_masked(image):
-        raise ImageError("a masked array: give nodata, a value that no valid sample has")
-    if nodata is None or image.dtype not in (np.uint8, np.uint16):  # which is refused as such
-        return image.data
-    if not 0 <= nodata <= np.iinfo(image.dtype).max:
-        raise OptionError(f"nodata {nodata}: must be between 0 and {np.iinfo(image.dtype).max}")
-    return image.filled(nodata)
-
-
-def _from_array(array: np.ndarray, nodata: int | None, scale: tuple[int, int] | None, alpha: bool | None) -> Source:
-    bands = array.shape[2] if array.ndim == 3 else 1
-    if not isinstance(alpha, (bool, np.bool_, type(None))):
-        raise OptionError(f"alpha {alpha!r}: must be True, False or None")
-    if alpha is None:
-        alpha = array.dtype == np.uint8 and bands in (2, 4)
-    if array.dtype not in (np.uint8, np.uint16):
-        raise ImageError(
-            f"array of {array.dtype}: only uint8 and uint16 are supported; scale the values to 0..255 "
-            "and use .astype('uint8')"
-        )
-    if array.dtype == np.uint8 and nodata is None and bands <= 4 and alpha == (bands in (2, 4)):
-        return _without_scale(ArraySource(array), scale)
-    from .array import BandArray
-
-    return BandArray(array, nodata=nodata, scale=scale, alpha=alpha)
-
-
-def _without_scale(source: Source, scale: tuple[int, int] | None) -> Source:
-    if scale is not None:
+def _without_scale(source: Source, options: ReadOptions) -> Source:
+    if options.scale is not None:
         raise OptionError("a scale is for samples of 16 bits; these have 8")
     return source
 
@@ -176,10 +133,10 @@ def _is_for_rasterio(file: BinaryIO, path: Path | None, geo: bool) -> bool:
     return True
 
 
-def _from_geotiff(file: str | bytes, scale: tuple[int, int] | None, geo: bool) -> Source:
+def _from_geotiff(file: str | bytes, options: ReadOptions) -> Source:
     from .geotiff import GeoSource
 
-    return GeoSource(file, scale, geo=geo)
+    return GeoSource(file, options.scale, geo=options.geo)
 
 
 def _open_path(path: Path) -> BinaryIO:

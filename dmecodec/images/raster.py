@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -22,12 +22,14 @@ from PIL import (
     WebPImagePlugin,
 )
 
+from ..base.boxes import Box
 from ..errors import ImageError
+from ..format.layout import plain_layout
 from .advice import CHOOSE, EXTRACT, SCALE, TO_RGB
 from .guard import guarded
 from .headers import check_header
 from .metadata import Metadata, read_metadata
-from .source import Source, check_size, check_window
+from .source import Source, check_size
 from .tiff import Tiff, load_tiff
 
 _OPENERS: dict[str, Callable[[Any], Any]] = {
@@ -43,29 +45,30 @@ _OPENERS: dict[str, Callable[[Any], Any]] = {
 }
 
 
-class _PillowSource:
+class PillowSource(Source):
     """A loaded Pillow image, of a mode that the codec codes or one that becomes it exactly."""
 
     def __init__(self, image: Image.Image, metadata: Metadata) -> None:
         self.width, self.height = image.size
-        self.mode = _coded_mode(image)
+        self.layout = plain_layout(_coded_mode(image))
         self.metadata = metadata
         self._image = image
 
-    def read(self, col: int, row: int, width: int, height: int) -> np.ndarray:
+    def read(self, box: Box, planes: Sequence[int]) -> np.ndarray:
         """As :meth:`Source.read`."""
-        check_window(self, col, row, width, height)
-        pixels = np.empty((height, width, len(self.mode)), np.uint8)
+        pixels = np.empty((box.height, box.width, len(planes)), np.uint8)
+        every = len(planes) == self.layout.planes
         # Pillow's window, its conversion and its bytes are three copies more: keep each small.
-        step = max(1, 2**22 // width)
-        for top in range(0, height, step):
+        step = max(1, 2**22 // box.width)
+        for top in range(0, box.height, step):
             part = pixels[top : top + step]
-            box = (col, row + top, col + width, row + top + len(part))
+            corners = (box.col, box.row + top, box.right, box.row + top + len(part))
             # Image.crop would check the window against Pillow's own limit on pixels.
-            window = self._image._new(self._image.im.crop(box))
+            window = self._image._new(self._image.im.crop(corners))
             if window.mode not in (self.mode, "La"):
                 window = window.convert(self.mode)
-            part[:] = np.asarray(window).reshape(part.shape)
+            found = np.asarray(window).reshape(*part.shape[:2], -1)
+            part[:] = found if every else found[..., list(planes)]
         return pixels
 
 
@@ -99,7 +102,7 @@ def from_pillow(image: Image.Image) -> Source:
     check_size(*image.size)
     guarded(lambda: _coded_mode(image), "image")  # before a large image is decoded for nothing
     guarded(image.load, "image")
-    return _checked(_PillowSource(image, read_metadata(image)), "image")
+    return _checked(PillowSource(image, read_metadata(image)), "image")
 
 
 def _check_origin(image: ImageFile.ImageFile) -> None:
@@ -140,12 +143,12 @@ def from_file(file: BinaryIO) -> Source:
     _check_frames(image)
     guarded(lambda: _coded_mode(image), kind)
     guarded(lambda: _load(image), kind)
-    return _checked(_PillowSource(image, read_metadata(image)), kind)
+    return _checked(PillowSource(image, read_metadata(image)), kind)
 
 
 def _checked(source: Source, kind: str) -> Source:
     """Reads one pixel, so that a palette or colour key that is no good is found at once."""
-    guarded(lambda: source.read(0, 0, 1, 1), kind)
+    guarded(lambda: source.pixels(Box(0, 0, 1, 1)), kind)
     return source
 
 

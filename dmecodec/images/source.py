@@ -1,81 +1,100 @@
-"""What the encoder reads from, window by window, and such a source over an array."""
+"""What the encoder reads from, window by window, whatever the image is."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import numpy as np
 
+from ..base.boxes import Box
 from ..errors import ImageError, OptionError
-from ..format.limits import MAX_PIXELS, MAX_SIDE, PLAIN_MODES
-from .guard import named
+from ..format.layout import Layout
+from ..format.limits import MAX_PIXELS, MAX_SIDE
 from .metadata import Metadata
 
 
-class Source(Protocol):
-    """An image that the encoder reads window by window."""
+class Source(ABC):
+    """An image: its size, its bands, what is kept beside the pixels, and the samples of any window.
 
-    @property
-    def width(self) -> int:
-        """Columns."""
+    Attributes:
+        width, height: in pixels.
+        layout: depth, groups, scale and nodata value of the bands, and alpha or a mask.
+        metadata: ICC profile, EXIF and XMP.
+        geo: the GEO stream, or None without georeference.
+    """
 
-    @property
-    def height(self) -> int:
-        """Rows."""
+    width: int
+    height: int
+    layout: Layout
+    metadata: Metadata
+    geo: bytes | None = None
+
+    @abstractmethod
+    def read(self, box: Box, planes: Sequence[int]) -> np.ndarray:
+        """Some planes of a box inside the image, a copy: uint8 or uint16 (h, w, planes)."""
+
+    def close(self) -> None:  # noqa: B027  (most sources hold nothing open)
+        """Closes what the source holds open."""
 
     @property
     def mode(self) -> str:
-        """One of `dmecodec.images.MODES`, or BANDS for a source that has a layout as well."""
+        """The header's mode: L, LA, RGB, RGBA or BANDS."""
+        return self.layout.mode
 
     @property
-    def metadata(self) -> Metadata:
-        """What shall be kept beside the pixels."""
+    def box(self) -> Box:
+        """The whole image."""
+        return Box(0, 0, self.width, self.height)
 
-    def read(self, col: int, row: int, width: int, height: int) -> np.ndarray:
-        """The window as uint8 (height, width, bands); it must lie inside the image."""
+    def pixels(self, box: Box | None = None) -> np.ndarray:
+        """All planes of a box, or of the whole image, as a decoder gives them: uint8 or uint16 (h, w, planes).
+
+        Raises:
+            OptionError: the box is empty or reaches beyond the image.
+        """
+        box = box or self.box
+        inside = 0 <= box.col < box.right <= self.width and 0 <= box.row < box.bottom <= self.height
+        if not inside:
+            window = f"{box.col},{box.row},{box.width},{box.height}"
+            raise OptionError(f"window {window} is not inside the image of {self.width} x {self.height}")
+        return self.read(box, range(self.layout.planes))
+
+    def samples(self, box: Box, group: int) -> np.ndarray:
+        """The bands of a group: uint8 or uint16 (h, w, c)."""
+        return self.read(box, [self.layout.plane_of(band) for band in self.layout.groups[group]])
+
+    def alpha(self, box: Box) -> np.ndarray | None:
+        """Alpha or the mask: uint8 (h, w), or None where there is none."""
+        if not self.layout.has_alpha:
+            return None
+        plane = self.read(box, [self.layout.alpha_plane])[..., 0]
+        # Values of 16 bits are multiples of 257: they were checked when the source was opened.
+        return plane if plane.dtype == np.uint8 else (plane >> 8).astype(np.uint8)
+
+    def not_nodata(self, samples: np.ndarray, group: int) -> np.ndarray:
+        """Which samples of a group have another value than their band's nodata: bool (h, w, c)."""
+        valid = np.ones(samples.shape, bool)
+        for n, band in enumerate(self.layout.groups[group]):
+            nodata = self.layout.bands[band].nodata
+            if nodata is not None:
+                np.not_equal(samples[..., n], nodata, out=valid[..., n])
+        return valid
+
+    def valid(self, box: Box, samples: np.ndarray, group: int) -> np.ndarray | None:
+        """Which samples of a group are worth coding: bool (h, w, c), or None where all are."""
+        alpha = self.alpha(box)
+        if alpha is None and not self.layout.has_nodata:
+            return None
+        valid = self.not_nodata(samples, group)
+        return valid if alpha is None else valid & (alpha > 0)[..., None]
 
 
 def check_size(width: int, height: int) -> None:
-    """Refuses an image that has no pixels or is larger than the container can hold."""
+    """Refuses an image that has no pixels or is larger than a file can hold."""
     if width < 1 or height < 1:
         raise ImageError(f"has no pixels ({width} x {height})")
     if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
         raise ImageError(
             f"{width} x {height} is too large: a side may have {MAX_SIDE} pixels, the whole image {MAX_PIXELS}"
         )
-
-
-def check_window(image: Source, col: int, row: int, width: int, height: int) -> None:
-    """Refuses a window that is empty or reaches beyond the image."""
-    inside = 0 <= col < col + width <= image.width and 0 <= row < row + height <= image.height
-    if not inside:
-        raise OptionError(
-            f"window {col},{row},{width},{height} is not inside the image of {image.width} x {image.height}"
-        )
-
-
-class ArraySource:
-    """An array (height, width) or (height, width, bands), which is not copied."""
-
-    def __init__(self, array: np.ndarray) -> None:
-        if array.dtype != np.uint8:
-            raise ImageError(
-                f"array of {array.dtype}: only uint8 is supported; scale the values to 0..255 and use .astype('uint8')"
-            )
-        pixels = array[..., None] if array.ndim == 2 else array
-        if pixels.ndim != 3 or not 1 <= pixels.shape[2] <= 4:
-            raise ImageError(
-                f"array of shape {array.shape}: expected (height, width) or "
-                "(height, width, bands) with 1 to 4 bands (L, LA, RGB, RGBA), bands last"
-            )
-        self.height, self.width, bands = pixels.shape
-        self.mode = PLAIN_MODES[bands - 1]
-        self.metadata = Metadata()
-        self._pixels = pixels
-        with named("array"):
-            check_size(self.width, self.height)
-
-    def read(self, col: int, row: int, width: int, height: int) -> np.ndarray:
-        """As :meth:`Source.read`."""
-        check_window(self, col, row, width, height)
-        return self._pixels[row : row + height, col : col + width].copy()

@@ -84,7 +84,7 @@ def _parts(config: Config) -> list[Part]:
             everywhere -= (everywhere - context) // 2
         size, flops = size + _size(network), flops + everywhere
     parts.append(Part("means and scales (equation 10)", size, flops))
-    if config.shortcut:
+    if not config.paper:
         assert net.analysis.shortcut is not None and net.synthesis.shortcut is not None
         packed = torch.zeros(1, net.analysis.shortcut.in_channels, side, side)
         both = (net.analysis.shortcut, packed), (net.synthesis.shortcut, y)

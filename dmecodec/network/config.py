@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from ..errors import OptionError
 
@@ -60,13 +59,11 @@ class Config:
         checkered: the first so many slices are coded in two passes each, as a checkerboard.
         strip: length of LSM's strip convolutions.
         attention: width of LSM's channel attention.
-        magnitude: whether the hyper encoder also sees log(1 + |y|).
-        squeezed: channels to which the hyper encoder takes together what it sees; 0 leaves it as it is.
-        shortcut: whether a linear wavelet path stands beside both transforms.
-        refinement: width of the refinement after the synthesis; 0 leaves it out.
+        paper: whether it is the paper's own network. All others have what follows, and a linear wavelet path beside
+            both transforms, magnitudes in the hyper encoder, and R blocks that know the quality.
+        squeezed: channels of the hyper encoder's input after a 1x1 convolution.
+        refinement: width of the refinement after the synthesis, which sees what the last R block sees.
         refining: convolutions between the refinement's first and last.
-        informed: whether the refinement also sees what the last R block sees.
-        conditional: whether the R blocks know the quality.
     """
 
     channels: int = 256
@@ -76,13 +73,10 @@ class Config:
     checkered: int = 4
     strip: int = 7
     attention: int = 48
-    magnitude: bool = True
+    paper: bool = False
     squeezed: int = 128
-    shortcut: bool = True
     refinement: int = 32
     refining: int = 3
-    informed: bool = True
-    conditional: bool = True
 
     def __post_init__(self) -> None:
         """Refuses what is no network (ValueError)."""
@@ -95,16 +89,11 @@ class Config:
             raise ValueError("each slice needs the width of its parameter network")
         if (
             not 0 <= self.checkered <= len(self.slices)
-            or not 0 <= self.squeezed <= MAX_WIDTH
-            or not 0 <= self.refinement <= MAX_WIDTH
+            or not 1 <= self.squeezed <= MAX_WIDTH
+            or not 1 <= self.refinement <= MAX_WIDTH
             or not 0 <= self.refining <= MAX_DEPTH
         ):
             raise ValueError("a part of the network is out of range")
-
-    @property
-    def is_papers(self) -> bool:
-        """Whether it is the paper's own kind, without a linear path beside it, which is trained as the paper does."""
-        return not self.shortcut
 
     @property
     def latents(self) -> int:
@@ -131,31 +120,11 @@ class Config:
         fields = json.loads(text)
         for name in ("slices", "hidden"):
             fields[name] = tuple(fields[name])
-        return cls(**_OLDER | fields)
+        return cls(**fields)
 
 
-_OLDER: dict[str, Any] = {
-    "checkered": 0,
-    "squeezed": 0,
-    "refinement": 0,
-    "refining": 2,
-    "informed": False,
-    "conditional": False,
-}
-"""What models are like that do not say."""
-
-PAPER = Config(
-    slices=(256,),
-    hidden=(0,),
-    checkered=0,
-    magnitude=False,
-    squeezed=0,
-    shortcut=False,
-    refinement=0,
-    informed=False,
-    conditional=False,
-)
-"""The paper's own blocks: M = 256, one pass, nothing beside them (Table 3)."""
+PAPER = Config(slices=(256,), hidden=(0,), checkered=0, paper=True)
+"""The paper's own blocks: M = 256, one pass (Table 3)."""
 
 FAST = Config(
     channels=128,

@@ -26,11 +26,10 @@ class HyperEncoder(nn.Module):
 
     def __init__(self, config: Config) -> None:
         super().__init__()
-        n, inputs = config.hyper, config.latents * (2 if config.magnitude else 1)
-        self.magnitude = config.magnitude
-        self.squeeze = nn.Conv2d(inputs, config.squeezed, 1, bias=False) if config.squeezed else None
+        n, m = config.hyper, config.latents
+        self.squeeze = None if config.paper else nn.Conv2d(2 * m, config.squeezed, 1, bias=False)
         self.layers = nn.Sequential(
-            nn.Conv2d(config.squeezed or inputs, n, 3, padding=1),
+            nn.Conv2d(m if config.paper else config.squeezed, n, 3, padding=1),
             nn.ReLU(),
             nn.Conv2d(n, n, 3, stride=2, padding=1),
             nn.ReLU(),
@@ -46,8 +45,7 @@ class HyperEncoder(nn.Module):
 
     def seen(self, y: Tensor) -> Tensor:
         """What the first layer of Table 2 sees of y: (b, M, h, w) to (b, c, h, w)."""
-        x = magnitudes(y) if self.magnitude else y
-        return x if self.squeeze is None else self.squeeze(x)
+        return y if self.squeeze is None else self.squeeze(magnitudes(y))
 
 
 class LSM(nn.Module):

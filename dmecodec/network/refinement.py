@@ -24,7 +24,7 @@ class Refinement(nn.Module):
     Args:
         channels: width of the network.
         depth: convolutions between the first and the last.
-        features: channels that the synthesis has at half resolution, where the network sees them; or 0.
+        features: channels that the synthesis has at half resolution.
     """
 
     def __init__(self, channels: int, depth: int, features: int) -> None:
@@ -32,24 +32,23 @@ class Refinement(nn.Module):
         pixels = 3 * _FOLD * _FOLD
         self.first = nn.Conv2d(pixels, channels, 3, padding=1)
         self.quality = nn.Parameter(torch.zeros(len(LAMBDAS), channels))
-        self.features = nn.Conv2d(features, channels, 1) if features else None
+        self.features = nn.Conv2d(features, channels, 1)
         self.middle = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=1) for _ in range(depth))
         self.last = nn.Conv2d(channels, pixels, 3, padding=1)
         with torch.no_grad():  # at first it changes next to nothing
             self.last.weight.mul_(0.01)
             self.last.bias.zero_()  # type: ignore[union-attr]
 
-    def forward(self, x: Tensor, features: Tensor | None, quality: Tensor) -> Tensor:
+    def forward(self, x: Tensor, features: Tensor, quality: Tensor) -> Tensor:
         """The sum stays in float32, whatever the convolutions run in.
 
         Args:
             x: (b, 3, h, w).
-            features: (b, c, h / 2, w / 2), or None where the network sees none.
+            features: (b, c, h / 2, w / 2).
             quality: (b,) in 0..7.
         """
         h = self.first(F.pixel_unshuffle(x - 0.5, _FOLD))
-        if self.features is not None:
-            h += self.features(features)
+        h += self.features(features)
         h += interpolate_knots(self.quality, quality)[:, :, None, None].to(h.dtype)
         h = F.leaky_relu(h, 0.1, inplace=True)
         for layer in self.middle:

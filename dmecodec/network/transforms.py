@@ -76,7 +76,7 @@ class RBlocks(nn.Sequential):
     """The paper's path of the synthesis: latents (b, M, h, w) to (b, 3, 16 h, 16 w)."""
 
     def __init__(self, config: Config, gdn: GDNFactory) -> None:
-        n, m, conditional = config.channels, config.latents, config.conditional
+        n, m, conditional = config.channels, config.latents, not config.paper
         super().__init__(
             _RBlock(m, 3 * n // 4, conditional, gdn),  # R block 4
             _RBlock(3 * n // 4, n // 2, conditional, gdn),  # R block 3
@@ -109,8 +109,8 @@ class Analysis(nn.Module):
             nn.Sequential(_down(n // 2, 3 * n // 4, 3), gdn(3 * n // 4)),  # C block 3
             nn.Sequential(_down(3 * n // 4, m, 3), gdn(m)),  # C block 4, to M instead of N
         )
-        self.scale = _scale(m, _ANALYSIS_SCALE if config.shortcut else 1.0)
-        self.shortcut = nn.Conv2d(wavelet.PACKED, m, 1) if config.shortcut else None
+        self.scale = _scale(m, 1.0 if config.paper else _ANALYSIS_SCALE)
+        self.shortcut = None if config.paper else nn.Conv2d(wavelet.PACKED, m, 1)
         self.enabled = True  # stage 1 of the training runs the shortcut alone
 
     def forward(self, x: Tensor) -> Tensor:
@@ -133,12 +133,11 @@ class Synthesis(nn.Module):
     def __init__(self, config: Config, gdn: GDNFactory = PlainGDN) -> None:
         super().__init__()
         self.blocks = RBlocks(config, gdn)
-        self.scale = _scale(3, _SYNTHESIS_SCALE if config.shortcut else 1.0)
-        self.shortcut = nn.Conv2d(config.latents, wavelet.PACKED, 1) if config.shortcut else None
+        self.scale = _scale(3, 1.0 if config.paper else _SYNTHESIS_SCALE)
+        self.shortcut = None if config.paper else nn.Conv2d(config.latents, wavelet.PACKED, 1)
         self.refinement: Refinement | None = None
-        if config.refinement:
-            features = config.channels // 4 if config.informed else 0
-            self.refinement = Refinement(config.refinement, config.refining, features)
+        if not config.paper:
+            self.refinement = Refinement(config.refinement, config.refining, config.channels // 4)
         self.enabled = True
 
     def forward(self, y: Tensor, quality: Tensor) -> Tensor:

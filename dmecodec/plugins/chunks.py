@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..codec import options
+from ..codec.options import EncodeOptions
 from ..errors import ImageError, ModelError, OptionError
 from ..format.limits import DEFAULT_QUALITY, DEFAULT_TILE
 
@@ -28,12 +28,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Refuses what no chunk could be coded with (OptionError), before it is in an array's metadata."""
-        if self.quality is not None:
-            options.quality_steps(self.quality)
-        options.tile_side(self.tile)
-        options.effort_level(self.effort)
-        if self.max_error is not None:
-            options.check_bound(self.max_error)
+        EncodeOptions.checked(self.quality, max_error=self.max_error, effort=self.effort, tile=self.tile)
         if self.model is not None and not isinstance(self.model, (str, os.PathLike)):
             raise OptionError(f"model {self.model!r}: must be a name or a path")
 
@@ -109,6 +104,7 @@ def encode_chunk(chunk: np.ndarray, settings: Settings) -> bytes:
         device=settings.device,
         effort=settings.effort,
         max_error=settings.max_error,
+        bands="last",
     )
 
 

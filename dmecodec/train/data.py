@@ -15,7 +15,8 @@ from torch import Tensor
 
 from ..errors import ImageError
 from ..images.headers import IMAGE_SUFFIXES
-from ..images.open import close_source, open_source
+from ..images.open import open_source
+from ..images.options import ReadOptions
 from . import augment
 
 
@@ -56,14 +57,14 @@ def load_images(paths: Iterable[Path], least: int) -> list[np.ndarray]:
     images = []
     for name, data in _files(paths):
         try:
-            source = open_source(io.BytesIO(data), geo=False)
+            source = open_source(io.BytesIO(data), ReadOptions(geo=False))
         except ImageError as error:
             raise ImageError(f"{name}: {error}") from error
         if source.mode == "BANDS":
-            close_source(source)
+            source.close()
             raise ImageError(f"{name}: has 16 bits a sample or further bands; train on RGB of 8 bits")
         if min(source.width, source.height) >= least:
-            pixels = source.read(0, 0, source.width, source.height)
+            pixels = source.pixels()
             images.append(_colours(pixels))
     if not images:
         raise ImageError(f"no image of at least {least} x {least} pixels in the training data")

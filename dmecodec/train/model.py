@@ -189,7 +189,7 @@ class TrainingModel(nn.Module):
             return -likelihood.float().log2().flatten(1).sum(1) / (x.shape[2] * x.shape[3])
 
         mse = unfiltered = error(seen)
-        if self.training and self.stage > 1 and not self.net.config.is_papers:
+        if self.training and self.stage > 1 and not self.net.config.paper:
             with full_precision(x.device):
                 seen = restored(seen, x.float())
                 mse = error(seen)

@@ -90,7 +90,7 @@ class Settings:
             raise OptionError("the seed and the number of steps cannot be below 0")
         if not (0 <= self.first <= 1 and 0 <= self.last <= 1 and self.first + self.last <= 1):
             raise OptionError("stages 1 and 3 take shares of the time, at most all of it together")
-        if self.first > 0 and not config.shortcut:
+        if self.first > 0 and config.paper:
             raise OptionError("stage 1 trains the shortcut, which the paper's network has not")
 
     def options(self, stage: int) -> Options:
@@ -177,7 +177,7 @@ def train(
         remove_leftovers(folder / checkpoint.STATE_NAME, "*")  # of a run that was killed
         chosen = replace(_remembered(folder), **given)
     else:
-        one_stage = init is not None or not config.shortcut
+        one_stage = init is not None or config.paper
         chosen = Settings(**_shares(one_stage, given.get("first")) | given)
     place = pick_device(device)
     trainer = _resumed(folder, place, chosen.seed) if resume else None
@@ -265,7 +265,7 @@ def _begun(
         begin.load_state_dict(trainer.model.state_dict())
         start(begin, images.training, crops)
         trainer.model.load_state_dict(begin.state_dict())
-    trainer.begin_stage(1 if trainer.config.shortcut else 2)
+    trainer.begin_stage(2 if trainer.config.paper else 1)
     return trainer
 
 

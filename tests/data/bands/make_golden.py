@@ -43,7 +43,7 @@ def scenes() -> dict[str, tuple[np.ndarray, dict[str, object]]]:
     return {
         "rgb_nodata": (edge(rgb.copy(), 0), {"nodata": 0, "tile": 64, "quality": 3.5}),
         "grey_nodata": (edge(rgb[..., :1].copy(), 77), {"nodata": 77, "quality": 5}),
-        "rgbn": (np.concatenate([rgb, 255 - rgb[..., :1]], 2), {"alpha": False, "quality": 4}),
+        "rgbn": (np.concatenate([rgb, 255 - rgb[..., :1]], 2), {"bands": "last", "alpha": False, "quality": 4}),
         "deep_nodata": (edge(deep[..., :5].copy(), 0), {"nodata": 0, "tile": 64, "quality": 2}),
         "deep": (deep[:70, :90, 1:3].copy(), {"scale": (300, 20000), "quality": 6}),
         "deep_alpha": (
@@ -54,11 +54,11 @@ def scenes() -> dict[str, tuple[np.ndarray, dict[str, object]]]:
             np.concatenate([rgb, in_mode(aerial(203, 130, 260), "RGBA")], 2),
             {"alpha": True, "tile": 192, "quality": 3},
         ),
-        "v2_four_nodata": (
+        "four_nodata": (
             edge(np.concatenate([rgb, 255 - rgb[..., 1:2]], 2)[:100, :180], 0),
             {"nodata": 0, "alpha": False, "tile": 64, "quality": 2},
         ),
-        "v4_two_nodata": (edge(rgb[:70, :140, :2].copy(), 0), {"nodata": 0, "quality": 3}),
+        "two_nodata": (edge(rgb[:70, :140, :2].copy(), 0), {"nodata": 0, "quality": 3}),
     }
 
 
