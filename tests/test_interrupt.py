@@ -47,7 +47,7 @@ def interrupted(*arguments: object, within: tuple[str, str]) -> str:
 @pytest.mark.parametrize("suffix", ["png", "tif"])
 def test_decode(tmp_path: Path, suffix: str) -> None:
     out = tmp_path / "out" / f"a.{suffix}"
-    within = ("dmecodec.codec.decoder", "decode_tile")
+    within = ("dmecodec.codec.decoded_tile", "decode_tile")
     assert interrupted("decode", CODED, "-o", out, within=within) == ""
     assert not out.parent.exists()
 
@@ -55,21 +55,21 @@ def test_decode(tmp_path: Path, suffix: str) -> None:
 def test_decode_keeps_what_stood_there(tmp_path: Path) -> None:
     out = tmp_path / "a.png"
     out.write_bytes(b"what stood there")
-    within = ("dmecodec.codec.decoder", "decode_tile")
+    within = ("dmecodec.codec.decoded_tile", "decode_tile")
     interrupted("decode", CODED, "-o", out, "--overwrite", within=within)
     assert out.read_bytes() == b"what stood there"
     assert list(tmp_path.iterdir()) == [out]
 
 
 def test_verify() -> None:
-    interrupted("verify", "--deep", CODED, within=("dmecodec.codec.decoder", "decode_tile"))
+    interrupted("verify", "--deep", CODED, within=("dmecodec.codec.decoded_tile", "decode_tile"))
 
 
 def test_several(tmp_path: Path) -> None:
     """What is done stays, whole; the others have no file."""
     for name in "abc":
         (tmp_path / f"{name}.dmen").write_bytes((DATA / "rgb_q4.dmen").read_bytes())
-    within = ("dmecodec.codec.decoder", "decode_tile")
+    within = ("dmecodec.codec.decoded_tile", "decode_tile")
     interrupted("decode", tmp_path, "-o", tmp_path / "out", "--quiet", within=within)
     (done,) = (tmp_path / "out").iterdir()
     works("decode", tmp_path / "a.dmen", "-o", tmp_path / "whole.png")
@@ -80,7 +80,7 @@ def test_several(tmp_path: Path) -> None:
 def test_bench(tmp_path: Path) -> None:
     Image.fromarray(aerial(1, 64, 64)).save(tmp_path / "a.png")
     command = ("bench", tmp_path, "-q", 2, "-q", 4, "--codecs", "webp", "--out", tmp_path / "out")
-    out = interrupted(*command, "--quiet", within=("dmecodec.codec.decoder", "decode_tile"))
+    out = interrupted(*command, "--quiet", within=("dmecodec.codec.decoded_tile", "decode_tile"))
     assert out == ""
     assert not (tmp_path / "out").exists()
 

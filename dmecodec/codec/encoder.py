@@ -135,7 +135,7 @@ class Encoder:
         if self._annealer is not None:
             latents = self._annealed(self._annealer, latents, box, group, header.quality)
         fit = None if self.max_error is not None else partial(self._fitted, box, group, header.quality)
-        z, y, y_hat = encode_tile(self.model, latents, header.quality, worth=error_weight, fit=fit)
+        z, y, y_hat = encode_tile(self.model, latents, header.quality, error_weight=error_weight, fit=fit)
         streams = {Kind.Z: z, Kind.Y: y, **masks}
         if self.max_error is not None:
             streams[Kind.RESIDUAL] = self._residual(box, group, y_hat, header.quality)

@@ -43,8 +43,8 @@ def step_weights(net: DMENet, quality: int) -> np.ndarray:
     """Bits that a squared error of one step is worth, for each latent channel: float64 (M,)."""
     place = net.log_gain.device
     steps = net.inverse_gain(knots_of(quality, place)).flatten().cpu().double()  # Apple's GPUs have no float64
-    worth: np.ndarray = error_price(quality) * steps.square().numpy()
-    return worth
+    weights: np.ndarray = error_price(quality) * steps.square().numpy()
+    return weights
 
 
 def round_plainly(residual: Tensor) -> np.ndarray:

@@ -77,7 +77,7 @@ def _latents(passes: ExactPasses, height: int, width: int) -> np.ndarray:
 
 
 def encode_symbols(
-    model: Model, y: Tensor, quality: int, *, worth: float | None = 1.0
+    model: Model, y: Tensor, quality: int, *, error_weight: float | None = 1.0
 ) -> tuple[np.ndarray, list[Symbols], np.ndarray]:
     """What is coded of one tile.
 
@@ -85,7 +85,7 @@ def encode_symbols(
         model: a loaded model.
         y: (1, M, h, w) float32, the gain of `quality` applied.
         quality: in 1/32 steps.
-        worth: what an error is worth beside bits, as a factor on what the quality says; None rounds plainly.
+        error_weight: factor on what an error is worth beside bits at this quality; None rounds plainly.
 
     Returns:
         z-hat, int32 (N, ceil(h / 4), ceil(w / 4)); the passes of y; and y-hat as a decoder will have it,
@@ -101,7 +101,7 @@ def encode_symbols(
         if not (torch.isfinite(y).all() and torch.isfinite(z).all()):
             raise ModelError(f"model {model.name}: its latents of this image are not finite")
         passes = _passes(model, z, quality, height, width)
-        weights = None if worth is None else worth * step_weights(model.net, quality)
+        weights = None if error_weight is None else error_weight * step_weights(model.net, quality)
         for i, one in enumerate(model.net.config.passes):
             mean, scale_index = passes.predict(i)
             index = _flat(scale_index)
@@ -121,7 +121,7 @@ def encode_tile(
     y: Tensor,
     quality: int,
     *,
-    worth: float | None = 1.0,
+    error_weight: float | None = 1.0,
     fit: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> tuple[bytes, bytes, np.ndarray]:
     """The z stream and the y stream of one tile, and the y-hat that a decoder will get: int32 (M, h, w).
@@ -132,7 +132,7 @@ def encode_tile(
         fit: from y-hat to the coefficients of the restoration filter, int (3, 12), with which the y stream then ends;
             None where the file has no filters.
     """
-    z_hat, coded, y_hat = encode_symbols(model, y, quality, worth=worth)
+    z_hat, coded, y_hat = encode_symbols(model, y, quality, error_weight=error_weight)
     if fit is not None:
         coded += filter_symbols(fit(y_hat), quality)
     z = [(z_hat.ravel(), channels_of(z_hat.shape))]

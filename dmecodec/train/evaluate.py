@@ -94,7 +94,9 @@ def frozen_rates(
                 with autocast(model.device):
                     y = model.net.analysis(x)
                 y = y * model.net.gain(torch.tensor([float(quality)]))
-                z, coded, _ = codec.encode_symbols(model, y, quality * QUALITY_STEPS, worth=1.0 if optimise else None)
+                z, coded, _ = codec.encode_symbols(
+                    model, y, quality * QUALITY_STEPS, error_weight=1.0 if optimise else None
+                )
             bits_z = model.z_tables.bits(z.ravel(), codec.channels_of(z.shape))
             bits = sum(y_tables.bits(*one) for one in coded) + bits_z
             pixels = image.shape[0] * image.shape[1]
