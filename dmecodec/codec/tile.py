@@ -60,13 +60,13 @@ def _passes(model: Model, z: Tensor, quality: int, height: int, width: int) -> E
     return ExactPasses(model.net.parameters_of_y, z, quality, height, width)
 
 
-def _flat(scale_index: Tensor) -> np.ndarray:
-    """As the entropy coder takes them: uint8."""
+def _to_bytes(scale_index: Tensor) -> np.ndarray:
+    """Scale indices as the entropy coder takes them: uint8, flat."""
     return scale_index.to("cpu", torch.uint8).numpy().ravel()
 
 
-def _coded(mean: Tensor, steps: np.ndarray) -> Tensor:
-    """y-hat so many steps from the mean: int32 in 1/16 step."""
+def _add_steps(mean: Tensor, steps: np.ndarray) -> Tensor:
+    """y-hat, a number of steps from the mean: int32 in 1/16 step."""
     k = torch.from_numpy(steps).view(mean.shape).to(mean.device)
     return mean.to(torch.int32) + MEAN_UNIT * k
 
@@ -79,7 +79,7 @@ def _latents(passes: ExactPasses, height: int, width: int) -> np.ndarray:
 def encode_symbols(
     model: Model, y: Tensor, quality: int, *, error_weight: float | None = 1.0
 ) -> tuple[np.ndarray, list[Symbols], np.ndarray]:
-    """What is coded of one tile.
+    """The symbols of one tile.
 
     Args:
         model: a loaded model.
@@ -104,14 +104,14 @@ def encode_symbols(
         weights = None if error_weight is None else error_weight * step_weights(model.net, quality)
         for i, one in enumerate(model.net.config.passes):
             mean, scale_index = passes.predict(i)
-            index = _flat(scale_index)
+            index = _to_bytes(scale_index)
             residual = passes.positions(i, y[0, one.first : one.end].to(mean)) - mean / MEAN_UNIT
             if weights is None:
                 values = round_plainly(residual)
             else:
                 weight = weights[one.first : one.end]
                 values = round_for_rate(residual, index, model.y_tables, weight)
-            passes.take(i, _coded(mean, values))
+            passes.take(i, _add_steps(mean, values))
             coded.append((values, index))
     return z[0].to("cpu", torch.int32).numpy(), coded, _latents(passes, height, width)
 
@@ -167,7 +167,7 @@ def decode_tile(
         passes = _passes(model, z, quality, height, width)
         for i in range(len(passes)):
             mean, scale_index = passes.predict(i)
-            passes.take(i, _coded(mean, decoder.read(_flat(scale_index))))
+            passes.take(i, _add_steps(mean, decoder.read(_to_bytes(scale_index))))
     coefficients = read_filter(decoder, quality) if filtered else None
     decoder.finish()
     return TileLatents(_latents(passes, height, width), z_hat, coefficients)
