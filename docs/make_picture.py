@@ -1,4 +1,4 @@
-"""Draws docs/comparison.png: one crop of an image from JPEG 2000, AVIF and dmecodec, side by side at the same file size.
+"""Draws docs/comparison.png: a crop of an image from JPEG 2000, AVIF and dmecodec at the same file size.
 
     python docs/make_picture.py docs/example.png docs/comparison.png
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 
 import numpy as np
-from peers import SlowAVIF
+from make_plot import SlowAVIF
 from PIL import Image, ImageDraw, ImageFont
 
 import dmecodec
@@ -48,6 +48,7 @@ def panels(image: np.ndarray, quality: float) -> list[tuple[str, str, np.ndarray
 
 
 def main() -> None:
+    """Codes, decodes and draws."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("image")
     parser.add_argument("target")

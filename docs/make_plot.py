@@ -9,15 +9,23 @@ from __future__ import annotations
 
 import argparse
 from statistics import fmean
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
-from peers import SlowAVIF
 
-from dmecodec.bench.codecs import JPEG2000, Codec, Dmecodec, WebP
+from dmecodec.bench.codecs import AVIF, JPEG2000, Codec, Dmecodec, WebP
 from dmecodec.bench.metrics import psnr
 from dmecodec.bench.runner import find_images, load_rgb
+
+
+class SlowAVIF(AVIF):
+    """AVIF as in `dmecodec bench`, but at speed 2, as in the tables of models/README.md."""
+
+    def options(self, image: np.ndarray, setting: float) -> dict[str, Any]:
+        """By quality."""
+        return {**super().options(image, setting), "speed": 2}
 
 
 def mean_curve(codec: Codec, images: list[np.ndarray], most: float) -> list[tuple[float, float]]:
@@ -32,6 +40,7 @@ def mean_curve(codec: Codec, images: list[np.ndarray], most: float) -> list[tupl
 
 
 def main() -> None:
+    """Measures, prints the points and draws them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder")
     parser.add_argument("target")
