@@ -54,6 +54,11 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
     return "".join(part if n % 2 else part.replace("][", "]\\[") for n, part in enumerate(parts))
 
 
+def on_page_content(html: str, page: Any, config: Any, files: Files) -> str:
+    """Shows the roles of docstrings, such as :func:, as plain code."""
+    return re.sub(r":(?:func|meth|class|mod):(?=<code>)", "", html)
+
+
 def on_post_build(config: Any) -> None:
     """Removes the addresses of foreign scripts from the theme's own, and maps of these scripts."""
     for folder, _, names in os.walk(config["site_dir"]):
