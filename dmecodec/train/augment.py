@@ -1,7 +1,7 @@
 """What a crop might look like from another sensor, in other light, after other processing.
 
 Two thirds of the images at hand come from one survey. Trained on them as they are, the network was 7 to 32 % ahead of
-AVIF on crops of each of its five sources, and not at all on images of eight others (docs/training.md).
+AVIF on crops of each of its five sources, and not at all on images of eight others (docs/research/network.md).
 """
 
 from __future__ import annotations
