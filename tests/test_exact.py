@@ -74,13 +74,13 @@ def run_float(parameters: EntropyParameters, z: Tensor, y: Tensor, quality: floa
     knots = torch.full((len(z),), quality)
     hyper = parameters.decoder(z, knots)
     pairs = []
-    for i, one in enumerate(parameters.passes):
-        before = y[:, : one.before].clone() if one.before else None
-        if one.parity == 1 and before is not None:  # of its own slice it sees the other half
-            before[:, one.first : one.end] *= checkerboard(y.shape[2], y.shape[3], 0)
+    for i, pass_ in enumerate(parameters.passes):
+        before = y[:, : pass_.context_channels].clone() if pass_.context_channels else None
+        if pass_.parity == 1 and before is not None:  # of its own slice it sees the other half
+            before[:, pass_.first : pass_.end] *= checkerboard(y.shape[2], y.shape[3], 0)
         pair = parameters.predict(i, hyper, before, knots)
-        if one.parity is not None:
-            board = checkerboard(y.shape[2], y.shape[3], one.parity)
+        if pass_.parity is not None:
+            board = checkerboard(y.shape[2], y.shape[3], pass_.parity)
             pair = tuple(part[:, :, board] for part in pair)
         pairs.append(pair)
     return _joined(pairs)
@@ -98,9 +98,9 @@ def run_exact(parameters: EntropyParameters, z: Tensor, y: Tensor, quality: int 
 
 def _run_one(parameters: EntropyParameters, z: Tensor, y: Tensor, quality: int) -> Tensor:
     passes, pairs = ExactPasses(parameters, z, quality, *y.shape[1:]), []
-    for i, one in enumerate(parameters.passes):
+    for i, pass_ in enumerate(parameters.passes):
         pairs.append(tuple(part[None] for part in passes.predict(i)))
-        passes.take(i, passes.positions(i, y[one.first : one.end]).int())
+        passes.store(i, passes.gather(i, y[pass_.first : pass_.end]).int())
     assert torch.equal(passes.y, y.flatten(1).int())
     return _joined(pairs)
 

@@ -20,7 +20,7 @@ from dmecodec.base.threads import side_by_side
 from dmecodec.codec import analysis, annealing
 from dmecodec.codec.decoder import Decoder
 from dmecodec.format.reader import Reader
-from dmecodec.network.config import named
+from dmecodec.network.config import get_config
 from dmecodec.network.dmenet import DMENet
 from dmecodec.weights import model as weights
 from dmecodec.weights import registry
@@ -113,7 +113,7 @@ def test_strips_give_what_the_whole_gives(network: str, rows: int, monkeypatch: 
     """In float32 and with random weights, so that nothing at a seam is small."""
     monkeypatch.setattr(analysis, "autocast", lambda _: contextlib.nullcontext())
     torch.manual_seed(rows)
-    net = DMENet(named(network)).eval().requires_grad_(False)
+    net = DMENet(get_config(network)).eval().requires_grad_(False)
     for p in net.parameters():
         if p.ndim > 1:
             p.normal_(0, 2 / p[0].numel() ** 0.5)

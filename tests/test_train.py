@@ -210,7 +210,7 @@ def test_the_papers_network_is_trained_on_equation_15(data: Path, tmp_path: Path
                       torch.zeros(2, 3, 64, 64))  # fmt: skip
     quality = torch.tensor([1.0, 4.0])
     expected = (1.5 + 0.007 * (4 + 0.0185 * 3) + 2 + 0.072 * (8 + 0.0185 * 6)) / 2
-    assert outcome.papers_loss(quality).item() == pytest.approx(expected, rel=1e-5)
+    assert outcome.paper_loss(quality).item() == pytest.approx(expected, rel=1e-5)
     told: list[Snapshot] = []
     session.train([str(data)], str(tmp_path / "run"), network=replace(CONFIG, shortcut=False),
                   report=told.append, report_every=1, **FEW | {"first": 0.0, "last": 0.0})  # fmt: skip

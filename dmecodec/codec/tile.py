@@ -102,16 +102,16 @@ def encode_symbols(
             raise ModelError(f"model {model.name}: its latents of this image are not finite")
         passes = _passes(model, z, quality, height, width)
         weights = None if worth is None else worth * step_weights(model.net, quality)
-        for i, one in enumerate(model.net.config.passes):
+        for i, pass_ in enumerate(model.net.config.passes):
             mean, scale_index = passes.predict(i)
             index = _flat(scale_index)
-            residual = passes.positions(i, y[0, one.first : one.end].to(mean)) - mean / MEAN_UNIT
+            residual = passes.gather(i, y[0, pass_.first : pass_.end].to(mean)) - mean / MEAN_UNIT
             if weights is None:
                 values = round_plainly(residual)
             else:
-                weight = weights[one.first : one.end]
+                weight = weights[pass_.first : pass_.end]
                 values = round_for_rate(residual, index, model.y_tables, weight)
-            passes.take(i, _coded(mean, values))
+            passes.store(i, _coded(mean, values))
             coded.append((values, index))
     return z[0].to("cpu", torch.int32).numpy(), coded, _latents(passes, height, width)
 
@@ -173,7 +173,7 @@ def decode_tile(
         passes = _passes(model, z, quality, height, width)
         for i in range(len(passes)):
             mean, scale_index = passes.predict(i)
-            passes.take(i, _coded(mean, decoder.read(_flat(scale_index))))
+            passes.store(i, _coded(mean, decoder.read(_flat(scale_index))))
     coefficients = read_filter(decoder, quality) if filtered else None
     decoder.finish()
     return TileLatents(_latents(passes, height, width), z_hat, coefficients)

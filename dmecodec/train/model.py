@@ -89,7 +89,7 @@ class Outcome:
         distortion = torch.lerp(self.mse, self.unfiltered, _UNFILTERED)
         return (self._cost(distortion, quality, psi) + lambda_of(quality).sqrt()).log().mean()
 
-    def papers_loss(self, quality: Tensor, psi: float = PSI) -> Tensor:
+    def paper_loss(self, quality: Tensor, psi: float = PSI) -> Tensor:
         """The mean of R + lambda (D + psi Loss_MDSE), equation 15 as it stands: a scalar."""
         return self._cost(self.unfiltered, quality, psi).mean()
 
@@ -104,17 +104,16 @@ class TrainingModel(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
         try:
-            with warnings.catch_warnings():  # it uses what torch is to drop
+            with warnings.catch_warnings():  # compressai imports deprecated parts of torch
                 warnings.filterwarnings("ignore", category=FutureWarning)
                 from compressai.entropy_models import EntropyBottleneck
-
-                from .gdn import FastGDN
+                from compressai.layers import GDN
         except ImportError as error:
             raise DependencyError(
                 "training needs the package compressai, which is not installed here (it has no "
                 "wheel for Windows or for Python 3.13 and later)"
             ) from error
-        self.net = DMENet(config, FastGDN)
+        self.net = DMENet(config, GDN)
         self.bottleneck = EntropyBottleneck(config.hyper)
         self.stage = 1
 
@@ -144,7 +143,7 @@ class TrainingModel(nn.Module):
     def _last_stage(self) -> bool:
         return self.training and self.stage == 3
 
-    def _noisily(self, y: Tensor, mean: Tensor, log_scale: Tensor, one: Pass) -> tuple[Tensor, Tensor]:
+    def _noisily(self, y: Tensor, mean: Tensor, log_scale: Tensor, pass_: Pass) -> tuple[Tensor, Tensor]:
         """Noise for the rate, plain rounding for the rest; plain rounding for both outside training."""
         y_hat = mean + _round_through(y - mean)
         seen = y + torch.rand_like(y) - 0.5 if self.training else y_hat
@@ -159,9 +158,9 @@ class TrainingModel(nn.Module):
         steps = self.net.inverse_gain(quality).detach()
         weight = step_weight(lambda_of(quality)[:, None, None, None], steps)
 
-        def quantise(y: Tensor, mean: Tensor, log_scale: Tensor, one: Pass) -> tuple[Tensor, Tensor]:
+        def quantise(y: Tensor, mean: Tensor, log_scale: Tensor, pass_: Pass) -> tuple[Tensor, Tensor]:
             residual = (y - mean).detach()
-            k = residual.round() + pull(residual, log_scale, weight[:, one.first : one.end])
+            k = residual.round() + pull(residual, log_scale, weight[:, pass_.first : pass_.end])
             noisy = y + torch.rand_like(y) - 0.5
             of_mean = gaussian_likelihood(noisy, mean, log_scale.detach())
             of_scale = gaussian_likelihood(k, torch.zeros_like(k), log_scale)
@@ -189,7 +188,7 @@ class TrainingModel(nn.Module):
             return -likelihood.float().log2().flatten(1).sum(1) / (x.shape[2] * x.shape[3])
 
         mse = unfiltered = error(seen)
-        if self.training and self.stage > 1 and not self.net.config.is_papers:
+        if self.training and self.stage > 1 and not self.net.config.is_paper:
             with full_precision(x.device):
                 seen = restored(seen, x.float())
                 mse = error(seen)

@@ -16,7 +16,7 @@ import torch
 from ..base.device import pick_device
 from ..base.files import remove_leftovers, replace_file
 from ..errors import ModelError, OptionError, OutputError
-from ..network.config import Config, named
+from ..network.config import Config, get_config
 from ..network.exact import ExactnessError
 from ..weights import registry
 from . import checkpoint
@@ -146,7 +146,7 @@ def train(
         out: folder of the run.
         resume: go on with the run in `out` where it stopped.
         init: a frozen model to start from, instead of the starting values.
-        network: a name that :func:`dmecodec.network.config.named` knows, or another shape; "dmenet" by
+        network: a name that :func:`dmecodec.network.config.get_config` knows, or another shape; "dmenet" by
             default. A resumed run and a start from a model keep theirs.
         device: as for encoding.
         report: told how it goes.
@@ -167,7 +167,7 @@ def train(
         raise OptionError("a run that goes on keeps its network; leave out --init and --network")
     if init is not None and network is not None:
         raise OptionError("a start from a model keeps its network; leave out --network")
-    config = network if isinstance(network, Config) else named(network or "dmenet")
+    config = network if isinstance(network, Config) else get_config(network or "dmenet")
     given = {name: value for name, value in settings.items() if value is not None}
     if data:
         given["data"] = tuple(str(Path(name).resolve()) for name in data)

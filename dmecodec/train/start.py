@@ -52,8 +52,8 @@ def start(model: TrainingModel, images: list[np.ndarray], crops: Crops) -> None:
     net.log_gain.copy_(gain.expand_as(net.log_gain))
     net.log_inverse_gain.copy_(-net.log_gain)
     log_scale = 0.5 * energies[:m].log() + gain - 0.3
-    for network, one in zip(net.parameters_of_y.networks, net.config.passes, strict=True):
-        network.out.bias[:, one.channels :] = log_scale[:, one.first : one.end]
+    for network, pass_ in zip(net.parameters_of_y.networks, net.config.passes, strict=True):
+        network.out.bias[:, pass_.channels :] = log_scale[:, pass_.first : pass_.end]
     _wake_z(model, crops)
 
 

@@ -193,7 +193,7 @@ class Trainer:
         def loss_of(part: slice) -> tuple[Tensor, Tensor]:
             with autocast(self.device):
                 outcome = self.model(x[part], quality[part], mdse=mdse)
-                of_batch = outcome.papers_loss if self.config.is_papers else outcome.loss
+                of_batch = outcome.paper_loss if self.config.is_paper else outcome.loss
                 loss = of_batch(quality[part], options.psi)
             psnr = 10 * torch.log10(255**2 / outcome.mse).mean()
             return loss, torch.stack([outcome.y_bpp.mean(), outcome.z_bpp.mean(), psnr])

@@ -28,7 +28,7 @@ def known_answer(net: DMENet, device: torch.device, dtype: torch.dtype) -> str:
         for i in range(len(passes)):
             mean, index = passes.predict(i)
             pattern = (torch.arange(mean.numel()) * 104729 % 7 - 3).view(mean.shape)
-            passes.take(i, mean.to(torch.int32) + MEAN_UNIT * pattern.to(mean.device, torch.int32))
+            passes.store(i, mean.to(torch.int32) + MEAN_UNIT * pattern.to(mean.device, torch.int32))
             both = torch.stack([mean, index]).to("cpu", torch.int32)
             answer = zlib.crc32(both.numpy().astype("<i4").tobytes(), answer)
     return f"{answer:08x}"
