@@ -12,7 +12,7 @@ from dmecodec.entropy.rans import (
     PRECISION,
     VALUE_LIMIT,
     AnsCoder,
-    Decoder,
+    SymbolDecoder,
     Tables,
     encode,
     encode_stacked,
@@ -86,7 +86,7 @@ def streams(draw: st.DrawFn) -> tuple[Tables, list[tuple[np.ndarray, np.ndarray]
 def test_round_trip(case: tuple[Tables, list[tuple[np.ndarray, np.ndarray]]]) -> None:
     tables, passes = case
     data = encode(passes, tables)
-    decoder, ans = Decoder(data, tables), Ans(data)
+    decoder, ans = SymbolDecoder(data, tables), Ans(data)
     second = FrequencyTables(tables.low, tables.length, tables.frequency)
     for values, indices in passes:
         np.testing.assert_array_equal(decoder.read(indices), values)
@@ -103,7 +103,7 @@ def test_stacked_round_trip(
 ) -> None:
     top, below = encode_stacked((first[1], first[0]), (second[1], second[0]))
     assert len(below) % 4 == 0
-    decoder, ans = Decoder(top, first[0], below), Ans(top, below)
+    decoder, ans = SymbolDecoder(top, first[0], below), Ans(top, below)
     for tables, passes in (first, second):
         other = FrequencyTables(tables.low, tables.length, tables.frequency)
         decoder.go_on(tables)
@@ -125,7 +125,7 @@ def test_stacked_streams_share_what_says_nothing() -> None:
 def test_a_lower_stream_of_no_whole_words_is_refused() -> None:
     tables = tables_of(np.random.default_rng(0), [5])
     with pytest.raises(FormatError, match="within a word"):
-        Decoder(b"\1", tables, b"\1\0\0\0\0")
+        SymbolDecoder(b"\1", tables, b"\1\0\0\0\0")
 
 
 @pytest.mark.parametrize("value", [-VALUE_LIMIT + 1, -9, -1, 3, 4, 10, VALUE_LIMIT - 1])
@@ -134,7 +134,7 @@ def test_escapes(value: int) -> None:
     tables = Tables(np.zeros(1, np.int32), np.array([4], np.int32), frequency)
     values = np.array([0, value, 1, value], np.int32)
     indices = np.zeros(4, np.uint8)
-    decoder = Decoder(encode([(values, indices)], tables), tables)
+    decoder = SymbolDecoder(encode([(values, indices)], tables), tables)
     np.testing.assert_array_equal(decoder.read(indices), values)
     decoder.finish()
 
@@ -151,7 +151,7 @@ def test_a_stream_costs_what_its_symbols_do() -> None:
 def test_nothing_costs_nothing() -> None:
     tables = tables_of(np.random.default_rng(0), [5])
     assert encode([], tables) == b""
-    decoder = Decoder(b"", tables)
+    decoder = SymbolDecoder(b"", tables)
     assert len(decoder.read(np.zeros(0, np.uint8))) == 0
     decoder.finish()
 
@@ -165,7 +165,7 @@ def stream() -> tuple[Tables, bytes, np.ndarray]:
 
 
 def finish(tables: Tables, data: bytes, indices: np.ndarray) -> None:
-    decoder = Decoder(data, tables)
+    decoder = SymbolDecoder(data, tables)
     decoder.read(indices)
     decoder.finish()
 

@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dmecodec.bounded.fit import encode_residual
-from dmecodec.bounded.interlace import PASSES, WEIGHT_LIMIT, mean_count, spread_count
+from dmecodec.bounded.interlace import LATTICES, WEIGHT_LIMIT, mean_count, spread_count
 from dmecodec.bounded.linear import LinearBase
 from dmecodec.bounded.logistic import SCALES, flat_table, residual_tables, table_index
 from dmecodec.bounded.residual import decode_residual, rank_of
-from dmecodec.bounded.settings import (
+from dmecodec.bounded.slots import (
     CONTEXTS,
     FLAG,
     LEVELS,
@@ -211,14 +211,14 @@ def test_tables() -> None:
 
 def test_every_sample_is_coded_once_and_its_neighbours_before() -> None:
     order = np.full((48, 32), -1)
-    for number, where in enumerate(PASSES):
+    for number, lattice in enumerate(LATTICES):
         rows, cols = (np.arange(n) for n in order.shape)
-        view = where.of(order)
+        view = lattice.of(order)
         assert (view == -1).all()
-        for row in where.of(np.broadcast_to(rows[:, None], order.shape))[:, 0]:
-            for col in where.of(np.broadcast_to(cols, order.shape))[0]:
-                for dy, dx in where.near + where.far:
-                    r, c = row + dy * where.unit, col + dx * where.unit
+        for row in lattice.of(np.broadcast_to(rows[:, None], order.shape))[:, 0]:
+            for col in lattice.of(np.broadcast_to(cols, order.shape))[0]:
+                for dy, dx in lattice.near + lattice.far:
+                    r, c = row + dy * lattice.unit, col + dx * lattice.unit
                     if 0 <= r < 48 and 0 <= c < 32:
                         assert 0 <= order[r, c] < number
         view[...] = number

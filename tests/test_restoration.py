@@ -65,7 +65,7 @@ TABLES = UNUSED.followed_by(filter_tables())
 @given(COEFFICIENTS, st.integers(0, 224))
 def test_coefficients_come_back(values: np.ndarray, quality: int) -> None:
     stream = entropy.encode(filter_symbols(values, quality), TABLES)
-    decoder = entropy.Decoder(stream, TABLES)
+    decoder = entropy.SymbolDecoder(stream, TABLES)
     found = read_filter(decoder, quality)
     decoder.finish()
     assert np.array_equal(NO_FILTER if found is None else found, values)
@@ -94,7 +94,7 @@ def test_what_no_encoder_writes(present: int, value: int) -> None:
     values = np.full_like(values, value)
     stream = entropy.encode([(np.array([present], np.int32), whether[1]), (values, indices)], TABLES)
     with pytest.raises(FormatError, match="restoration filter"):
-        read_filter(entropy.Decoder(stream, TABLES), 100)
+        read_filter(entropy.SymbolDecoder(stream, TABLES), 100)
 
 
 def test_the_tables_of_the_second_decoder() -> None:
@@ -160,7 +160,7 @@ def test_details_are_differences_of_means(height: int, width: int) -> None:
 def test_blocks_leave_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
     x, coefficients = noise(2, 2, 3, 70, 90), noise(3, 2, 3, DETAILS)
     whole = apply(x, coefficients)
-    monkeypatch.setattr(module, "_BLOCK", 32)
+    monkeypatch.setattr(module, "_CHUNK", 32)
     assert torch.allclose(apply(x, coefficients), whole, atol=1e-12)
 
 
@@ -268,7 +268,7 @@ def test_only_from_effort_1_and_without_a_bound() -> None:
 
 
 def test_a_window_is_a_part_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fit, "_LEAST", 1)
+    monkeypatch.setattr(fit, "_MIN_SAMPLED_PIXELS", 1)
     data = dmecodec.encode(aerial(62, 200, 300), 5, tile=64)
     assert sum(has_filters(data)) > 5
     whole = dmecodec.decode(data).astype(int)

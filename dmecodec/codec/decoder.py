@@ -14,8 +14,7 @@ from ..base.boxes import Box
 from ..base.threads import side_by_side
 from ..bounded.linear import LinearBase
 from ..bounded.tile import base_samples, decode_bounded
-from ..entropy.lossless import decode_alpha
-from ..entropy.mask import decode_mask
+from ..entropy.lossless import decode_alpha, decode_mask
 from ..errors import FormatError
 from ..format.kinds import Kind
 from ..format.layout import Alpha, layout_of

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..base.device import full_precision
-from ..entropy.rans import VALUE_LIMIT, Decoder, Symbols, encode_stacked
+from ..entropy.rans import VALUE_LIMIT, SymbolDecoder, Symbols, encode_stacked
 from ..errors import ModelError
 from ..network.config import HYPER_STRIDE
 from ..network.parameters import MEAN_UNIT
@@ -161,13 +161,13 @@ def decode_tile(
         FormatError: where a stream does not end where it should.
     """
     shape = (len(model.z_tables.low), hyper_side(height), hyper_side(width))
-    decoder = Decoder(z_stream, model.z_tables, y_stream if stacked else b"")
+    decoder = SymbolDecoder(z_stream, model.z_tables, y_stream if stacked else b"")
     z_hat = decoder.read(channels_of(shape)).reshape(shape)
     if stacked:
         decoder.go_on(model.stream_tables)
     else:
         decoder.finish()
-        decoder = Decoder(y_stream, model.stream_tables)
+        decoder = SymbolDecoder(y_stream, model.stream_tables)
     z = torch.from_numpy(z_hat)[None]
     with full_precision(model.exact_device):
         passes = _passes(model, z, quality, height, width)

@@ -137,7 +137,7 @@ class TrainingModel(nn.Module):
         parameters = self.net.parameters_of_y
         quantise = self._as_encoded(quality) if self._last_stage else self._noisily
         features = parameters.decoder(z_hat, quality)
-        return parameters.in_passes(y.float(), features, quality, quantise)
+        return parameters.run_passes(y.float(), features, quality, quantise)
 
     @property
     def _last_stage(self) -> bool:

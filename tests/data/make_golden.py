@@ -156,7 +156,7 @@ def make_file(name: str) -> dict[str, object]:
         "max_error": bound[0] if bound else None,
     }
     if "filter" in name:  # of small tiles as well
-        dmecodec.restoration.fit._LEAST = 1
+        dmecodec.restoration.fit._MIN_SAMPLED_PIXELS = 1
     data = dmecodec.encode(original, quality, tile=tile, **options)
     (HERE / f"{name}.dmen").write_bytes(data)
     # In float32 throughout, in the middle of what machines with and without bf16 give.
