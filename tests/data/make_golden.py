@@ -123,14 +123,14 @@ def make_model(name: str) -> None:
     """A few steps of training on generated images, then frozen: NAME.safetensors and its entry in the manifest."""
     from dmecodec.train.data import Crops
     from dmecodec.train.freeze import freeze, update_manifest, write_model
-    from dmecodec.train.start import start
+    from dmecodec.train.start import initialise
     from dmecodec.train.trainer import Options, Trainer
 
     images = [aerial(1000 + seed, 192, 192) for seed in range(60)]
     crops = Crops(images, SIDE, seed=0)
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(Path(folder), MODELS[name], torch.device("cpu"))
-        start(trainer.model, images, crops)
+        initialise(trainer.model, images, crops)
         for stage, steps in ((1, 60), (2, 60)):
             trainer.begin_stage(stage)
             options = Options(minutes=60, batch=8, side=SIDE, psi=0.0, max_steps=steps)
