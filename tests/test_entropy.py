@@ -32,13 +32,13 @@ def tables_of(rng: np.random.Generator, lengths: list[int]) -> Tables:
 
 
 def read_boundary(tables: Tables, index: int, quantile: int) -> int:
-    """The symbol that a state with these low bits stands for."""
+    """The symbol of a state with these low bits."""
     state = np.array([quantile], np.uint32) if quantile else np.array([], np.uint32)
     return int(AnsCoder(state).decode(tables.model(index), 1)[0])
 
 
 def assert_boundaries(tables: Tables, index: int) -> None:
-    """Every symbol begins and ends where the integer table says."""
+    """Each symbol has the interval of the integer table."""
     start = int(tables.length[:index].sum())
     frequency = tables.frequency[start : start + tables.length[index]].astype(np.int64)
     left = np.concatenate([[0], np.cumsum(frequency)])
@@ -70,7 +70,7 @@ def test_boundaries_of_a_model(tiny: Model) -> None:
 
 @st.composite
 def streams(draw: st.DrawFn) -> tuple[Tables, list[tuple[np.ndarray, np.ndarray]]]:
-    """Tables and passes; some values escape, some by as much as is allowed."""
+    """Tables and passes; some values escape, some as far as VALUE_LIMIT allows."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     tables = tables_of(rng, draw(st.lists(st.integers(2, 60), min_size=1, max_size=6)))
     spread = draw(st.sampled_from([1, 20, 70, 5000, VALUE_LIMIT - 1]))
@@ -114,7 +114,7 @@ def test_stacked_round_trip(
     assert ans.finished()
 
 
-def test_stacked_streams_share_what_says_nothing() -> None:
+def test_stacked_streams_share_the_initial_state() -> None:
     rng = np.random.default_rng(2)
     tables = tables_of(rng, [20])
     some = [(rng.integers(-5, 0, 300).astype(np.int32), np.zeros(300, np.uint8))]
@@ -122,7 +122,7 @@ def test_stacked_streams_share_what_says_nothing() -> None:
     assert 2 <= 2 * len(encode(some, tables)) - together <= 4
 
 
-def test_a_lower_stream_of_no_whole_words_is_refused() -> None:
+def test_a_lower_stream_must_have_whole_words() -> None:
     tables = tables_of(np.random.default_rng(0), [5])
     with pytest.raises(FormatError, match="within a word"):
         SymbolDecoder(b"\1", tables, b"\1\0\0\0\0")
@@ -139,7 +139,7 @@ def test_escapes(value: int) -> None:
     decoder.finish()
 
 
-def test_a_stream_costs_what_its_symbols_do() -> None:
+def test_the_size_of_a_stream_is_its_ideal_code_length() -> None:
     rng = np.random.default_rng(1)
     tables = Tables(np.array([-2], np.int32), np.array([5], np.int32), normalise(np.array([1, 2, 8, 2, 1e-6])))
     values = rng.choice([-2, -1, 0, 1], 20000, p=np.array([1, 2, 8, 2]) / 13).astype(np.int32)
@@ -148,7 +148,7 @@ def test_a_stream_costs_what_its_symbols_do() -> None:
     assert abs(size - tables.bits(values, indices)) <= 64
 
 
-def test_nothing_costs_nothing() -> None:
+def test_no_symbols_take_no_bytes() -> None:
     tables = tables_of(np.random.default_rng(0), [5])
     assert encode([], tables) == b""
     decoder = SymbolDecoder(b"", tables)
@@ -185,9 +185,7 @@ def test_wrong_lengths_are_refused(stream: tuple[Tables, bytes, np.ndarray]) -> 
         finish(tables, data + bytes(4), indices)
 
 
-def test_zero_bytes_at_the_end_are_left_out_and_may_be_there(
-    stream: tuple[Tables, bytes, np.ndarray],
-) -> None:
+def test_zero_bytes_at_the_end_are_left_out_and_may_be_there(stream: tuple[Tables, bytes, np.ndarray]) -> None:
     tables, data, indices = stream
     assert data[-1] != 0
     finish(tables, data + bytes(-len(data) % 4), indices)

@@ -1,4 +1,4 @@
-"""Which processors compute in bf16: those whose instructions for it beat float32."""
+"""bf16 is used on processors whose bf16 instructions are faster than float32."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dmecodec.base.device import autocast
 
 @pytest.fixture
 def pretend(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[pytest.MonkeyPatch]:
-    """An x86 machine where torch can compute in bf16 in some way, and no readable /proc/cpuinfo."""
+    """An x86 machine on which torch supports bf16, without /proc/cpuinfo."""
     processor.cpu_info.cache_clear()
     monkeypatch.setattr(processor, "_CPUINFO", tmp_path / "cpuinfo")
     monkeypatch.setattr(processor.platform, "machine", lambda: "x86_64")
@@ -28,16 +28,16 @@ def pretend(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[pytest.
     ("vendor", "flags", "faster"),
     [
         ("GenuineIntel", "avx2", False),
-        ("GenuineIntel", "avx2 avx512f avx512_vnni", False),  # bf16 by way of float32
+        ("GenuineIntel", "avx2 avx512f avx512_vnni", False),  # bf16 is emulated by float32
         ("GenuineIntel", "avx512f avx512_bf16", True),
-        ("GenuineIntel", "avx512f avx512_bf16 avx512_fp16", False),  # its AMX is hidden
+        ("GenuineIntel", "avx512f avx512_bf16 avx512_fp16", False),  # AMX is hidden
         ("GenuineIntel", "avx512f avx512_bf16 avx512_fp16 amx_bf16 amx_tile", True),
         ("AuthenticAMD", "avx512f avx512_bf16", True),
         ("AuthenticAMD", "avx512f avx512_bf16 avx512_fp16", True),
         ("AuthenticAMD", "avx2", False),
     ],
 )
-def test_instructions_decide(pretend: pytest.MonkeyPatch, vendor: str, flags: str, faster: bool) -> None:
+def test_the_instruction_set_decides(pretend: pytest.MonkeyPatch, vendor: str, flags: str, faster: bool) -> None:
     processor._CPUINFO.write_text(
         f"processor\t: 0\nvendor_id\t: {vendor}\nmodel name\t: A: B\nflags\t\t: fpu {flags}\n\n"
     )

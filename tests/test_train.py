@@ -143,12 +143,7 @@ def detail(x: torch.Tensor) -> float:
 
 @pytest.mark.parametrize(
     ("share", "least", "most"),
-    [
-        ("REDUCED", 0.3, 0.95),
-        ("ENLARGED", 0.3, 0.95),
-        ("RELIT", 0.3, 0.98),
-        ("COMPRESSED", 0.7, 1.2),
-    ],
+    [("REDUCED", 0.3, 0.95), ("ENLARGED", 0.3, 0.95), ("RELIT", 0.3, 0.98), ("COMPRESSED", 0.7, 1.2)],
 )
 def test_augmentation_changes_detail(monkeypatch: pytest.MonkeyPatch, share: str, least: float, most: float) -> None:
     """Each augmentation changes the mean difference of neighbours; reducing and enlarging smooth these noisy images."""
@@ -274,10 +269,7 @@ def test_training_rounds_latents_as_the_encoder(seed: int, log_scale: float, wei
     weights = torch.full((1, 2, 1, 1), weight)
     ours = residual.round() + rate_offset(residual, log_scales, weights)
     theirs = round_for_rate(
-        residual[0].flatten(1),
-        np.full(50, scale_index, np.uint8),
-        tables.plain_tables(),
-        np.full(2, weight),
+        residual[0].flatten(1), np.full(50, scale_index, np.uint8), tables.plain_tables(), np.full(2, weight)
     )
     assert (ours.flatten().numpy() != theirs).mean() <= 0.04  # next to ties
 
@@ -433,15 +425,7 @@ def test_a_damaged_state_is_refused(trained: tuple[Path, list[Snapshot]], tmp_pa
 def test_a_resumed_run_keeps_its_settings(data: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     snapshots: list[Snapshot] = []
-    begun = {
-        "time_budget": 50.0,
-        "side": 64,
-        "batch": 3,
-        "max_steps": 1,
-        "psi": 0.0,
-        "first": 0.3,
-        "last": 0.2,
-    }
+    begun = {"time_budget": 50.0, "side": 64, "batch": 3, "max_steps": 1, "psi": 0.0, "first": 0.3, "last": 0.2}
     session.train([str(data)], str(run), init="tiny", device="cpu", **begun)
     session.train([], str(run), resume=True, device="cpu", max_steps=2, report=snapshots.append, report_every=1)
     remembered = json.loads((run / "settings.json").read_text())

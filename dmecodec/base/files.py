@@ -109,7 +109,7 @@ def standard_input() -> BinaryIO:
 
 
 @contextmanager
-def path_for(target: BinaryIO | str | os.PathLike[str]) -> Iterator[Path]:
+def writable_path(target: BinaryIO | str | os.PathLike[str]) -> Iterator[Path]:
     """Yields a path for writers that need one; if `target` is an open file, the bytes are copied to it afterwards.
 
     Raises:

@@ -20,7 +20,7 @@ _saved = -1
 
 
 def own_standard_error() -> None:
-    """Gives `sys.stderr` a descriptor of its own, so that :func:`kept_back` can redirect descriptor 2."""
+    """Gives `sys.stderr` a descriptor of its own, so that :func:`suppressed_stderr` can redirect descriptor 2."""
     global _owned
     old = sys.stderr
     try:
@@ -36,7 +36,7 @@ def own_standard_error() -> None:
 
 
 @contextmanager
-def kept_back() -> Iterator[None]:
+def suppressed_stderr() -> Iterator[None]:
     """Discards what C libraries print, if :func:`own_standard_error` was called. Reentrant, from any thread."""
     if not _owned:
         yield

@@ -29,18 +29,7 @@ from .interlace import (
     store,
 )
 from .logistic import SCALES, UNIT_SCALE, residual_tables, table_index
-from .slots import (
-    DEFAULT_LIFT,
-    FLAG,
-    LEVELS,
-    MAX_SCALE,
-    SMALL,
-    WIDE,
-    Slot,
-    default_weights,
-    slots,
-    weights_to_integers,
-)
+from .slots import DEFAULT_LIFT, FLAG, LEVELS, MAX_SCALE, SMALL, WIDE, Slot, default_weights, slots, weights_to_integers
 
 _FIT_SAMPLES = 1 << 16
 """Approximate number of samples in a fit of weights."""
@@ -56,12 +45,7 @@ _MAX_VALUE_SHARE = 0.9
 
 
 def encode_residual(
-    original: np.ndarray,
-    base: np.ndarray,
-    bound: int,
-    *,
-    skip: np.ndarray | None = None,
-    levels: int = 255,
+    original: np.ndarray, base: np.ndarray, bound: int, *, skip: np.ndarray | None = None, levels: int = 255
 ) -> bytes:
     """Encodes the RESIDUAL stream of one tile and group.
 
@@ -145,13 +129,7 @@ class _BandEncoder:
     """
 
     def __init__(
-        self,
-        base: np.ndarray,
-        q: np.ndarray,
-        others: Sequence[BandState],
-        mask: np.ndarray,
-        bound: int,
-        levels: int,
+        self, base: np.ndarray, q: np.ndarray, others: Sequence[BandState], mask: np.ndarray, bound: int, levels: int
     ) -> None:
         self.band, self._q, self._others = BandState.begin(base), q, list(others)
         self._mask, self._bound, self._levels = mask, bound, levels

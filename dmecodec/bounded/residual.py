@@ -156,12 +156,7 @@ def rank_of(base: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 def decode_residual(
-    stream: bytes,
-    base: np.ndarray,
-    bound: int,
-    *,
-    skip: np.ndarray | None = None,
-    levels: int = 255,
+    stream: bytes, base: np.ndarray, bound: int, *, skip: np.ndarray | None = None, levels: int = 255
 ) -> np.ndarray:
     """The samples of one tile and band group.
 
@@ -191,12 +186,7 @@ class _SectionDecoder:
     """Decodes one section."""
 
     def __init__(
-        self,
-        decoder: entropy.SymbolDecoder,
-        base: np.ndarray,
-        bound: int,
-        skip: np.ndarray | None,
-        levels: int,
+        self, decoder: entropy.SymbolDecoder, base: np.ndarray, bound: int, skip: np.ndarray | None, levels: int
     ) -> None:
         self._decoder, self._slots = decoder, SlotReader(decoder)
         self._base, self._bound, self._skip, self._levels = base, bound, skip, levels

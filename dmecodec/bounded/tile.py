@@ -17,12 +17,7 @@ _WHITE = 255 << GREY_BITS
 
 
 def encode_bounded(
-    samples: np.ndarray,
-    valid: np.ndarray | None,
-    base: np.ndarray,
-    layout: Layout,
-    group: int,
-    bound: int,
+    samples: np.ndarray, valid: np.ndarray | None, base: np.ndarray, layout: Layout, group: int, bound: int
 ) -> bytes:
     """Encodes the RESIDUAL stream of a tile and group.
 
@@ -39,12 +34,7 @@ def encode_bounded(
 
 
 def decode_bounded(
-    stream: bytes,
-    valid: np.ndarray | None,
-    base: np.ndarray,
-    layout: Layout,
-    group: int,
-    bound: int,
+    stream: bytes, valid: np.ndarray | None, base: np.ndarray, layout: Layout, group: int, bound: int
 ) -> np.ndarray:
     """Decodes the samples of a tile and group; arguments as for :func:`encode_bounded`.
 

@@ -86,7 +86,7 @@ class Config:
         if not all(1 <= width <= MAX_WIDTH for width in widths) or not self.strip % 2:
             raise ValueError(f"a width of the network is not in 1..{MAX_WIDTH}, or the strip of LSM is even")
         if self.channels < 4 or (self.channels // 4) % max(1, self.channels // 64):
-            raise ValueError(f"SDPM cannot group {self.channels} channels")
+            raise ValueError(f"SDPM cannot divide {self.channels} channels into groups")
         if not len(self.hidden) == len(self.slices) <= MAX_SLICES or not all(0 <= w <= MAX_WIDTH for w in self.hidden):
             raise ValueError("the slices and the widths of their parameter networks do not match")
         if (

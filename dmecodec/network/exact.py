@@ -92,10 +92,6 @@ class ExactConv(nn.Module):
         self.up, self.groups, self.activation = up, groups, activation
         self.frozen = False
 
-    def extra_repr(self) -> str:
-        """The summary in `repr`."""
-        return f"{tuple(self.weight.shape)}, {self.activation}, {'frozen' if self.frozen else 'float'}"
-
     def forward(self, x: Tensor, quality: Tensor | int) -> Tensor:
         """Applies the layer.
 
@@ -203,8 +199,9 @@ class ExactConv(nn.Module):
             # The weights of a channel with tiny values are too large at this scale: halve its resolution.
             scale = torch.where(shift < 0, scale / 2, scale)
         if (shift < 0).any():
+            count = int((shift < 0).sum())
             raise ExactnessError(
-                f"{int((shift < 0).sum())} output channels exceed 2^24 at every scale; train longer, or at a lower rate"
+                f"the weights of {count} output channels are too large: sums exceed 2^24"
             )
         self._set_integers(self._output_first(integers.view(weight.shape)), offsets, shift)
         self._set_scales(signal.scale.float(), scale.float())

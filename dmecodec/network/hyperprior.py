@@ -88,11 +88,7 @@ class HyperDecoder(nn.Module):
         n, m = config.hyper, config.latents
         self.inputs = n
         self.layers = ExactLayers(
-            [
-                ExactConv(n, n, (3, 3), up=True),
-                ExactConv(n, n, (3, 3), up=True),
-                ExactConv(n, m, (3, 3)),
-            ]
+            [ExactConv(n, n, (3, 3), up=True), ExactConv(n, n, (3, 3), up=True), ExactConv(n, m, (3, 3))]
         )
         self.lsm = LSM(m, config.strip, config.attention)
 

@@ -11,7 +11,7 @@ from ..format.limits import QUALITY_STEPS
 LAMBDAS = (0.0008, 0.007, 0.013, 0.033, 0.072, 0.211, 0.508, 0.660)
 """Lambda at the qualities 0 to 7. The paper has 1 to 7; quality 0 extends the range downwards."""
 COLOURS = 3
-"""D is a mean over so many colours, R a sum over the pixels."""
+"""D is a mean over three colours, R a sum over the pixels."""
 
 
 def error_price(quality: int) -> float:

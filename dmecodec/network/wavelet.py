@@ -11,12 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 # Lifting coefficients and the scaling of ISO/IEC 15444-1, annex F.
-_ALPHA, _BETA, _GAMMA, _DELTA = (
-    -1.586134342059924,
-    -0.052980118572961,
-    0.882911075530934,
-    0.443506852043971,
-)
+_ALPHA, _BETA, _GAMMA, _DELTA = (-1.586134342059924, -0.052980118572961, 0.882911075530934, 0.443506852043971)
 _K = 1.149604398860241
 
 PACKED = 768

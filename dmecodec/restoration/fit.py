@@ -48,10 +48,7 @@ class Statistics:
 
     def __add__(self, other: Statistics) -> Statistics:
         return Statistics(
-            self.gram + other.gram,
-            self.cross + other.cross,
-            self.pixels + other.pixels,
-            self.squares + other.squares,
+            self.gram + other.gram, self.cross + other.cross, self.pixels + other.pixels, self.squares + other.squares
         )
 
 

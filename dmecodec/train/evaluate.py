@@ -118,10 +118,6 @@ def table(rows: list[Row]) -> Table:
     result = Table("quality", "lambda", "bpp (estimated)", "z's share", "PSNR")
     for row in rows:
         result.add_row(
-            str(row.quality),
-            f"{LAMBDAS[row.quality]:g}",
-            f"{row.bpp:.4f}",
-            f"{row.z_share:.1%}",
-            f"{row.psnr:.2f} dB",
+            str(row.quality), f"{LAMBDAS[row.quality]:g}", f"{row.bpp:.4f}", f"{row.z_share:.1%}", f"{row.psnr:.2f} dB"
         )
     return result

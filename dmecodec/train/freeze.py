@@ -23,16 +23,7 @@ from ..network.gdn import fold_gdn
 from ..network.lambdas import LAMBDAS
 from ..weights import registry
 from ..weights.known_answer import known_answer
-from ..weights.model import (
-    EXACT,
-    FORMAT,
-    TABLE_FIELDS,
-    TABLES,
-    TRAINING,
-    VERSION,
-    Model,
-    exact_layers,
-)
+from ..weights.model import EXACT, FORMAT, TABLE_FIELDS, TABLES, TRAINING, VERSION, Model, exact_layers
 from .data import Crops
 from .model import TrainingModel
 from .tables import fit_tables, prior_tables, z_tables

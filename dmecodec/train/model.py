@@ -21,7 +21,7 @@ from .filter import restored
 from .mdei import mdse_loss
 
 PSI = 0.0185
-"""Weight of Loss_MDSE beside D (section 3.1.3)."""
+"""Weight of Loss_MDSE in equation 15 (section 3.1.3)."""
 _UNFILTERED = 0.25
 """Share of the error before the restoration filter in D; the rest is the error after it.
 

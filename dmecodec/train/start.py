@@ -28,7 +28,7 @@ def principal_components(images: list[np.ndarray], count: int = 150) -> tuple[Te
 
     Args:
         images: uint8 (h, w, 3).
-        count: about so many of the images are used.
+        count: approximate number of images that are used.
     """
     packed = []
     for image in images[:: max(1, len(images) // count)]:

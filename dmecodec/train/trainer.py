@@ -106,9 +106,7 @@ class Trainer:
         main = {n: p for n, p in self.names.items() if not n.endswith("quantiles")}
         matrices = [p for n, p in main.items() if _is_matrix(p)]
         others = [p for n, p in main.items() if not _is_matrix(p)]
-        self.optimizers: list[torch.optim.Optimizer] = [
-            torch.optim.Adam(others, 1e-3, betas=(0.9, 0.99)),
-        ]
+        self.optimizers: list[torch.optim.Optimizer] = [torch.optim.Adam(others, 1e-3, betas=(0.9, 0.99))]
         if matrices:  # a tiny network has none
             self.optimizers.insert(0, Muon(matrices, 1e-3))
         self.auxiliary = torch.optim.Adam([self.model.bottleneck.quantiles], 1e-3)

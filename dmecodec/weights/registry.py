@@ -133,8 +133,8 @@ def file_hash(path: Path) -> str:
 def _file_hash(path: Path, _changed: int, _size: int) -> str:
     digest = hashlib.sha256()
     with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
     return digest.hexdigest()
 
 
