@@ -16,7 +16,7 @@ import torch
 
 from .base.boxes import Box, window_box
 from .base.device import pick_device
-from .base.files import path_for
+from .base.files import writable_path
 from .codec.compare import largest_error
 from .codec.decoder import Decoder
 from .errors import FormatError, ModelError, OptionError
@@ -236,7 +236,7 @@ class File:
         profile = check_profile(profile, layout)
         decoder = self._decoder()
         decoder.begin(box)
-        with path_for(target) as path:
+        with writable_path(target) as path:
             write_geotiff(partial(decoder.blocks, box), layout, box, record, metadata, path, profile)
 
     def latents(self) -> tuple[np.ndarray, np.ndarray]:

@@ -21,7 +21,7 @@ import dmecodec
 from dmecodec.codec import decoder
 from dmecodec.codec.fill import fill
 from dmecodec.codec.samples import to_samples
-from dmecodec.entropy.mask import decode_mask, encode_mask
+from dmecodec.entropy.lossless import decode_mask, encode_mask
 from dmecodec.errors import DmecodecError, FormatError, ImageError, OptionError
 from dmecodec.format import writer
 from dmecodec.format.header import Header
@@ -146,7 +146,7 @@ def test_a_mask_of_bands_that_there_are_not() -> None:
 
 def test_a_mask_of_a_band_without_nodata() -> None:
     assert decode_mask(b"\x02", 3, 3, [True, False])[..., 1].all()
-    with pytest.raises(FormatError, match="without such a value"):
+    with pytest.raises(FormatError, match="in a band without nodata"):
         decode_mask(b"\x01", 3, 3, [True, False])
 
 

@@ -1,4 +1,4 @@
-"""Files of the past decode for ever: the same latents bit for bit, pixels within one level."""
+"""Golden files: their latents decode bit for bit, their pixels within one level."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def model_of(data: bytes) -> str:
     return registry.find_id(Reader(data).header.model).name
 
 
-def test_none_is_lost() -> None:
+def test_the_list_of_golden_files_is_complete() -> None:
     assert {path.stem for path in DATA.glob("*.dmen")} == set(GOLDEN)
     assert len(GOLDEN) >= 42
 
@@ -76,7 +76,7 @@ MODELS = {name: second_decoder.Model(DATA / f"{name}.safetensors") for name in (
 
 @pytest.mark.parametrize("name", GOLDEN)
 def test_the_second_decoder_finds_the_same_latents(name: str) -> None:
-    """What docs/format.md says is what the package does."""
+    """The second decoder is written from docs/format.md."""
     data = (DATA / f"{name}.dmen").read_bytes()
     reader = Reader(data)
     y_hat, z_hat = dmecodec.latents(data)
@@ -102,7 +102,7 @@ def test_the_second_decoder_finds_the_same_latents(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in GOLDEN if "max_error" in GOLDEN[name]])
 def test_the_second_decoder_makes_exactly_the_same_pixels(name: str) -> None:
-    """Base image and residual: nothing may differ."""
+    """Base image and residual are exact."""
     data = (DATA / f"{name}.dmen").read_bytes()
     reader, (y_hat, _) = Reader(data), dmecodec.latents(data)
     header, decoded = reader.header, dmecodec.decode(data)
@@ -150,8 +150,8 @@ def test_the_second_decoder_makes_the_same_pixels(name: str) -> None:
     assert abs(pixels.transpose(1, 2, 0) - expected[..., : len(pixels)]).max() <= 1
 
 
-def test_both_paths_of_the_second_decoder(tiny: Model) -> None:
-    """Beside the shortcut the network is faint; here each stands alone."""
+def test_each_path_of_the_second_decoder(tiny: Model) -> None:
+    """In the sum of both, the path of the paper is faint in this model."""
     y = 20 * np.random.default_rng(0).standard_normal((24, 5, 4)).astype(np.float32)
     ours = tiny.net.synthesis
     with torch.inference_mode():
@@ -164,8 +164,8 @@ def test_both_paths_of_the_second_decoder(tiny: Model) -> None:
     np.testing.assert_allclose(linear, second, atol=1e-5 * abs(second).max())
 
 
-def test_what_knows_the_quality_in_the_second_decoder() -> None:
-    """Hardly trained, these tables are next to zero; here they are not."""
+def test_tables_of_the_quality_in_the_second_decoder() -> None:
+    """With random tables, as those of this model are near zero."""
     ours = weights.load_file(DATA / "told.safetensors", torch.device("cpu")).net.synthesis
     second = second_decoder.Model(DATA / "told.safetensors")
     generator = torch.Generator().manual_seed(0)
@@ -178,19 +178,19 @@ def test_what_knows_the_quality_in_the_second_decoder() -> None:
         x = torch.from_numpy(y)[None].float()
         pixels, features = ours.blocks(x, torch.tensor([2.40625]))
         refined = ours.refinement(pixels, features, torch.tensor([2.40625]))[0].numpy()
-    found, seen = second_decoder.blocks(second, y, 77)
-    found = found + second_decoder.refinement(second, found, seen, 77)
-    np.testing.assert_allclose(refined, found, atol=1e-4 * abs(found).max())
+    expected, features_77 = second_decoder.blocks(second, y, 77)
+    expected = expected + second_decoder.refinement(second, expected, features_77, 77)
+    np.testing.assert_allclose(refined, expected, atol=1e-4 * abs(expected).max())
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_the_second_decoder_knows_the_answer(name: str) -> None:
+def test_known_answer_of_the_second_decoder(name: str) -> None:
     assert second_decoder.known_answer(MODELS[name]) == MODELS[name].metadata["known_answer"]
 
 
 @pytest.mark.parametrize("bound", [0, 3])
-def test_the_second_decoder_on_noise(bound: int) -> None:
-    """Residuals so large that their low bits are coded apart."""
+def test_the_second_decoder_on_large_residuals(bound: int) -> None:
+    """Residuals whose low bits are coded separately."""
     rng = np.random.default_rng(bound)
     original, base = (rng.integers(0, 256, (40, 21, 3)).astype(np.uint8) for _ in range(2))
     stream = encode_residual(original, base, bound)

@@ -12,8 +12,7 @@ from torch import Tensor
 from ..base.boxes import Box
 from ..bounded.linear import LinearBase
 from ..bounded.tile import base_samples, encode_bounded
-from ..entropy.lossless import encode_alpha
-from ..entropy.mask import encode_mask
+from ..entropy.lossless import encode_alpha, encode_mask
 from ..errors import OptionError
 from ..format import writer
 from ..format.header import Header

@@ -15,8 +15,8 @@ from ..base.threads import side_by_side
 from ..images.source import Source
 from ..network.config import STRIDE
 from ..restoration.details import DETAILS, NO_FILTER
-from ..restoration.fit import Statistics, choose, enough, mean_squares, statistics
-from ..restoration.sampling import APART, counted, windows
+from ..restoration.fit import Statistics, choose, is_sampled_enough, mean_squares, statistics
+from ..restoration.sampling import PATCH_SPACING, counted, sampled_areas
 from ..weights.model import Model
 from .pixels import network_pixels
 from .samples import from_three, to_three
@@ -46,10 +46,10 @@ def fit_filter(
         whole: whether to look at all of a large tile, or at windows of it.
     """
     image = source.box
-    looked_at = {block: [block] if whole else windows(block) for block in tile.blocks()}
+    looked_at = {block: [block] if whole else sampled_areas(block) for block in tile.blocks()}
     parts = [counted(window, image) for found in looked_at.values() for window in found]
     pixels = tile.width * tile.height
-    if not enough(sum(part.width * part.height for part in parts), pixels):
+    if not is_sampled_enough(sum(part.width * part.height for part in parts), pixels):
         return NO_FILTER
     found, usual, pixels = Statistics.none(), np.zeros(DETAILS), 0
     for block in looked_at:
@@ -94,7 +94,7 @@ class _Block:
 
     def mean_squares(self) -> np.ndarray:
         """Of the original's details, all over it."""
-        return mean_squares(self.original, APART)
+        return mean_squares(self.original, PATCH_SPACING)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..base.boxes import Box
 from ..base.files import hidden_name
-from ..base.stderr import kept_back
+from ..base.stderr import suppressed_stderr
 from ..errors import FormatError, OptionError, OutputError
 from ..format.geo import GeoRecord, Tags
 from ..format.layout import Alpha, Layout
@@ -83,7 +83,7 @@ def write_geotiff(
     _check_room(target.parent, window.width * window.height * layout.raw_bytes)
     record = record.cut(window.col, window.row)
     with (
-        kept_back(),
+        suppressed_stderr(),
         _scratch(target.parent) as folder,
         gdal(GDAL_PAM_ENABLED="NO", GDAL_TIFF_INTERNAL_MASK="YES"),
     ):
