@@ -48,7 +48,7 @@ def fits(seed: int) -> Callable[[np.ndarray], np.ndarray]:
 
 @settings(max_examples=60)
 @given(
-    st.sampled_from(["tiny", "board", "told"]),
+    st.sampled_from(["tiny", "paper"]),
     st.integers(0, 10**6),
     st.integers(1, 9),
     st.integers(1, 9),
@@ -106,7 +106,7 @@ def test_what_is_cheap_is_small(tiny: Model) -> None:
     assert 0 < quiet < 0.8 * loud
 
 
-@pytest.mark.parametrize("name", ["tiny", "board", "told"])
+@pytest.mark.parametrize("name", ["tiny", "paper"])
 def test_a_single_latent(name: str) -> None:
     """In a checkered slice its second pass is empty."""
     model = weights.load(registry.find(name), torch.device("cpu"))
