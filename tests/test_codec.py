@@ -48,7 +48,7 @@ def random_filter(seed: int) -> Callable[[np.ndarray], np.ndarray]:
 
 @settings(max_examples=60)
 @given(
-    st.sampled_from(["tiny", "board", "told"]),
+    st.sampled_from(["tiny", "paper"]),
     st.integers(0, 10**6),
     st.integers(1, 9),
     st.integers(1, 9),
@@ -106,7 +106,7 @@ def test_latents_near_zero_take_few_bytes(tiny: Model) -> None:
     assert 0 < small < 0.8 * large
 
 
-@pytest.mark.parametrize("name", ["tiny", "board", "told"])
+@pytest.mark.parametrize("name", ["tiny", "paper"])
 def test_a_single_latent(name: str) -> None:
     """The second pass of a checkered slice is empty then."""
     model = weights.load(registry.find(name), torch.device("cpu"))

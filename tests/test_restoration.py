@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +11,6 @@ import pytest
 import second_decoder
 import torch
 from conftest import DATA, aerial, in_mode, psnr
-from dmecodec.restoration.version_2 import from_bytes
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -27,6 +25,7 @@ from dmecodec.codec.synthesis import synthesise
 from dmecodec.entropy import rans as entropy
 from dmecodec.entropy.rans import Tables
 from dmecodec.errors import FormatError
+from dmecodec.format import writer
 from dmecodec.format.kinds import Kind
 from dmecodec.format.reader import Reader
 from dmecodec.network.lambdas import error_price
@@ -93,43 +92,6 @@ def test_the_tables_of_the_second_decoder() -> None:
     assert len(theirs) == len(filter_tables().low) == 15
     frequencies = np.concatenate([np.diff(row) for row in theirs])
     np.testing.assert_array_equal(frequencies, filter_tables().frequency)
-
-
-# ---- in files of version 2 ---------------------------------------------------------------------
-
-
-def to_bytes(coefficients: np.ndarray) -> bytes:
-    """The FILTER stream that version 2 had."""
-    bits: list[int] = []
-    for value in coefficients.T.ravel().tolist():
-        length = abs(value).bit_length()
-        bits += [1] * length + [0]
-        bits += [abs(value) >> n & 1 for n in range(length - 1)]
-        bits += [int(value < 0)] if value else []
-    return np.packbits(np.array(bits, np.uint8), bitorder="little").tobytes().rstrip(b"\0")
-
-
-@given(COEFFICIENTS)
-def test_coefficients_of_version_2(values: np.ndarray) -> None:
-    stream = to_bytes(values)
-    assert np.array_equal(from_bytes(stream), values)
-    assert second_decoder.filter_of_version_2(stream) == values.T.ravel().tolist()
-
-
-@given(st.binary(max_size=90))
-def test_a_stream_is_refused_or_the_only_one(stream: bytes) -> None:
-    try:
-        values = from_bytes(stream)
-    except FormatError:
-        return
-    assert to_bytes(values) == stream
-
-
-@pytest.mark.parametrize("damaged", [b"\0", b"\xff\xff", b"\x01\0", bytes(36) + b"\1", bytes(78)])
-def test_damaged_streams_of_version_2(damaged: bytes) -> None:
-    assert not from_bytes(b"").any()
-    with pytest.raises(FormatError, match="restoration filter"):
-        from_bytes(damaged)
 
 
 # ---- the arithmetic ----------------------------------------------------------------------------
@@ -274,7 +236,7 @@ def test_a_second_decoder_agrees_on_every_window(tiny: Model, height: int, width
     """Images and tiles of any size, groups of three and of two bands, pixels at the borders of tiles."""
     image = np.tile(aerial(66, height, width), 2)[..., :bands]
     rng = np.random.default_rng(0)
-    data = encode_with_filter(lambda: rng.integers(-40, 41, (3, DETAILS)), image, 3, tile=64)
+    data = encode_with_filter(lambda: rng.integers(-40, 41, (3, DETAILS)), image, 3, tile=64, bands="last")
     reader = Reader(data)
     decoder, header = Decoder(reader, tiny), reader.header
     for group in range(header.groups):
@@ -341,28 +303,13 @@ def test_the_filter_does_not_harm_the_unsampled_part() -> None:
     assert psnr(dmecodec.decode(data), image) > psnr(dmecodec.decode(plain), image) - 0.02
 
 
-def test_misplaced_filters_are_refused() -> None:
-    data = dmecodec.encode(aerial(64, 64, 64), 4, max_error=2)
-    header = Reader(data).header
-    with pytest.raises(FormatError, match="RESIDUAL and FILTER"):
-        dataclasses.replace(header, kinds=(1, 2, Kind.RESIDUAL, Kind.FILTER))
-    scene = in_mode(aerial(65, 64, 64), "RGBA")
-    scene[..., 3] = 0
-    forged = as_version_2(dmecodec.encode(scene, 4), b"\1")
-    with pytest.raises(FormatError, match="without latents has a filter"):
-        dmecodec.decode(forged)
-    scene[..., 3] = 255
-    forged = as_version_2(dmecodec.encode(scene, 0, effort=0), b"\xff\xff")
-    with pytest.raises(FormatError, match="of a restoration filter is out of range"):
-        dmecodec.latents(forged)  # before a latent is decoded
-
-
-def as_version_2(data: bytes, stream: bytes) -> bytes:
-    """A small file of one tile, with a FILTER stream."""
+def test_a_filter_in_a_file_with_a_bound_is_refused() -> None:
+    """Its Y streams end with the latents."""
+    data = dmecodec.encode(aerial(60, 150, 190), 4)
+    assert has_filters(data) == [True]
     reader = Reader(data)
-    header, streams = reader.header, [*reader.tile(0).values(), stream]
-    kinds = bytes([*header.kinds[2:], Kind.FILTER])
-    body = header.model[:4] + bytes([header.width, header.height, 3, header.quality, header.tile // 64])
-    body += bytes([len(kinds)]) + kinds + bytes(map(len, streams))
-    parts = b"\x89DME\2" + bytes([len(body)]) + body, b"".join(streams)
-    return b"".join(part + zlib.crc32(part).to_bytes(4, "little") for part in parts)
+    header = dataclasses.replace(reader.header, kinds=(Kind.Z, Kind.Y, Kind.RESIDUAL), bound=1)
+    forged = writer.write(header, [reader.tile(0) | {Kind.RESIDUAL: b""}], {})
+    for use in (dmecodec.latents, dmecodec.decode):
+        with pytest.raises(FormatError, match="does not end where it should"):
+            use(forged)
