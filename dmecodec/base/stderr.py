@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from .fork import Lock
+
 _STANDARD_ERROR = 2
-_lock = threading.Lock()
+_lock = Lock()
 _own = False
 _users = 0
 _kept = -1

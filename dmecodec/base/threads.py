@@ -15,12 +15,14 @@ from typing import TypeVar
 
 import torch
 
+from .fork import Lock
+
 T = TypeVar("T")
 R = TypeVar("R")
 
 _pools: dict[int, ThreadPoolExecutor] = {}
 """By number of threads: one, but where the caller changes what torch may use."""
-_lock = threading.Lock()
+_lock = Lock()
 
 
 def side_by_side(work: Callable[[T], R], parts: Sequence[T], device: torch.device) -> list[R]:
@@ -79,10 +81,13 @@ def _alone(begun: threading.Barrier) -> None:
 
 
 def _after_fork() -> None:
-    """A child has none of its parent's threads, and nobody who gives a lock back."""
-    global _lock
+    """Leaves a forked child with the one thread that it has.
+
+    The child inherits none of its parent's threads. OpenMP does not know that: it would wait for its own ones for ever.
+    With one thread torch never asks OpenMP, and no pool is needed.
+    """
     _pools.clear()
-    _lock = threading.Lock()
+    torch.set_num_threads(1)
 
 
 if hasattr(os, "register_at_fork"):
