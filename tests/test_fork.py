@@ -121,7 +121,8 @@ def _run(folder: Path, *arguments: str) -> None:
 @pytest.mark.parametrize(
     ("used", "how", "work"),
     [
-        ("used", "fork", "encode"), ("used", "pool", "encode"), ("used", "futures", "decode"), ("used", "pool", "verify"),
+        ("used", "fork", "encode"), ("used", "pool", "encode"), ("used", "futures", "decode"),
+        ("used", "pool", "verify"),
         ("used", "pool", "read"), ("used", "pool", "read_memory"), ("used", "futures", "file"),
         ("unused", "fork", "encode"), ("unused", "futures", "decode"),
         ("threads", "pool", "encode"), ("threads", "pool", "read_memory"),
