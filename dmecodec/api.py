@@ -11,6 +11,7 @@ import numpy as np
 
 from .base.device import pick_device
 from .codec.encoder import Encoded, Encoder
+from .codec.flat import keep_flat
 from .codec.options import DEFAULT_EFFORT, EncodeOptions
 from .codec.search import search
 from .errors import OptionError
@@ -101,7 +102,7 @@ def encode_image(image: object, model: Model, options: EncodeOptions, reading: R
     """
     with closing(open_source(image, reading)) as source:
         encoder = Encoder(source, model, options)
-        return search(encoder) if options.has_target else encoder.encode(options.quality)
+        return search(encoder) if options.has_target else keep_flat(encoder, encoder.encode(options.quality))
 
 
 def decode(

@@ -19,12 +19,15 @@ def pick_device(name: str | torch.device) -> torch.device:
     """
     if isinstance(name, torch.device):
         name = str(name) if name.type == "cuda" else name.type  # there is one MPS device: "mps:0" is "mps"
+    forked = torch.cuda._is_in_bad_fork()  # CUDA cannot be used in the forked child of a process that has used it
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
+        name = "cuda" if torch.cuda.is_available() and not forked else "cpu"
     if not isinstance(name, str) or not re.fullmatch(r"cpu|mps|cuda(:(0|[1-9][0-9]?))?", name):
         raise OptionError(f"device {name!r}: must be auto, cpu, cuda, cuda:N or mps")
     device = torch.device(name)
     if device.type == "cuda":
+        if forked:
+            raise OptionError(f"device {name!r}: cannot be used in a forked process; start it by 'spawn', or use cpu")
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         device = torch.device("cuda", device.index or 0)
         if device.index >= count:

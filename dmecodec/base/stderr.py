@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from .fork import Lock
+
 _STANDARD_ERROR = 2
-_lock = threading.Lock()
+_lock = Lock()
 _owned = False
 _users = 0
 _saved = -1

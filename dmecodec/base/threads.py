@@ -15,12 +15,14 @@ from typing import TypeVar
 
 import torch
 
+from .fork import Lock
+
 T = TypeVar("T")
 R = TypeVar("R")
 
 _pools: dict[int, ThreadPoolExecutor] = {}
 """By number of threads. More than one entry exists only if the caller changes `torch.set_num_threads`."""
-_lock = threading.Lock()
+_lock = Lock()
 
 
 def side_by_side(work: Callable[[T], R], parts: Sequence[T], device: torch.device) -> list[R]:
@@ -78,10 +80,13 @@ def _use_one_thread(started: threading.Barrier) -> None:
 
 
 def _after_fork() -> None:
-    """A forked child has neither the threads of its parent nor a thread that would release the lock."""
-    global _lock
+    """Leaves a forked child with the one thread that it has.
+
+    The child inherits none of its parent's threads. OpenMP does not know that: it would wait for its own ones for ever.
+    With one thread torch never asks OpenMP, and no pool is needed.
+    """
     _pools.clear()
-    _lock = threading.Lock()
+    torch.set_num_threads(1)
 
 
 if hasattr(os, "register_at_fork"):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import io
 import os
-import threading
 from typing import BinaryIO, TypeAlias
 
+from ..base.fork import Lock
 from ..errors import FormatError
 
 
@@ -33,7 +33,7 @@ class FileStorage:
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self._descriptor = _descriptor(file)
-        self._lock = threading.Lock()
+        self._lock = Lock()
         try:
             file.seek(0, os.SEEK_END)
             self.size = file.tell()

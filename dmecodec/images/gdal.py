@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
+from ..base.fork import Lock
 from ..errors import DependencyError
 
 INSTALL = 'pip install "dmecodec[geo]"'
@@ -81,7 +81,7 @@ class _Settings:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._users = 0
         self._level = logging.NOTSET
         self._cache: int | None = None

@@ -56,7 +56,7 @@ def correlations(source: Source) -> np.ndarray:
     # Groups are not chosen yet: those that the layout has are but a way to read all bands.
     order = [band for group in layout.groups for band in group]
     found = []
-    for box in _spots(source.width, source.height):
+    for box in sample_windows(source.width, source.height):
         samples = [source.samples(box, group) for group in range(len(layout.groups))]
         valid = np.ones((box.height, box.width), bool)
         for group, part in enumerate(samples):
@@ -73,7 +73,7 @@ def correlations(source: Source) -> np.ndarray:
     return table
 
 
-def _spots(width: int, height: int) -> list[Box]:
+def sample_windows(width: int, height: int) -> list[Box]:
     """Windows spread evenly over an image; the whole of a small one."""
     if max(width, height) <= 2 * _SIDE:
         return [Box(0, 0, width, height)]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from PIL import Image
 
+from ..base.fork import Lock
 from ..errors import DependencyError, DmecodecError, ImageError
 
 
@@ -41,7 +41,7 @@ def guarded(action: Callable[[], Any], kind: str) -> Any:
         raise ImageError(f"the {kind} data is truncated, damaged or of an unsupported kind ({error})") from error
 
 
-_limit_lock = threading.Lock()
+_limit_lock = Lock()
 _limit_users = 0
 _limit: int | None = None
 

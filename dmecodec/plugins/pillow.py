@@ -13,12 +13,12 @@ imported when pixels are first coded.
 from __future__ import annotations
 
 import os
-import threading
 from typing import IO, Any, BinaryIO, cast
 
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
+from ..base.fork import Lock
 from ..errors import DmecodecError, FormatError, OptionError
 from ..format.kinds import Kind
 from ..format.limits import MAGIC
@@ -45,7 +45,7 @@ class DmenImageFile(ImageFile.ImageFile):
     format_description = "dmecodec aerial and satellite image"
 
     def _open(self) -> None:
-        self._loading = threading.Lock()
+        self._loading = Lock()
         try:
             reader = Reader(self._file())
             metadata = reader.metadata()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from ..base.device import exact_arithmetic
+from ..base.fork import Lock
 from ..entropy.rans import Tables
 from ..errors import ModelError
 from ..format.limits import MODEL_BYTES
@@ -139,7 +139,7 @@ def load_file(path: Path, device: torch.device) -> Model:
 
 
 _loaded: dict[tuple[str, str], Model] = {}
-_lock = threading.Lock()
+_lock = Lock()
 
 
 def load(entry: registry.Entry, device: torch.device) -> Model:
