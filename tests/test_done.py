@@ -15,6 +15,7 @@ from PIL import Image
 import dmecodec
 from dmecodec.batch import actions, done
 from dmecodec.batch.job import Job
+from dmecodec.errors import OptionError
 
 LONG_AGO = 10**9
 
@@ -106,11 +107,13 @@ def test_an_input_that_cannot_be_read_is_still_told(tmp_path: Path, coded: Path)
 
 def test_targets_do_not_go_with_it(tmp_path: Path, coded: Path) -> None:
     arguments = ["encode", tmp_path / "in", "-o", coded, "--skip-done"]
-    assert "--skip-done does not go with --bpp, of which" in refused(*arguments, "--bpp", 1)
-    assert "--skip-done does not go with --psnr, of which" in refused(*arguments, "--psnr", 30)
+    assert "--skip-done cannot check --bpp: the output does not record it" in refused(*arguments, "--bpp", 1)
+    assert "--skip-done cannot check --psnr: " in refused(*arguments, "--psnr", 30)
     job = Job(str(tmp_path / "in" / "0.png"), str(coded / "0.dmen"))
-    assert done.is_encoded(job) and not done.is_encoded(job, bpp=1.0)
-    assert not done.is_encoded(job, something=True)  # what it knows nothing of
+    assert done.is_encoded(job)
+    for unrecorded in ({"bpp": 1.0}, {"effort": 0}, {"something": True}):
+        with pytest.raises(OptionError, match="--skip-done cannot check"):
+            actions.encode_job(job, overwrite=True, skip_done=True, **unrecorded)
 
 
 def test_decoding(tmp_path: Path, coded: Path) -> None:
@@ -124,7 +127,7 @@ def test_decoding(tmp_path: Path, coded: Path) -> None:
     assert outcome.status == 1 and "0.png exists already; add --overwrite" in outcome.err
     rows = json.loads(works(*arguments, "--overwrite").out)
     assert [row.get("skipped", False) for row in rows] == [False, True, True]
-    assert "not go with --window" in refused(*arguments, "--window", "0,0,1,1")
+    assert "cannot check --window" in refused(*arguments, "--window", "0,0,1,1")
 
 
 def test_what_is_no_file_of_ours_is_not_replaced(tmp_path: Path) -> None:

@@ -15,8 +15,10 @@ from typing import BinaryIO, cast
 
 from ..errors import ImageError, OutputError
 
+STREAM = "-"
+"""Stands for standard input or output where a file name is expected."""
 PROCESS = secrets.token_hex(8)
-"""Stands in the hidden names of this process, which another may remove when this one was killed."""
+"""Part of the hidden names of this process, so that another can remove them when this one was killed."""
 
 
 @contextmanager
@@ -69,7 +71,7 @@ def remove_leftovers(path: str | os.PathLike[str], process: str) -> None:
 
     Args:
         path: the target of that process.
-        process: what :data:`PROCESS` was there, or "*" for any, where no other works.
+        process: the :data:`PROCESS` of the killed one, or "*" for any, where no other works.
     """
     with suppress(OSError, ValueError):
         for hidden in Path(os.path.realpath(path)).parent.glob(f".dmecodec-{process}-*.part"):
@@ -95,6 +97,12 @@ def replace_file(path: str | os.PathLike[str], *, overwrite: bool) -> Iterator[B
             os.fsync(file.fileno())
 
 
+class _StandardInput(io.BytesIO):
+    """What was read from standard input, with a name for error messages."""
+
+    name = "standard input"
+
+
 def standard_input() -> BinaryIO:
     """All of standard input.
 
@@ -104,7 +112,7 @@ def standard_input() -> BinaryIO:
     if sys.stdin is None:
         raise ImageError("standard input is closed")
     try:
-        return io.BytesIO(sys.stdin.buffer.read())
+        return _StandardInput(sys.stdin.buffer.read())
     except OSError as error:
         raise ImageError(f"standard input cannot be read ({error.strerror})") from error
 
