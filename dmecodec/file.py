@@ -318,7 +318,7 @@ def _open_binary(path: str | os.PathLike[str]) -> BinaryIO:
         return Path(os.fsdecode(path)).open("rb")
     except (OSError, ValueError) as error:  # ValueError: a null byte
         reason = getattr(error, "strerror", None) or error
-        raise FormatError(f"{path}: cannot be read ({reason})") from error
+        raise FormatError(f"cannot be read ({reason})", filename=os.fsdecode(path)) from error
 
 
 def _checked(file: object, method: str) -> BinaryIO:

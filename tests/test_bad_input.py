@@ -494,13 +494,31 @@ def test_out_of_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: E
     assert both.status and both.err.count("not enough memory") == 2
 
 
-def test_any_other_error_is_a_bug_and_not_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object, **__: object) -> None:
-        raise RuntimeError("a bug")
+def test_any_other_error_is_internal_and_stops_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    encode = dmecodec.api.encode
 
-    monkeypatch.setattr("dmecodec.api.encode", fail)
-    with pytest.raises(RuntimeError, match="a bug"):
-        run("encode", SMALL, "-o", tmp_path / "a.dmen")
+    def fail_once(image: object, **options: object) -> bytes:
+        if "bad" in str(image):
+            raise ValueError("a\nbug")
+        return encode(image, **options)
+
+    monkeypatch.setattr("dmecodec.api.encode", fail_once)
+    for name in ("a_bad", "b"):
+        (tmp_path / "in" / f"{name}.png").write_bytes(SMALL.read_bytes())
+    bad = tmp_path / "in" / "a_bad.png"
+    line = f"{bad}: internal error: ValueError: a bug"
+    assert refused("encode", bad) == line
+    several = run("encode", tmp_path / "in", "-o", tmp_path / "out", "--quiet")
+    assert several.status == 1 and one_line(several.err) == line
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["b.dmen"]
+    traced = run("--debug", "encode", bad)
+    assert traced.status == 1 and traced.err.endswith(f"dmecodec: {line}\n")
+    assert traced.err.startswith("Traceback") and "in fail_once" in traced.err
+    monkeypatch.setattr("dmecodec.file.File.verify", fail_once)
+    monkeypatch.setattr("dmecodec.file.File.__str__", lambda _: "bad", raising=False)
+    monkeypatch.setenv("DMECODEC_DEBUG", "1")
+    verified = run("verify", "--deep", CODED, CODED)
+    assert verified.status == 1 and verified.err.count("internal error: ") == 2 == verified.err.count("Traceback")
 
 
 def wait_for(happened: Callable[[], bool], seconds: float = 60) -> bool:

@@ -15,6 +15,8 @@ from typing import BinaryIO, cast
 
 from ..errors import ImageError, OutputError
 
+STREAM = "-"
+"""Stands for standard input or output where a file name is expected."""
 PROCESS = secrets.token_hex(8)
 """Token in the hidden names of this process. If it is killed, another process can remove its leftovers."""
 
@@ -94,6 +96,12 @@ def replace_file(path: str | os.PathLike[str], *, overwrite: bool) -> Iterator[B
             os.fsync(file.fileno())
 
 
+class _StandardInput(io.BytesIO):
+    """What was read from standard input, with a name for error messages."""
+
+    name = "standard input"
+
+
 def standard_input() -> BinaryIO:
     """Reads standard input to its end.
 
@@ -103,7 +111,7 @@ def standard_input() -> BinaryIO:
     if sys.stdin is None:
         raise ImageError("standard input is closed")
     try:
-        return io.BytesIO(sys.stdin.buffer.read())
+        return _StandardInput(sys.stdin.buffer.read())
     except OSError as error:
         raise ImageError(f"standard input cannot be read ({error.strerror})") from error
 

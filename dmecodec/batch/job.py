@@ -1,4 +1,4 @@
-"""A job, and what became of it."""
+"""A job, and its result."""
 
 from __future__ import annotations
 
@@ -6,9 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import DmecodecError
-
-STREAM = "-"
-"""Stands for standard input or output."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +18,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a job.
+    """The result of a job.
 
     Attributes:
         job: the job.
@@ -31,7 +28,7 @@ class Result:
         raw: bytes of the pixels without any compression.
         seconds: wall-clock time of the job, loading the model left out.
         quality: of the file that was written or read.
-        skipped: whether the output was there before, as it would be made again.
+        skipped: whether the output was left as it is, because `skip_done` found it done.
     """
 
     job: Job
@@ -53,8 +50,7 @@ class Result:
         """Plain values, for JSON."""
         if self.error is not None:
             return {"input": self.job.source, "output": self.job.target, "error": str(self.error)}
-        skipped = {"skipped": True} if self.skipped else {}
-        return skipped | {
+        return ({"skipped": True} if self.skipped else {}) | {
             "input": self.job.source,
             "output": self.job.target,
             "width": self.width,

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable, Sequence, Set
 from contextlib import suppress
 from pathlib import Path
 
+from ..base.files import STREAM
 from ..errors import FormatError, ImageError, OptionError
-from .job import STREAM, Job
+from .job import Job
 
 DMEN_SUFFIXES = frozenset({".dmen"})
 

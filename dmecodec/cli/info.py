@@ -6,8 +6,7 @@ import os
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ..base.files import standard_input
-from ..batch.job import STREAM
+from ..base.files import STREAM, standard_input
 from ..errors import FormatError, ModelError
 from ..format.geo import parse_record
 from ..format.header import Header
@@ -25,7 +24,7 @@ def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
         FormatError: where it is not one, or its header is damaged.
         ImageError: standard input is closed.
     """
-    name = "standard input" if path == STREAM else path
+    name = "standard input" if path == STREAM else os.fsdecode(path)
     try:
         with _open(path) as file:
             reader = Reader(file)
@@ -44,10 +43,11 @@ def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
                 }
             )
     except FormatError as error:
-        raise FormatError(f"{name}: {error}") from error
+        error.filename = name
+        raise
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise FormatError(f"{name}: cannot be read ({reason})") from error
+        raise FormatError(f"cannot be read ({reason})", filename=name) from error
 
 
 def _open(path: str | os.PathLike[str]) -> BinaryIO:

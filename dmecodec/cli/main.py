@@ -14,8 +14,9 @@ import click
 from click.core import ParameterSource
 
 from .. import __version__
+from ..base.files import STREAM
 from ..base.stderr import own_standard_error
-from ..errors import DmecodecError, OptionError
+from ..errors import DmecodecError, InternalError, OptionError
 
 if TYPE_CHECKING:
     from ..batch.job import Job, Result
@@ -26,9 +27,14 @@ _NO_ARGUMENTS = getattr(click.exceptions, "NoArgsIsHelpError", ())
 
 
 def _complain(message: object) -> None:
-    """One line on stderr, whatever the names in it."""
-    if sys.stderr is not None:  # not click.echo, which would write into a progress bar
-        print(f"dmecodec: {' '.join(str(message).splitlines())}", file=sys.stderr, flush=True)
+    """One line on stderr, whatever the names in it; with --debug the traceback of an internal error, too."""
+    if sys.stderr is None:
+        return
+    context = click.get_current_context(silent=True)
+    if isinstance(message, InternalError) and context and context.find_root().params.get("debug"):
+        print(message.traceback, end="", file=sys.stderr)
+    # Not click.echo, which would write into a progress bar.
+    print(f"dmecodec: {' '.join(str(message).splitlines())}", file=sys.stderr, flush=True)
 
 
 EXPECTED = (DmecodecError, OSError, MemoryError, RuntimeError)
@@ -41,7 +47,7 @@ def told(error: Exception) -> str | None:
         return str(error)
     if isinstance(error, OSError):  # standard output is full, a folder cannot be read
         return f"{error.filename or 'standard output'}: {error.strerror or error}"
-    from ..batch.memory import OUT_OF_MEMORY, is_out_of_memory
+    from ..batch.work import OUT_OF_MEMORY, is_out_of_memory
 
     return OUT_OF_MEMORY if is_out_of_memory(error) else None
 
@@ -99,7 +105,8 @@ class _Commands(click.Group):
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="dmecodec")
-def main() -> None:
+@click.option("--debug", is_flag=True, envvar="DMECODEC_DEBUG", help="Print the traceback of internal errors.")
+def main(debug: bool) -> None:
     """A learned image codec for aerial and satellite imagery."""
 
 
@@ -215,11 +222,12 @@ def encode(
     options = {
         "quality": chosen, "bpp": bpp, "psnr": psnr, "max_error": max_error,
         "tile": tile, "effort": effort, "model": model, "device": device,
-        "scale": scale, "geo": not no_geo, "overwrite": overwrite, "skip_done": skip_done,
+        "scale": scale, "geo": not no_geo,
     }  # fmt: skip
     if skip_done:
         done.check_encoding(options)
-    results = batch.run(jobs, batch.Work(actions.encode_job, options), processes=processes, scheduler=scheduler)
+    work = batch.Work(actions.encode_job, options | {"overwrite": overwrite, "skip_done": skip_done})
+    results = batch.run(jobs, work, processes=processes, scheduler=scheduler)
     single = plan.is_single(inputs)
     return _run(jobs, results, single=single, quiet=quiet, as_json=as_json)
 
@@ -270,11 +278,12 @@ def decode(
     jobs = plan.plan(inputs, output, plan.DMEN_SUFFIXES, plan.image_suffix)
     options: dict[str, Any] = {
         "window": window, "bounds": bounds, "profile": profile, "geo": not no_geo,
-        "device": device, "model": model, "overwrite": overwrite, "skip_done": skip_done,
+        "device": device, "model": model,
     }  # fmt: skip
     if skip_done:
         done.check_decoding(options)
-    results = batch.run(jobs, batch.Work(actions.decode_job, options), processes=processes, scheduler=scheduler)
+    work = batch.Work(actions.decode_job, options | {"overwrite": overwrite, "skip_done": skip_done})
+    results = batch.run(jobs, work, processes=processes, scheduler=scheduler)
     single = plan.is_single(inputs)
     return _run(jobs, results, single=single, quiet=quiet, as_json=as_json)
 
@@ -288,7 +297,6 @@ def _run(
     as_json: bool,
 ) -> int:
     """Runs jobs under a progress bar, tells of failures as they come, sums up at the end."""
-    from ..batch.job import STREAM
     from .report import summary_line, summary_table, tracked
 
     done: dict[Job, Result] = {}

@@ -14,13 +14,15 @@ from ..errors import DependencyError, DmecodecError, ImageError
 
 @contextmanager
 def named(name: str) -> Iterator[None]:
-    """Puts the name of the image in front of what is wrong with it, as one line."""
+    """Gives errors of an image its name, and makes their text one line."""
     try:
         yield
     except (ImageError, DependencyError) as error:
-        raise type(error)(" ".join(f"{name}: {error}".split())) from error.__cause__
+        if error.filename is not None:
+            raise
+        raise type(error)(" ".join(str(error).split()), filename=name) from error.__cause__
     except MemoryError:
-        raise ImageError(f"{name}: not enough memory to hold this image") from None
+        raise ImageError("not enough memory to hold this image", filename=name) from None
 
 
 def guarded(action: Callable[[], Any], kind: str) -> Any:
