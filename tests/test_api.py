@@ -347,7 +347,7 @@ def test_the_default_model_is_missing(image: np.ndarray, tmp_path: Path, monkeyp
         dmecodec.encode(image)
 
 
-@pytest.mark.parametrize("damaged", [b"", b"\x89DME", b"PNG", b"\x89DME\x02" + bytes(50)])
+@pytest.mark.parametrize("damaged", [b"", b"\x89DMN", b"PNG", b"\x89DMN\x01" + bytes(50), b"\x89DME\x04" + bytes(50)])
 def test_what_is_no_file(damaged: bytes) -> None:
     for use in (dmecodec.decode, dmecodec.latents):
         with pytest.raises(FormatError):

@@ -254,7 +254,7 @@ def test_one_failing_file_does_not_stop_the_others(tmp_path: Path) -> None:
     assert str(tmp_path / "in" / "b.png") in one_line(outcome.err)
     assert names(tmp_path / "out") == {"a.dmen", "c.dmen"}
 
-    (tmp_path / "out" / "b.dmen").write_bytes(b"\x89DME but no more")
+    (tmp_path / "out" / "b.dmen").write_bytes(b"\x89DMN but no more")
     outcome = run("decode", tmp_path / "out", "-o", tmp_path / "back")
     assert outcome.status == 1
     assert "2 of 3 files" in outcome.out and "failed" in outcome.out
