@@ -205,6 +205,13 @@ def test_newer_version(tmp_path: Path) -> None:
         assert "made by a newer dmecodec" in message and "please upgrade" in message
 
 
+def test_a_file_of_before_the_first_release(tmp_path: Path) -> None:
+    older = put(tmp_path, "a.dmen", b"\x89DME\4" + CODED.read_bytes()[5:])
+    for command in (["info"], ["verify"], ["decode", "-o", tmp_path / "a.png"]):
+        message = refused(*command, older)
+        assert f"{older}: made before the first release of dmecodec; encode the original again" in message
+
+
 def varint(value: int) -> bytes:
     low, rest = value & 0x7F, value >> 7
     return bytes([low]) if not rest else bytes([low | 0x80]) + varint(rest)
@@ -213,9 +220,9 @@ def varint(value: int) -> bytes:
 def with_size(width: int, height: int, tile: int) -> bytes:
     """A file with right checksums whose header claims an image of this size, and the streams of one tile."""
     model = Reader(CODED.read_bytes()).header.model
-    body = model[:4] + varint(width) + varint(height) + bytes([2, 128])
-    body += varint(tile // 64) + varint(0) + varint(5) + varint(5)
-    header = b"\x89DME\x02" + varint(len(body)) + body
+    body = model + varint(width) + varint(height) + bytes([2, 128])
+    body += bytes([1, 1, 1, tile // 64]) + varint(5) + varint(5)
+    header = b"\x89DMN\x01" + varint(len(body)) + body
     chunk = bytes(10)
     return b"".join(part + struct.pack("<I", zlib.crc32(part)) for part in (header, chunk))
 
@@ -228,8 +235,8 @@ def test_what_with_size_makes_is_a_file_where_the_size_is_true(tmp_path: Path) -
     "size",
     [
         (2**24 - 1, 4000, 64),
-        (2**24 - 1, 2**24 - 1, 65536),
-        (2**24, 1, 65536),
+        (2**24 - 1, 2**24 - 1, 4096),
+        (2**24, 1, 4096),
         (0, 5, 64),
         (5, 0, 64),
     ],
@@ -256,13 +263,13 @@ def test_unknown_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DMECODEC_MODELS")
     message = refused("decode", CODED, "-o", tmp_path / "a.png")
     assert str(CODED) in message
-    assert "made with model 07a6ff3cb714f545, which is not here" in message
+    assert "made with model 581f5e669f2473b6, which is not here" in message
 
 
 def test_other_weights_than_the_file_was_made_with(tmp_path: Path) -> None:
     other = put(tmp_path, "b.safetensors", (DATA / "tiny.safetensors").read_bytes() + b"\0")
     message = refused("decode", CODED, "-o", tmp_path / "a.png", "--model", other)
-    assert "made with model 07a6ff3cb714f545, but b is" in message
+    assert "made with model 581f5e669f2473b6, but b is" in message
 
 
 @pytest.mark.parametrize("data", [b"", b"no model", bytes(5000)])

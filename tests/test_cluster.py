@@ -131,7 +131,7 @@ def test_any_exception_on_a_worker_is_reported_with_its_file(scheduler: Any, tmp
 def test_workers_with_another_model(scheduler: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DMECODEC_MODELS")
     arguments = [DATA, "-o", tmp_path, "--dask", scheduler.scheduler_address]
-    assert "the default model is 07a6ff3cb714f545 on " in refused("encode", *arguments)
+    assert "the default model is 581f5e669f2473b6 on " in refused("encode", *arguments)
 
 
 def test_what_can_be_wrong_with_a_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -90,7 +90,7 @@ def test_round_trip(case: tuple[Tables, list[tuple[np.ndarray, np.ndarray]]]) ->
     second = FrequencyTables(tables.low, tables.length, tables.frequency)
     for values, indices in passes:
         np.testing.assert_array_equal(decoder.read(indices), values)
-        assert second.read_pass(ans, indices.tolist()) == values.tolist()
+        assert second.read_list(ans, indices.tolist()) == values.tolist()
     decoder.finish()
     assert ans.finished()
 
@@ -109,7 +109,7 @@ def test_stacked_round_trip(
         decoder.go_on(tables)
         for values, indices in passes:
             np.testing.assert_array_equal(decoder.read(indices), values)
-            assert other.read_pass(ans, indices.tolist()) == values.tolist()
+            assert other.read_list(ans, indices.tolist()) == values.tolist()
     decoder.finish()
     assert ans.finished()
 
