@@ -11,7 +11,7 @@ from PIL import Image, TiffImagePlugin
 from ..base.stderr import kept_back
 from ..errors import ImageError
 from .advice import CHOOSE, EXTRACT, INTERLEAVE, INVERT, SCALE, STRAIGHTEN, TO_RGB, refuse_depth, refuse_shallow
-from .metadata import exif_of_tiff
+from .exif import exif_of_tiff
 
 # Tags
 _SUBFILE, _OLD_SUBFILE = 254, 255
