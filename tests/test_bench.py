@@ -139,9 +139,9 @@ def test_report_of_all_codecs(
 ) -> None:
     for name in available:
         settings = PILLOW_CODECS[name].settings
-        monkeypatch.setattr(PILLOW_CODECS[name], "settings", settings[1::4])
+        monkeypatch.setattr(PILLOW_CODECS[name], "settings", settings[::3])
     calls: list[tuple[int, int, str]] = []
-    report = run(folder, qualities=(1, 3, 5), progress=lambda *step: calls.append(step))
+    report = run(folder, qualities=(1, 3, 5, 7), progress=lambda *step: calls.append(step))
     assert [done for done, _, _ in calls] == list(range(len(calls)))
     assert calls[-1] == (len(report.measurements), len(report.measurements), "")
 
@@ -159,7 +159,7 @@ def test_report_of_all_codecs(
     summary = json.loads(written[1].read_text())
     assert {c["anchor"] for c in summary["bd_rate_percent"]} == set(available)
     for c in summary["bd_rate_percent"]:
-        assert set(c["per_image"]) | set(c["under_1_db_in_common"]) == {"a.png", "b.tif"}
+        assert {*c["per_image"], *c["under_1_db_in_common"], *c["under_4_points"]} == {"a.png", "b.tif"}
     for plot in written[2:]:
         with Image.open(plot) as image:
             assert image.size[0] > 600
@@ -265,7 +265,7 @@ def measurement(image: str, codec: str, size: int, psnr: float) -> Measurement:
 
 
 def test_bd_rate_is_the_mean_of_the_images_and_names_those_without() -> None:
-    curve = [(1000, 30.0), (2000, 34.0), (4000, 38.0)]
+    curve = [(1000, 30.0), (1500, 32.0), (2000, 34.0), (4000, 38.0)]
     measurements = [
         *(measurement("a", "jpeg", size, psnr) for size, psnr in curve),
         *(measurement("a", "dmecodec", size // 2, psnr) for size, psnr in curve),
@@ -282,6 +282,25 @@ def test_bd_rate_is_the_mean_of_the_images_and_names_those_without() -> None:
     assert in_similarity.mean is None
     assert "far: less than 1 dB" in as_text(report)
     assert compare("x", "psnr", {}, {"a": [(1, 30)]}).left_out == []
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_few_qualities_give_no_bd_rate_and_are_told_why(count: int) -> None:
+    curve = [(1000 * 2**n, 30.0 + 4 * n) for n in range(5)]
+    measurements = [measurement("a", "jpeg", size, psnr) for size, psnr in curve]
+    measurements += [measurement("a", "dmecodec", size, psnr) for size, psnr in curve[:count]]
+    report = Report(measurements)
+    assert report.comparisons()[0].mean is None
+    text = as_text(report)
+    assert f"BD-rate: needs at least 4 qualities, and {count} were measured; add --quality" in text
+    assert "BD-rate of dmecodec" not in text
+
+
+def test_a_peer_with_few_points_is_named() -> None:
+    curve = [(1000 * 2**n, 30.0 + 4 * n) for n in range(5)]
+    measurements = [measurement("a", "dmecodec", size, psnr) for size, psnr in curve]
+    measurements += [measurement("a", "jpeg", size, psnr) for size, psnr in curve[:3]]
+    assert "a: fewer than 4 points that rise in RGB PSNR, of jpeg or dmecodec" in as_text(Report(measurements))
 
 
 def test_infinite_quality_is_written_as_null(tmp_path: Path) -> None:
@@ -304,7 +323,7 @@ def test_peers_script_compares_with_stored_curves(
 ) -> None:
     peers = tmp_path / "peers"
     peers.mkdir()
-    stored = run(folder, codecs=[], qualities=[2, 4, 6]).measurements
+    stored = run(folder, codecs=[], qualities=[1, 2, 4, 6]).measurements
     with (peers / "twice.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["codec", "q", "image", "bpp", "psnr", "msssim_db"])
@@ -312,10 +331,10 @@ def test_peers_script_compares_with_stored_curves(
             writer.writerow(["twice", m.setting, m.image, 2 * m.bpp, m.psnr, m.ms_ssim_db])
     main = runpy.run_path(str(PEERS_SCRIPT))["main"]
     out = tmp_path / "table.csv"
-    main([str(folder), "--peers", str(peers), "--qualities", "2", "4", "6", "--out", str(out)])
+    main([str(folder), "--peers", str(peers), "--qualities", "1", "2", "4", "6", "--out", str(out)])
     assert "| twice | -50.00 | 2 | -50.00 | 2 |" in capsys.readouterr().out
     with out.open(newline="") as file:
-        assert [row["q"] for row in csv.DictReader(file)] == ["2", "4", "6"] * 2
+        assert [row["q"] for row in csv.DictReader(file)] == ["1", "2", "4", "6"] * 2
 
 
 def as_text(report: Report) -> str:

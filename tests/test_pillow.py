@@ -213,6 +213,47 @@ def test_what_cannot_be_saved(tmp_path: Path, image: Callable[..., np.ndarray]) 
     assert list(tmp_path.iterdir()) == [deep]
 
 
+@pytest.mark.parametrize("name", [lambda path: path, str, lambda path: str(path).encode()])
+def test_a_refused_image_leaves_the_file_that_was_there(tmp_path: Path, name: Callable[[Path], object]) -> None:
+    for path, format in ((tmp_path / "a.dmen", None), (tmp_path / "b.bin", "dmen"), (tmp_path / "c.DMEN", None)):
+        path.write_bytes(b"before")
+        picture = Image.new("RGB", (20, 20))
+        with pytest.raises(ValueError, match="quality 75: must be between 0 and 7"):
+            picture.save(name(path), format, quality=75)
+        with pytest.raises(ValueError, match="effort"):
+            picture.save(name(path), format, effort=9)
+        with pytest.raises(OSError, match="CMYK"):
+            picture.convert("CMYK").save(name(path), format)
+        assert path.read_bytes() == b"before"
+        picture.save(name(path), format, quality=2)
+        assert path.read_bytes() == dmecodec.encode(picture, 2)
+
+
+def test_saving_other_formats_is_left_to_pillow(tmp_path: Path) -> None:
+    Image.new("RGB", (20, 20)).save(tmp_path / "a.png", dmecodec=1, quality=75)
+    assert Image.open(tmp_path / "a.png").size == (20, 20)
+    with pytest.raises(ValueError, match="unknown file extension"):
+        Image.new("RGB", (20, 20)).save(tmp_path / "a.unknown")
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "DMEN"])
+def test_edited_exif_and_resolution_are_saved(format: str) -> None:
+    made = Image.Exif()
+    made[274], made[270] = 6, "old"
+    Image.new("RGB", (40, 60)).save(file := io.BytesIO(), format, exif=made)
+    image = Image.open(file)
+    image.getexif()[274], image.getexif()[270] = 1, "edited"
+    image.save(out := io.BytesIO(), "DMEN")
+    assert dict(Image.open(out).getexif()) == {274: 1, 270: "edited"}
+    image.save(out := io.BytesIO(), "DMEN", exif=b"")
+    assert not Image.open(out).getexif()
+    image.save(out := io.BytesIO(), "DMEN", exif=made)
+    assert dict(Image.open(out).getexif()) == {274: 6, 270: "old"}
+    Image.new("RGB", (40, 60)).save(file := io.BytesIO(), "PNG", dpi=(300, 300))
+    Image.open(file).save(out := io.BytesIO(), "DMEN")
+    assert float(Image.open(out).getexif()[282]) == pytest.approx(118.11)
+
+
 def test_a_bound_and_lossless() -> None:
     pixels = aerial(72, 30, 40)
 

@@ -53,10 +53,10 @@ def encode_job(
     """
     from .. import api
 
-    encoding = EncodeOptions.checked(**options)
-    reading = ReadOptions.checked(scale=scale, geo=geo)
     if skip_done:
         done.check_encoding(options)
+    encoding = EncodeOptions.checked(**options)
+    reading = ReadOptions.checked(scale=scale, geo=geo)
     is_done = skip_done and done.is_encoded(job, encoding, reading, model)
     if is_done or (restarted and exists(job.target)):
         with Path(job.target).open("rb") as existing:

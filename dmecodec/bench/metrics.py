@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 MS_SSIM_SMALLEST = 161  # five scales of an 11-pixel window need this many pixels on each side
+BD_FEWEST_POINTS = 4  # of each curve: a curve through fewer is a guess
 BD_SMALLEST_OVERLAP = 1.0  # dB: a mean over less says more of the curves' ends than of the codecs
 
 _ROWS_AT_A_TIME = 256
@@ -82,11 +83,12 @@ def bd_rate(anchor: Sequence[tuple[float, float]], test: Sequence[tuple[float, f
         test: points of the codec in question.
 
     Returns:
-        Per cent, over the range of qualities that both reach, or None where that is less than 1 dB.
+        Per cent, over the range of qualities that both reach, or None where that is less than 1 dB or a curve has
+        fewer than 4 points.
     """
-    anchor, test = _rising(anchor), _rising(test)
-    if len(anchor) < 2 or len(test) < 2:
+    if has_too_few(anchor) or has_too_few(test):
         return None
+    anchor, test = _rising(anchor), _rising(test)
     overlap = min(anchor[-1][1], test[-1][1]) - max(anchor[0][1], test[0][1])
     if overlap < BD_SMALLEST_OVERLAP:
         return None
@@ -103,6 +105,11 @@ def bd_rate(anchor: Sequence[tuple[float, float]], test: Sequence[tuple[float, f
             min_overlap=0,
         )
     )
+
+
+def has_too_few(points: Sequence[tuple[float, float]]) -> bool:
+    """Whether a curve has too few points for a BD-rate, those left out that do not rise."""
+    return len(_rising(points)) < BD_FEWEST_POINTS
 
 
 def _rising(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..base.files import replace_file
 from ..errors import OptionError, OutputError
-from .results import MEASURES, Average, Comparison, Measurement, averages, comparisons
+from .metrics import BD_FEWEST_POINTS
+from .results import MEASURES, OURS, Average, Comparison, Measurement, averages, comparisons
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -69,9 +70,9 @@ class Report:
 
         compared = self.comparisons()
         shown: list[RenderableType] = [tables.average_table(self.averages())]
-        if compared:
+        if any(c.per_image or c.left_out for c in compared):
             shown.append(tables.comparison_table(compared, MOST_IMAGES_LISTED))
-        notes = [*self.left_out, *_too_far_apart(compared)]
+        notes = [*self.left_out, *self._without_bd_rate(compared)]
         if notes:
             shown.append(tables.left_out_list([(note.what, note.reason) for note in notes]))
         return shown
@@ -121,11 +122,20 @@ class Report:
                     "mean": c.mean,
                     "per_image": dict(c.per_image),
                     "under_1_db_in_common": list(c.left_out),
+                    "under_4_points": list(c.too_few),
                 }
                 for c in compared
             ],
             "left_out": [asdict(note) for note in self.left_out],
         }
+
+    def _without_bd_rate(self, compared: Sequence[Comparison]) -> list[LeftOut]:
+        """Why there is no BD-rate, where there is none."""
+        qualities = {m.setting for m in self.measurements if m.codec == OURS}
+        if compared and len(qualities) < BD_FEWEST_POINTS:
+            reason = f"needs at least {BD_FEWEST_POINTS} qualities, and {len(qualities)} were measured; add --quality"
+            return [LeftOut("BD-rate", reason)]
+        return [*_too_few_points(compared), *_too_far_apart(compared)]
 
     def _csv(self) -> bytes:
         text = io.StringIO(newline="")
@@ -158,6 +168,14 @@ def check_folder(folder: str | Path) -> None:
             raise OutputError(f"{folder}: cannot write the report: no permission in {there}")
     except (OSError, ValueError) as error:
         raise OutputError(f"{folder}: cannot write the report: {error}") from None
+
+
+def _too_few_points(compared: Sequence[Comparison]) -> list[LeftOut]:
+    notes = []
+    for c in compared:
+        points = f"fewer than {BD_FEWEST_POINTS} points that rise in {MEASURES[c.measure]}"
+        notes += [LeftOut(image, f"{points}, of {c.anchor} or {OURS}: no BD-rate") for image in c.too_few]
+    return notes
 
 
 def _too_far_apart(compared: Sequence[Comparison]) -> list[LeftOut]:

@@ -78,6 +78,7 @@ class Comparison:
     measure: str
     per_image: Mapping[str, float]
     left_out: Sequence[str] = field(default=())  # images whose curves share less than 1 dB
+    too_few: Sequence[str] = field(default=())  # images with a curve of fewer than 4 points
 
     @property
     def mean(self) -> float | None:
@@ -121,15 +122,19 @@ def points(measurements: Iterable[Measurement], codec: str, measure: str) -> Poi
 def compare(anchor: str, measure: str, anchor_points: Points, our_points: Points) -> Comparison:
     """BD-rates over the images that both codecs have points of."""
     per_image: dict[str, float] = {}
-    left_out = []
+    left_out: list[str] = []
+    too_few: list[str] = []
     for image, ours in our_points.items():
         if image in anchor_points:
+            if metrics.has_too_few(anchor_points[image]) or metrics.has_too_few(ours):
+                too_few.append(image)
+                continue
             rate = metrics.bd_rate(anchor_points[image], ours)
             if rate is None:
                 left_out.append(image)
             else:
                 per_image[image] = rate
-    return Comparison(anchor, measure, per_image, left_out)
+    return Comparison(anchor, measure, per_image, left_out, too_few)
 
 
 def comparisons(measurements: Sequence[Measurement]) -> list[Comparison]:

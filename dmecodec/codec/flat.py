@@ -1,9 +1,8 @@
 """Flat images stay flat: where the network does not keep one, the file gets a bound on its error.
 
-The synthesis has learnt photographs. From a saturated colour that fills its view it can make samples that are wrong by
-255 levels, above all at the image's right and lower borders, whatever the latents. Files with a bound are decoded
-without the synthesis. So an image that is mostly flat is decoded and compared. Where a sample is too far off, the image
-is coded again, with a bound.
+The synthesis has learnt photographs. Where a saturated colour fills its view, its samples can be wrong by 255 levels,
+above all at the image's right and lower borders. Files with a bound are decoded without the synthesis. So an image that
+is mostly flat is decoded and compared, and where a flat part is too far off, it is coded with a bound instead.
 """
 
 from __future__ import annotations

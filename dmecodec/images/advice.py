@@ -10,7 +10,18 @@ CHOOSE = "choose bands first, for example with 'gdal_translate -b 1 -b 2 -b 3 IN
 TO_RGB = "convert it to RGB first, for example with 'magick IN -colorspace sRGB OUT.png'"
 EXTRACT = "extract the one to encode first, for example with 'magick IN[0] OUT.png'"
 INVERT = "turn it round first, for 8 bits with 'gdal_translate -scale 0 255 255 0 IN OUT.tif'"
+KEEP_PNM = "keep the values with 'gdal_translate -ot Byte IN OUT.tif', or make 255 the largest with 'magick IN OUT.png'"
+INTERLEAVE = "put them side by side first with 'gdal_translate -co INTERLEAVE=PIXEL IN OUT.tif'"
 STRAIGHTEN = "convert it first with 'magick IN -define tiff:alpha=unassociated OUT.tif'"
+
+
+def refuse_shallow(bits: int) -> None:
+    """Refuses samples of fewer than 8 bits, which Pillow would multiply."""
+    largest = 2**bits - 1
+    raise ImageError(
+        f"has {bits} bits a sample, of 0 to {largest}; keep the values in 8 bits with 'gdal_translate -co NBITS=8 IN "
+        f"OUT.tif', or make them 0 to 255 with 'gdal_translate -co NBITS=8 -scale 0 {largest} 0 255 IN OUT.tif'"
+    )
 
 
 def refuse_depth(bits: int, *, tiff: bool = False) -> None:

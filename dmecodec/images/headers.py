@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 from ..errors import ImageError
-from .advice import CHOOSE, EXTRACT, SCALE, refuse_depth
+from .advice import CHOOSE, EXTRACT, KEEP_PNM, SCALE, refuse_depth, refuse_shallow
 from .tiff import check_tiff
 
 _FIRST_BYTES = {
@@ -83,9 +83,15 @@ def _format_of(head: bytes) -> str | None:
     return None
 
 
+_PNG_GREY = 0
+
+
 def _check_png(file: BinaryIO) -> None:
     file.seek(24)
-    refuse_depth(file.read(1)[0])
+    bits, colour_type = file.read(2)
+    refuse_depth(bits)
+    if 1 < bits < 8 and colour_type == _PNG_GREY:
+        refuse_shallow(bits)
 
 
 def _check_jpeg(file: BinaryIO) -> None:
@@ -110,7 +116,7 @@ def _check_pnm(file: BinaryIO) -> None:
         top = int(fields[3])
         refuse_depth(top.bit_length())
         if top < 255:
-            raise ImageError(f"has samples of 0 to {top}, which would be rescaled; make 255 its largest")
+            raise ImageError(f"has samples of 0 to {top}, which would be rescaled; {KEEP_PNM}")
     _check_one_pnm(file)
 
 
@@ -187,7 +193,10 @@ def _check_jpeg2000(file: BinaryIO) -> None:
         # Pillow would call it alpha whatever it is.
         raise ImageError(f"has {components} bands, of which none is said to be alpha; {CHOOSE}")
     for depth, _, _ in struct.iter_unpack("3B", file.read(3 * components)):
-        refuse_depth((depth & 0x7F) + 1)
+        bits = (depth & 0x7F) + 1
+        refuse_depth(bits)
+        if bits < 8:
+            refuse_shallow(bits)
         if depth & 0x80:
             raise ImageError(f"has signed samples; {SCALE}")
 

@@ -124,6 +124,8 @@ def _is_for_rasterio(file: BinaryIO, path: Path | None, geo: bool) -> bool:
         file.seek(0)
     if facts.beyond:
         need_rasterio("this TIFF has 16 bits a sample or further bands, which needs")
+    elif facts.misread and is_installed():
+        return True
     elif not geo:
         return False
     elif facts.geographic or (path is not None and sidecars(path)):

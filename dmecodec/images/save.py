@@ -11,11 +11,13 @@ from PIL import Image, PngImagePlugin
 
 from ..base.files import replace_file
 from ..errors import OutputError
+from .exif import EXIF_PREFIX, copy_descriptive, dots_per_inch
 from .formats import check_output
-from .metadata import EXIF_PREFIX, Metadata, copy_descriptive
+from .metadata import Metadata
 
 _MAX_TIFF_BYTES = 2**32 - 2**26  # of pixels, which leaves room for the tags
 _STRIP_BYTES = 2**20
+_MAX_JPEG_DENSITY = 2**16
 _STRIP_OFFSETS, _ROWS_PER_STRIP, _XMP = 273, 278, 700
 
 
@@ -121,6 +123,9 @@ def _save_options(image: Image.Image, metadata: Metadata, format: str) -> dict[s
         return options
     if metadata.exif:
         options["exif"] = EXIF_PREFIX + metadata.exif
+    resolution = dots_per_inch(metadata.exif)
+    if resolution and (format == "PNG" or (format == "JPEG" and max(resolution) < _MAX_JPEG_DENSITY)):
+        options["dpi"] = resolution
     if format == "PNG":
         # Level 6 is 3 times slower and 3 % smaller.
         options["compress_level"] = 2

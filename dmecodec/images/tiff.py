@@ -10,18 +10,22 @@ from PIL import Image, TiffImagePlugin
 
 from ..base.stderr import suppressed_stderr
 from ..errors import ImageError
-from .advice import CHOOSE, EXTRACT, INVERT, SCALE, STRAIGHTEN, TO_RGB, refuse_depth
-from .metadata import exif_of_tiff
+from .advice import CHOOSE, EXTRACT, INTERLEAVE, INVERT, SCALE, STRAIGHTEN, TO_RGB, refuse_depth, refuse_shallow
+from .exif import exif_of_tiff
 
 # Tags
 _SUBFILE, _OLD_SUBFILE = 254, 255
 _BITS, _PHOTOMETRIC, _SAMPLES, _EXTRA, _SAMPLE_FORMAT = 258, 262, 277, 338, 339
 _COMPRESSION, _YCBCR, _JPEG = 259, 6, (6, 7)
+_PLANAR, _SEPARATE = 284, 2
+_PALETTE = 3
 _WANTED = (
-    _SUBFILE, _OLD_SUBFILE, _BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLES, _EXTRA, _SAMPLE_FORMAT
+    _SUBFILE, _OLD_SUBFILE, _BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLES, _PLANAR, _EXTRA, _SAMPLE_FORMAT
 )  # fmt: skip
 # ModelPixelScale, ModelTiepoint, ModelTransformation, GeoKeyDirectory, GDAL_METADATA, GDAL_NODATA, RPCCoefficient
 _GEOGRAPHIC = frozenset({33550, 33922, 34264, 34735, 42112, 42113, 50844})
+Page = dict[int, tuple[int, ...]]
+"""The tags of one page that matter here."""
 _VALUES = {1: "B", 3: "H", 4: "I", 16: "Q"}
 _MAX_PAGES = 4096
 _COLOUR_BANDS = {0: 1, 1: 1, 2: 3, 3: 1, 6: 3}
@@ -36,11 +40,13 @@ class TiffFacts:
         geographic: whether it says where it lies on the ground, or has GDAL's tags or a nodata value.
         beyond: whether it has 16 bits a sample, or more bands than colour and alpha.
         masked: whether it has a mask.
+        misread: whether Pillow reads its samples wrongly: alpha in a plane of its own.
     """
 
     geographic: bool
     beyond: bool
     masked: bool
+    misread: bool = False
 
 
 def tiff_facts(file: BinaryIO, *, geo: bool = True) -> TiffFacts:
@@ -64,8 +70,9 @@ def tiff_facts(file: BinaryIO, *, geo: bool = True) -> TiffFacts:
         geographic=not _GEOGRAPHIC.isdisjoint(first),
         beyond=unsigned and (bits == 16 or (bits == 8 and odd)),
         masked=any(_is_part(page) == "mask" for page in pages),
+        misread=_has_planar_alpha(first) and bits == 8,
     )
-    if facts.beyond or (geo and (facts.geographic or facts.masked)):
+    if facts.beyond or facts.misread or (geo and (facts.geographic or facts.masked)):
         _check_pages(pages)
         _check_colours(first)
     return facts
@@ -86,6 +93,9 @@ def check_tiff(file: BinaryIO) -> None:
     if any(code not in (1, 4) for code in formats):
         raise ImageError(f"has {max(bits)}-bit signed samples; {SCALE}")
     refuse_depth(max(bits), tiff=True)
+    # A palette stands for colours, whatever its depth. One bit has two values, which become 0 and 255.
+    if min(bits) < 8 and photometric != _PALETTE and (max(bits) > 1 or samples > 1):
+        refuse_shallow(max(bits))
     _check_model(first)
     beside = samples - _COLOUR_BANDS[photometric]
     grey_pair = beside == 1 and samples == 2 and not extra
@@ -94,12 +104,19 @@ def check_tiff(file: BinaryIO) -> None:
             f"has {samples} bands, of which {beside} {'is' if beside == 1 else 'are'} "
             f"neither colour nor alpha and would be lost; {CHOOSE}"
         )
+    if _has_planar_alpha(first):
+        raise ImageError(f"has alpha in a plane of its own, which Pillow misreads; {INTERLEAVE}")
     if _is_part(first) == "reduced":
         raise ImageError("its first page is but a preview of another; convert it to plain TIFF")
     _check_pages(pages)
 
 
-def _check_colours(first: dict[int, tuple[int, ...]]) -> None:
+def _has_planar_alpha(first: Page) -> bool:
+    """Whether grey and alpha stand in planes of their own: Pillow leaves the alpha at 0. It reads planar RGBA well."""
+    return first.get(_PLANAR, (1,))[0] == _SEPARATE and first.get(_SAMPLES, (1,))[0] == 2
+
+
+def _check_colours(first: Page) -> None:
     """Refuses what rasterio would hand out as something else, without telling: 0 for white as 0 for black, colours
     multiplied by alpha as such that are not, CMYK as RGB."""
     if first.get(_PHOTOMETRIC, (1,))[0] == 0:
@@ -109,7 +126,7 @@ def _check_colours(first: dict[int, tuple[int, ...]]) -> None:
         raise ImageError(f"has its colours multiplied by alpha; {STRAIGHTEN}")
 
 
-def _check_model(first: dict[int, tuple[int, ...]]) -> None:
+def _check_model(first: Page) -> None:
     photometric = first.get(_PHOTOMETRIC, (1,))[0]
     if photometric not in _COLOUR_BANDS:
         name = _COLOUR_MODELS.get(photometric, f"unknown (PhotometricInterpretation {photometric})")
@@ -118,13 +135,13 @@ def _check_model(first: dict[int, tuple[int, ...]]) -> None:
         raise ImageError(f"its colour model is YCbCr; {TO_RGB}")  # JPEG's own YCbCr becomes RGB
 
 
-def _check_pages(pages: list[dict[int, tuple[int, ...]]]) -> None:
+def _check_pages(pages: list[Page]) -> None:
     full = sum(not _is_part(page) for page in pages[1:])
     if full:
         raise ImageError(f"holds {full + 1} pages, of which one image can keep one; {EXTRACT}")
 
 
-def _is_part(page: dict[int, tuple[int, ...]]) -> str:
+def _is_part(page: Page) -> str:
     """'reduced' for an overview, 'mask' for a mask of another page, '' for an image by itself."""
     kind = page.get(_SUBFILE, (0,))[0]
     if kind & 4 or page.get(_PHOTOMETRIC, (1,))[0] == 4:
@@ -132,7 +149,7 @@ def _is_part(page: dict[int, tuple[int, ...]]) -> str:
     return "reduced" if kind & 1 or page.get(_OLD_SUBFILE, (1,))[0] == 2 else ""
 
 
-def _pages(file: BinaryIO) -> list[dict[int, tuple[int, ...]]]:
+def _pages(file: BinaryIO) -> list[Page]:
     """The whole-number tags that matter here, for each page; at least one page."""
     file.seek(0)
     head = file.read(16)
@@ -144,7 +161,7 @@ def _pages(file: BinaryIO) -> list[dict[int, tuple[int, ...]]]:
     def number(code: str, data: bytes) -> int:
         return struct.unpack_from(order + code, data)[0]
 
-    pages: list[dict[int, tuple[int, ...]]] = []
+    pages: list[Page] = []
     seen: set[int] = set()
     offset = number(offset_code, head[8:] if big else head[4:])
     while offset and offset not in seen and len(pages) < _MAX_PAGES:
@@ -155,7 +172,7 @@ def _pages(file: BinaryIO) -> list[dict[int, tuple[int, ...]]]:
             raise IndexError
         table = file.read(count * entry_size)
         offset = number(offset_code, file.read(inline))
-        page: dict[int, tuple[int, ...]] = {}
+        page: Page = {}
         for position in range(0, len(table), entry_size):
             tag, kind, length = struct.unpack_from(entry_layout, table, position)
             if tag in _GEOGRAPHIC:

@@ -13,6 +13,7 @@ imported when pixels are first coded.
 from __future__ import annotations
 
 import os
+from functools import wraps
 from typing import IO, Any, BinaryIO, cast
 
 import numpy as np
@@ -23,12 +24,16 @@ from ..errors import DmecodecError, FormatError, OptionError
 from ..format.kinds import Kind
 from ..format.limits import MAGIC
 from ..format.reader import Reader
-from ..images.metadata import EXIF_PREFIX
+from ..images.exif import EXIF_PREFIX
 from ..images.open import open_source
 
 FORMAT, SUFFIX, MIME = "DMEN", ".dmen", "image/x-dmen"
 _MODES = ("L", "LA", "RGB", "RGBA")
 _METADATA = {"icc_profile": Kind.ICC, "exif": Kind.EXIF, "xmp": Kind.XMP}
+_OF_PIXELS = ("transparency",)
+"""What `info` says of the pixels themselves."""
+_CODED = "_dmecodec_coded"
+"""Keyword with which `save` hands on the bytes of the file."""
 _OPTIONS = ("quality", "bpp", "psnr", "max_error", "effort", "tile", "model", "device")
 
 
@@ -131,21 +136,44 @@ def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
         ValueError: an option is out of its range, or contradicts another.
         OSError: the image is of a mode that would lose something, or the model is not here.
     """
+    given: dict[str, Any] = getattr(image, "encoderinfo", {})
+    data = given.get(_CODED)
+    file.write(_encode(image, given) if data is None else data)
+
+
+def _encode(image: Image.Image, given: dict[str, Any]) -> bytes:
+    """The bytes of a file, from the keywords that `save` was given; raises as :func:`_save`."""
     from .. import api
 
-    given: dict[str, Any] = getattr(image, "encoderinfo", {})
     options = {name: given[name] for name in _OPTIONS if name in given}
     if given.get("lossless"):
         if options.get("max_error") not in (None, 0):
             raise ValueError(f"lossless contradicts max_error={options['max_error']}")
         options["max_error"] = 0
     try:
-        data = api.encode(_with_metadata(image, given), **options)
+        return api.encode(_with_metadata(image, given), **options)
     except OptionError as error:
         raise ValueError(str(error)) from error
     except DmecodecError as error:
         raise OSError(f"cannot write {FORMAT}: {error}") from error
-    file.write(data)
+
+
+_pillow_save = Image.Image.save
+
+
+@wraps(_pillow_save)
+def _save_whole(self: Image.Image, fp: Any, format: str | None = None, **params: Any) -> None:
+    """As Pillow's `save`, which empties a file before it asks for its new content: `.dmen` files are coded before."""
+    if _is_ours(fp, format) and _CODED not in params:
+        params[_CODED] = _encode(self, {**params, **getattr(self, "encoderinfo", {})})
+    _pillow_save(self, fp, format, **params)
+
+
+def _is_ours(target: object, format: str | None) -> bool:
+    """Whether an image is to be written as `.dmen` to a path."""
+    if not isinstance(target, (str, bytes, os.PathLike)):
+        return False
+    return (format or "").upper() == FORMAT or (not format and os.fsdecode(target).lower().endswith(SUFFIX))
 
 
 def _with_metadata(image: Image.Image, given: dict[str, Any]) -> Image.Image:
@@ -154,7 +182,9 @@ def _with_metadata(image: Image.Image, given: dict[str, Any]) -> Image.Image:
         return image
     kept = open_source(image).metadata  # refuses what a copy would hide, such as 16 bits a sample
     copy = image._new(image.im)  # shares the pixels
-    copy.info |= {"icc_profile": kept.icc, "exif": kept.exif, "xmp": kept.xmp}
+    copy.info = {"icc_profile": kept.icc, "exif": kept.exif, "xmp": kept.xmp} | {
+        key: image.info[key] for key in _OF_PIXELS if key in image.info
+    }
     for key in _METADATA:
         if key in given:
             value = given[key]
@@ -164,5 +194,6 @@ def _with_metadata(image: Image.Image, given: dict[str, Any]) -> Image.Image:
 
 Image.register_open(FORMAT, DmenImageFile, _accept)
 Image.register_save(FORMAT, _save)
+Image.Image.save = _save_whole  # type: ignore[method-assign]
 Image.register_extension(FORMAT, SUFFIX)
 Image.register_mime(FORMAT, MIME)
