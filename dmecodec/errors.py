@@ -13,6 +13,10 @@ class ImageError(DmecodecError):
     """The image cannot be read, or is of a kind that would lose something silently."""
 
 
+class UnreadableError(ImageError):
+    """Pillow cannot read the image; another library may."""
+
+
 class FormatError(DmecodecError):
     """The `.dmen` data is damaged, truncated, or of a newer version."""
 
@@ -39,3 +43,7 @@ class DependencyError(DmecodecError):
 
 class WorkerError(DmecodecError):
     """A process that worked on a file ended, or the machines that should cannot be reached."""
+
+
+class LossWarning(UserWarning):
+    """Something that is no pixel has no place in an output, and is left out."""

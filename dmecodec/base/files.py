@@ -25,7 +25,7 @@ def replace_path(path: str | os.PathLike[str], *, overwrite: bool) -> Iterator[P
 
     The file stands in the same folder; it is synced to disk and renamed when the block ends, and
     removed when the block ends with any exception, Ctrl-C included. What stood under `path` before
-    is untouched until then.
+    is untouched until then. Companions of the hidden name (see :func:`companion`) become those of `path`, just before.
 
     Args:
         path: where the file shall stand; a symbolic link is followed.
@@ -46,22 +46,64 @@ def replace_path(path: str | os.PathLike[str], *, overwrite: bool) -> Iterator[P
     hidden = hidden_name(target.parent)
     try:
         yield hidden
-        if overwrite:
-            with suppress(OSError):  # there is no old file; a file system without permissions
-                hidden.chmod(target.stat().st_mode & 0o777)
-            hidden.replace(target)
-        else:
-            _rename_new(hidden, target)
+        with _placed_companions(hidden, target, overwrite):
+            if overwrite:
+                with suppress(OSError):  # there is no old file; a file system without permissions
+                    hidden.chmod(target.stat().st_mode & 0o777)
+                hidden.replace(target)
+            else:
+                _rename_new(hidden, target)
     except OSError as error:
         raise OutputError(f"cannot write {target}: {error.strerror or error}") from error
     finally:
-        with suppress(OSError):
-            hidden.unlink()
+        for left in [hidden, *companions(hidden)]:
+            with suppress(OSError):
+                left.unlink()
+
+
+_PREFIX, _SUFFIX = ".dmecodec-", ".part"
+_AFTER_NAME = (".aux.xml", ".msk")
+"""Endings of companions that stand after the whole name of a file; others take the place of its suffix."""
+
+
+def companion(path: Path, ending: str) -> Path:
+    """The name of a file that belongs to another: `a.png.aux.xml` or `a.pgw` to `a.png`."""
+    if ending in _AFTER_NAME or _is_hidden(path):
+        return path.with_name(path.name + ending)
+    return path.with_suffix(ending)
+
+
+def _is_hidden(path: Path) -> bool:
+    return path.name.startswith(_PREFIX) and path.name.endswith(_SUFFIX)
+
+
+def companions(hidden: Path) -> list[Path]:
+    """The companions of a file on the way, which has no others beside it that begin with its name."""
+    return sorted(hidden.parent.glob(f"{hidden.name}.*"))
+
+
+@contextmanager
+def _placed_companions(hidden: Path, target: Path, overwrite: bool) -> Iterator[None]:
+    """Gives the companions their names; takes new ones away again where the block fails."""
+    names = {beside: companion(target, beside.name.removeprefix(hidden.name)) for beside in companions(hidden)}
+    new = [name for name in names.values() if not name.exists()]
+    for name in names.values():
+        if name not in new and not overwrite:
+            raise _exists(name)
+    try:
+        for beside, name in names.items():
+            beside.replace(name)
+        yield
+    except BaseException:
+        for name in new:
+            with suppress(OSError):
+                name.unlink()
+        raise
 
 
 def hidden_name(folder: Path) -> Path:
     """A name for a file or folder on the way, which :func:`remove_leftovers` knows."""
-    return folder / f".dmecodec-{PROCESS}-{secrets.token_hex(4)}.part"
+    return folder / f"{_PREFIX}{PROCESS}-{secrets.token_hex(4)}{_SUFFIX}"
 
 
 def remove_leftovers(path: str | os.PathLike[str], process: str) -> None:
@@ -72,7 +114,7 @@ def remove_leftovers(path: str | os.PathLike[str], process: str) -> None:
         process: what :data:`PROCESS` was there, or "*" for any, where no other works.
     """
     with suppress(OSError, ValueError):
-        for hidden in Path(os.path.realpath(path)).parent.glob(f".dmecodec-{process}-*.part"):
+        for hidden in Path(os.path.realpath(path)).parent.glob(f"{_PREFIX}{process}-*{_SUFFIX}*"):
             if hidden.is_dir() and not hidden.is_symlink():
                 shutil.rmtree(hidden, ignore_errors=True)
             else:
@@ -113,6 +155,8 @@ def standard_input() -> BinaryIO:
 def path_for(target: BinaryIO | str | os.PathLike[str]) -> Iterator[Path]:
     """A name for those who can write under a name alone; an open file gets the bytes afterwards.
 
+    An open file gets no companions: what needs them is left out.
+
     Raises:
         OutputError: a path that cannot be written.
     """
@@ -123,7 +167,7 @@ def path_for(target: BinaryIO | str | os.PathLike[str]) -> Iterator[Path]:
                 os.fsync(file.fileno())
         return
     with tempfile.TemporaryDirectory(prefix="dmecodec-") as folder:
-        path = Path(folder) / "file"
+        path = hidden_name(Path(folder))
         yield path
         with path.open("rb") as file:
             shutil.copyfileobj(file, target, 1 << 20)

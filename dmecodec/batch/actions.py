@@ -158,17 +158,17 @@ def decode_job(
     with _naming(job.source):
         file = api.File(_source(job.source), device=device, model=model)
     with file:
-        by_name = geo and format == "TIFF" and file.needs_geotiff  # as GDAL wants it
+        by_name = job.target != STREAM and file.writes_sidecars(format, geo=geo)
         place = output_path if by_name else output
         with place(job.target, overwrite) as out:
             with _naming(job.source):
                 file.load_model()
                 began = time.perf_counter()  # reading the weights is not decoding
                 window = file.bounds_window(bounds) if bounds else window
-                file.save(out, format=format, window=window, profile=profile, geo=geo)
+                left_out = file.write(out, format=format, window=window, profile=profile, geo=geo)
             written = out.stat().st_size if isinstance(out, Path) else out.tell()
         result = _result(job, file.header, file.layout.raw_bytes, written, window)
-    return replace(result, seconds=time.perf_counter() - began)
+    return replace(result, seconds=time.perf_counter() - began, left_out=tuple(left_out))
 
 
 def check_part(window: object, bounds: object) -> None:

@@ -150,10 +150,10 @@ def _is_newer(job: Job) -> bool:
 
 
 def _beside(path: Path) -> list[Path]:
-    """The files that say more of a TIFF."""
-    from ..images.open import sidecars
+    """The files that say more of an image."""
+    from ..images.sidecars import sidecars
 
-    return sidecars(path) if path.suffix.lower() in (".tif", ".tiff") else []
+    return sidecars(path)
 
 
 def _is_of(name: str, reader: Reader, scale: tuple[int, int] | None, geo: bool) -> bool:
@@ -163,14 +163,17 @@ def _is_of(name: str, reader: Reader, scale: tuple[int, int] | None, geo: bool) 
         DmecodecError: the input cannot be read.
     """
     from ..format.layout import layout_of
-    from ..images.headers import is_tiff
+    from ..images.georeference import Georeference, find_georeference
+    from ..images.headers import format_of
     from ..images.open import image_size
     from ..images.raster import mode_of_file
 
     header = reader.header
     size, has_geo = (header.width, header.height), Kind.GEO in header.kinds
     with Path(name).open("rb") as file:
-        if scale is None and not is_tiff(file):  # its header tells all
+        kind = format_of(file) or ""
+        plain = kind != "TIFF" and not (geo and find_georeference(file, kind, Path(name)) is not Georeference.NONE)
+        if scale is None and plain:  # its header tells all
             return (image_size(name), mode_of_file(file), False) == (size, header.mode, has_geo)
     with _opened(name, scale=scale, geo=geo) as image:  # of 16 bits it is read, for its range
         told = (image.width, image.height), image.layout, bool(image.geo)

@@ -32,6 +32,7 @@ class Result:
         seconds: wall-clock time of the job, loading the model left out.
         quality: of the file that was written or read.
         skipped: whether the output was there before, as it would be made again.
+        left_out: what has no place in the output, in words.
     """
 
     job: Job
@@ -43,6 +44,7 @@ class Result:
     seconds: float = 0.0
     quality: float = 0.0
     skipped: bool = False
+    left_out: tuple[str, ...] = ()
 
     @property
     def bpp(self) -> float:
@@ -54,14 +56,19 @@ class Result:
         if self.error is not None:
             return {"input": self.job.source, "output": self.job.target, "error": str(self.error)}
         skipped = {"skipped": True} if self.skipped else {}
-        return skipped | {
-            "input": self.job.source,
-            "output": self.job.target,
-            "width": self.width,
-            "height": self.height,
-            "quality": self.quality,
-            "bytes": self.bytes_out,
-            "bpp": self.bpp,
-            "ratio": self.raw / max(1, self.bytes_out),
-            "seconds": self.seconds,
-        }
+        left_out = {"left_out": list(self.left_out)} if self.left_out else {}
+        return (
+            skipped
+            | left_out
+            | {
+                "input": self.job.source,
+                "output": self.job.target,
+                "width": self.width,
+                "height": self.height,
+                "quality": self.quality,
+                "bytes": self.bytes_out,
+                "bpp": self.bpp,
+                "ratio": self.raw / max(1, self.bytes_out),
+                "seconds": self.seconds,
+            }
+        )

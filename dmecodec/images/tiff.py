@@ -17,8 +17,9 @@ from .metadata import exif_of_tiff
 _SUBFILE, _OLD_SUBFILE = 254, 255
 _BITS, _PHOTOMETRIC, _SAMPLES, _EXTRA, _SAMPLE_FORMAT = 258, 262, 277, 338, 339
 _COMPRESSION, _YCBCR, _JPEG = 259, 6, (6, 7)
+_PLANAR, _SEPARATE = 284, 2
 _WANTED = (
-    _SUBFILE, _OLD_SUBFILE, _BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLES, _EXTRA, _SAMPLE_FORMAT
+    _SUBFILE, _OLD_SUBFILE, _BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLES, _PLANAR, _EXTRA, _SAMPLE_FORMAT
 )  # fmt: skip
 # ModelPixelScale, ModelTiepoint, ModelTransformation, GeoKeyDirectory, GDAL_METADATA, GDAL_NODATA, RPCCoefficient
 _GEOGRAPHIC = frozenset({33550, 33922, 34264, 34735, 42112, 42113, 50844})
@@ -36,11 +37,13 @@ class TiffFacts:
         geographic: whether it says where it lies on the ground, or has GDAL's tags or a nodata value.
         beyond: whether it has 16 bits a sample, or more bands than colour and alpha.
         masked: whether it has a mask.
+        misread: whether Pillow reads its samples wrongly: grey and alpha in separate planes.
     """
 
     geographic: bool
     beyond: bool
     masked: bool
+    misread: bool = False
 
 
 def tiff_facts(file: BinaryIO, *, geo: bool = True) -> TiffFacts:
@@ -64,8 +67,9 @@ def tiff_facts(file: BinaryIO, *, geo: bool = True) -> TiffFacts:
         geographic=not _GEOGRAPHIC.isdisjoint(first),
         beyond=unsigned and (bits == 16 or (bits == 8 and odd)),
         masked=any(_is_part(page) == "mask" for page in pages),
+        misread=first.get(_PLANAR, (1,))[0] == _SEPARATE and first.get(_SAMPLES, (1,))[0] == 2 and bits == 8,
     )
-    if facts.beyond or (geo and (facts.geographic or facts.masked)):
+    if facts.beyond or facts.misread or (geo and (facts.geographic or facts.masked)):
         _check_pages(pages)
         _check_colours(first)
     return facts
