@@ -238,7 +238,11 @@ class File:
         decoder.begin(box)
         sink = Sink(box.width, box.height, mode, self.metadata)
         decoder.blocks(box, sink.write)
-        record = self.geo if geo else None
+        try:
+            record = self.geo if geo else None
+        except FormatError as error:  # damaged: the pixels can still be had
+            sink.save(target, format)
+            return [f"the georeference ({error})"]
         if record is None:
             sink.save(target, format)
             return []

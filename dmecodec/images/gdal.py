@@ -115,8 +115,15 @@ def gdal(**options: object) -> Iterator[None]:
     """GDAL with its defaults, whatever the environment says, a small cache of blocks, and nothing on standard error."""
     import rasterio
 
-    with _settings, rasterio.Env(**(_DEFAULTS | options)):
+    with _settings, rasterio.Env(**(_overridden() | options)):
         yield
+
+
+def _overridden() -> dict[str, str]:
+    """The defaults of those settings that are set, in the environment or by the program that called us."""
+    from rasterio._env import get_gdal_config
+
+    return {name: default for name, default in _DEFAULTS.items() if get_gdal_config(name) is not None}
 
 
 class _Settings:

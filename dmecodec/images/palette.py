@@ -10,6 +10,7 @@ from ..errors import ImageError
 from ..format.layout import Layout
 from .advice import EXPAND
 from .options import ReadOptions
+from .read_record import is_integer
 from .scaling import make_layout
 from .validity import has_dataset_mask
 
@@ -34,6 +35,9 @@ def palette_of(data: Any) -> np.ndarray | None:
     table[:, 3] = OPAQUE
     for index, colour in colours.items():
         table[index & 255] = colour
+    nodata = data.nodatavals[0]
+    if nodata is not None and is_integer(nodata) and 0 <= nodata <= 255:
+        table[int(nodata), 3] = OPAQUE  # GDAL makes it transparent; it becomes a mask
     return table if (table[:, 3] < OPAQUE).any() else table[:, :3]
 
 

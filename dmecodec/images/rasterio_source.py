@@ -162,7 +162,9 @@ def _check_samples(data: Any) -> None:
     if any(color.name in ("cyan", "hue", "Y", "lightness") for color in data.colorinterp):
         raise ImageError(f"its colour model is not grey or RGB; {TO_RGB}")
     bits = data.tags(1, ns="IMAGE_STRUCTURE").get("NBITS", "8")
-    if kind == "uint8" and bits != "8" and data.colorinterp[0].name != "palette":
+    # GDAL makes up a palette of black and white for one bit.
+    is_index = data.colorinterp[0].name == "palette" and bits != "1"
+    if kind == "uint8" and bits != "8" and not is_index:
         raise ImageError(
             f"has {bits} bits a sample; make it 8, with the same values, by 'gdal_translate -co NBITS=8 IN OUT.tif'"
         )

@@ -36,15 +36,16 @@ def read_record(data: Any, palette_bands: int = 0) -> GeoRecord:
     Raises:
         ImageError: its CRS cannot be written down.
     """
-    texts = _Texts(data)
     points, gcp_crs = data.gcps
+    crs, gcp_crs = _wkt(data.crs), _wkt(gcp_crs) if points else None
+    texts = _Texts(data)
     transform = None if data.transform.is_identity else tuple(data.transform)[:6]
     bands = tuple(_band_record(data, texts, n) for n in range(data.count))
     return GeoRecord(
-        crs=_wkt(data.crs),
+        crs=crs,
         epsg=_epsg(data.crs),
         transform=transform,
-        gcp_crs=_wkt(gcp_crs) if points else None,
+        gcp_crs=gcp_crs,
         gcps=tuple((p.row, p.col, p.x, p.y, p.z or 0.0) for p in points),
         tags=texts.tags(0),
         bands=_of_palette(bands[0], palette_bands) if palette_bands else bands,
@@ -156,13 +157,14 @@ class _Texts:
 
 
 def _as_vrt(data: Any) -> bytes:
+    from rasterio.errors import DriverRegistrationError
     from rasterio.io import MemoryFile
 
     try:
         with MemoryFile(ext=".vrt") as file:
             copied(data, file.name, "VRT", COPY_SRC_MDD="YES")
             return file.read()
-    except rasterio_errors():  # the driver is skipped: rasterio's own view must do
+    except DriverRegistrationError:  # the driver is skipped: rasterio's own view must do
         return b""
 
 

@@ -57,8 +57,7 @@ class ReferencedSource(Source):
             )
         self._masked = False
         self.layout = self._merged_layout(picture, options)
-        palette = palette_of(data)
-        record = read_record(data, 0 if palette is None else palette.shape[1])
+        record = read_record(data, 0 if palette_of(data) is None else self.layout.image_bands)
         if len(record.bands) != self.layout.image_bands:  # a colour key has become alpha
             record = replace(record, bands=())
         self.says_more = record.has_content or self.layout != picture or self._masked
