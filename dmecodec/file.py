@@ -33,6 +33,7 @@ from .images.open import open_source
 from .images.options import ReadOptions
 from .images.save import Sink
 from .images.save_sidecars import write_sidecars
+from .images.second_reading import second_reading
 from .weights import model as weights
 from .weights import registry
 from .weights.model import Model
@@ -317,8 +318,11 @@ class File:
             # What was encoded with geo=False is compared with the pixels alone.
             of_array = _of_array(self.layout, original) if isinstance(original, np.ndarray) else {}
             options = ReadOptions(geo=self.needs_geotiff, **of_array)
-            with closing(open_source(original, options)) as source:
-                return largest_error(self._decoder(), source)
+            with (
+                closing(open_source(original, options)) as source,
+                closing(second_reading(original, source) or source) as reading,
+            ):
+                return largest_error(self._decoder(), reading)
         if deep:
             whole = window_box(None, self.header.width, self.header.height)
             self._decoder().blocks(whole, lambda col, row, block: None)

@@ -156,7 +156,7 @@ def _gdal_errors() -> Iterator[None]:
         yield
     except UnicodeEncodeError as error:
         raise OutputError("GDAL cannot write where a folder's name is no UTF-8") from error
-    except (OSError, *rasterio_errors()) as error:
+    except rasterio_errors() as error:
         reason = one_line(error)
         full = " (is the disk full?)" if "rite error" in reason else ""
         raise OutputError(f"cannot write the GeoTIFF: {reason}{full}") from error

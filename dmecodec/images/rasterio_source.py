@@ -76,10 +76,11 @@ class RasterioSource(Source):
             self.geo = read_record(data, bands).to_bytes()
 
     @property
-    def is_lossy(self) -> bool:
-        """Whether the file holds its pixels in a way that another decoder may read otherwise."""
+    def is_ambiguous(self) -> bool:
+        """Whether another library may well read other samples: lossy compression, or 0 for white."""
         compression = self._data.compression
-        return compression is not None and compression.name in ("jpeg", "webp", "lerc", "jxl")
+        lossy = compression is not None and compression.name in ("jpeg", "webp", "lerc", "jxl")
+        return lossy or "MINISWHITE" in self._data.tags(ns="IMAGE_STRUCTURE")
 
     def read(self, box: Box, planes: Sequence[int]) -> np.ndarray:
         """As :meth:`Source.read`."""
