@@ -60,15 +60,14 @@ def encode(
             filter to each tile (of 192 pixels at least, if there are others); 2 first improves the
             latents by gradient descent, minutes a megapixel on a CPU. With `max_error` there is
             rounding alone.
-        nodata: of an array, the value of samples that are not valid; they come back exactly. A
-            GeoTIFF has its own.
+        nodata: the value of samples that are not valid; they come back exactly. None is what a file says of itself.
         scale: of samples of 16 bits, the two that stand for black and white to the network; None
             takes each band's own range. What lies beyond is cut off.
         alpha: of an array, whether its last band is alpha, which is kept without loss; None says so
             of 2 or 4 bands of uint8.
         bands: of an array, the axis that holds the bands: "last", or "first" for (bands, h, w). None is "last", and
             refuses an array whose first axis is at most 64 and smaller than both others.
-        geo: whether a TIFF is read with georeference, nodata and tags; False takes its pixels alone.
+        geo: whether a file is read with georeference, nodata and tags; False takes its pixels alone.
 
     Returns:
         The bytes of a `.dmen` file.

@@ -27,6 +27,10 @@ class ImageError(DmecodecError):
     """The image cannot be read, or is of a kind that would lose something silently."""
 
 
+class UnreadableError(ImageError):
+    """Pillow cannot read the image; another library may."""
+
+
 class FormatError(DmecodecError):
     """The `.dmen` data is damaged, truncated, or of a newer version."""
 
@@ -65,3 +69,7 @@ class InternalError(DmecodecError):
     def __init__(self, message: str = "", *, filename: str | None = None, traceback: str = "") -> None:
         super().__init__(message, filename=filename)
         self.traceback = traceback
+
+
+class LossWarning(UserWarning):
+    """The output has no place for something beside the pixels."""

@@ -26,7 +26,8 @@ def replace_path(path: str | os.PathLike[str], *, overwrite: bool) -> Iterator[P
     """Yields a hidden name for a file that is renamed to `path` once it is complete.
 
     The hidden file lies in the same folder. It is renamed when the `with` block ends, and removed if the block
-    raises any exception, Ctrl-C included. A file that exists under `path` is untouched until then.
+    raises any exception, Ctrl-C included. A file that exists under `path` is untouched until then. Companions of the
+    hidden name (see :func:`companion`) become those of `path` just before.
 
     Args:
         path: the target; a symbolic link is followed.
@@ -47,22 +48,64 @@ def replace_path(path: str | os.PathLike[str], *, overwrite: bool) -> Iterator[P
     hidden = hidden_name(target.parent)
     try:
         yield hidden
-        if overwrite:
-            with suppress(OSError):  # no old file; a file system without permissions
-                hidden.chmod(target.stat().st_mode & 0o777)
-            hidden.replace(target)
-        else:
-            _rename_new(hidden, target)
+        with _placed_companions(hidden, target, overwrite):
+            if overwrite:
+                with suppress(OSError):  # there is no old file; a file system without permissions
+                    hidden.chmod(target.stat().st_mode & 0o777)
+                hidden.replace(target)
+            else:
+                _rename_new(hidden, target)
     except OSError as error:
         raise OutputError(f"cannot write {target}: {error.strerror or error}") from error
     finally:
-        with suppress(OSError):
-            hidden.unlink()
+        for left in [hidden, *companions(hidden)]:
+            with suppress(OSError):
+                left.unlink()
+
+
+_PREFIX, _SUFFIX = ".dmecodec-", ".part"
+_AFTER_NAME = (".aux.xml", ".msk")
+"""Endings of companions that stand after the whole name of a file; others take the place of its suffix."""
+
+
+def companion(path: Path, ending: str) -> Path:
+    """The name of a file that belongs to another: `a.png.aux.xml` or `a.pgw` to `a.png`."""
+    if ending in _AFTER_NAME or _is_hidden(path):
+        return path.with_name(path.name + ending)
+    return path.with_suffix(ending)
+
+
+def _is_hidden(path: Path) -> bool:
+    return path.name.startswith(_PREFIX) and path.name.endswith(_SUFFIX)
+
+
+def companions(hidden: Path) -> list[Path]:
+    """The companions of a file on the way, which has no others beside it that begin with its name."""
+    return sorted(hidden.parent.glob(f"{hidden.name}.*"))
+
+
+@contextmanager
+def _placed_companions(hidden: Path, target: Path, overwrite: bool) -> Iterator[None]:
+    """Gives the companions their names; takes new ones away again where the block fails."""
+    names = {beside: companion(target, beside.name.removeprefix(hidden.name)) for beside in companions(hidden)}
+    new = [name for name in names.values() if not name.exists()]
+    for name in names.values():
+        if name not in new and not overwrite:
+            raise _exists(name)
+    try:
+        for beside, name in names.items():
+            beside.replace(name)
+        yield
+    except BaseException:
+        for name in new:
+            with suppress(OSError):
+                name.unlink()
+        raise
 
 
 def hidden_name(folder: Path) -> Path:
     """A new name for an incomplete file or folder; :func:`remove_leftovers` recognises it."""
-    return folder / f".dmecodec-{PROCESS}-{secrets.token_hex(4)}.part"
+    return folder / f"{_PREFIX}{PROCESS}-{secrets.token_hex(4)}{_SUFFIX}"
 
 
 def remove_leftovers(path: str | os.PathLike[str], process: str) -> None:
@@ -73,7 +116,7 @@ def remove_leftovers(path: str | os.PathLike[str], process: str) -> None:
         process: :data:`PROCESS` of that process, or "*" for any, if no other process writes in this folder.
     """
     with suppress(OSError, ValueError):
-        for hidden in Path(os.path.realpath(path)).parent.glob(f".dmecodec-{process}-*.part"):
+        for hidden in Path(os.path.realpath(path)).parent.glob(f"{_PREFIX}{process}-*{_SUFFIX}*"):
             if hidden.is_dir() and not hidden.is_symlink():
                 shutil.rmtree(hidden, ignore_errors=True)
             else:
@@ -120,6 +163,8 @@ def standard_input() -> BinaryIO:
 def writable_path(target: BinaryIO | str | os.PathLike[str]) -> Iterator[Path]:
     """Yields a path for writers that need one; if `target` is an open file, the bytes are copied to it afterwards.
 
+    An open file gets no companions: what needs them is left out.
+
     Raises:
         OutputError: the path cannot be written.
     """
@@ -130,7 +175,7 @@ def writable_path(target: BinaryIO | str | os.PathLike[str]) -> Iterator[Path]:
                 os.fsync(file.fileno())
         return
     with tempfile.TemporaryDirectory(prefix="dmecodec-") as folder:
-        path = Path(folder) / "file"
+        path = hidden_name(Path(folder))
         yield path
         with path.open("rb") as file:
             shutil.copyfileobj(file, target, 1 << 20)

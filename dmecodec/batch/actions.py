@@ -32,6 +32,7 @@ def encode_job(
     skip_done: bool = False,
     restarted: bool = False,
     scale: tuple[int, int] | None = None,
+    nodata: int | None = None,
     geo: bool = True,
     device: str = "auto",
     model: str | None = None,
@@ -45,7 +46,7 @@ def encode_job(
         skip_done: leaves an output as it is that :func:`dmecodec.batch.done.is_encoded`, and replaces any other
             `.dmen` file. Another kind of file is refused without `overwrite`.
         restarted: an earlier attempt was cut short. An output that exists is taken for its work.
-        scale, geo, device, model: as for :func:`dmecodec.encode`.
+        scale, nodata, geo, device, model: as for :func:`dmecodec.encode`.
         options: those of :class:`dmecodec.codec.options.EncodeOptions`.
 
     Raises:
@@ -56,7 +57,7 @@ def encode_job(
     if skip_done:
         done.check_encoding(options)
     encoding = EncodeOptions.checked(**options)
-    reading = ReadOptions.checked(scale=scale, geo=geo)
+    reading = ReadOptions.checked(scale=scale, nodata=nodata, geo=geo)
     is_done = skip_done and done.is_encoded(job, encoding, reading, model)
     if is_done or (restarted and exists(job.target)):
         with Path(job.target).open("rb") as existing:
@@ -126,15 +127,16 @@ def decode_job(
         if is_done or (restarted and exists(job.target)):
             size = Path(job.target).stat().st_size
             return replace(_result(job, file.header, file.layout, size, window), skipped=is_done)
-        # GDAL writes a GeoTIFF under a name only.
-        place = output_path if geo and format == "TIFF" and file.needs_geotiff else output
+        # GDAL writes a GeoTIFF, and companions of an image, under a name only.
+        by_name = job.target != STREAM and file.writes_sidecars(format, geo=geo)
+        place = output_path if by_name else output
         with place(job.target, overwrite) as out:
             file.load_model()
             began = time.perf_counter()  # without the time of reading the weights
-            file.save(out, format=format, window=window, profile=profile, geo=geo)
+            left_out = file.write(out, format=format, window=window, profile=profile, geo=geo)
             size = out.stat().st_size if isinstance(out, Path) else out.tell()
         result = _result(job, file.header, file.layout, size, window)
-    return replace(result, seconds=time.perf_counter() - began)
+    return replace(result, seconds=time.perf_counter() - began, left_out=tuple(left_out))
 
 
 def check_part(window: object, bounds: object) -> None:

@@ -115,11 +115,11 @@ def is_dmen(name: str) -> bool:
 
 
 def _is_newer(job: Job) -> bool:
-    """Whether the output is not older than the input, nor than the files beside a TIFF that belong to it."""
-    from ..images.open import sidecars
+    """Whether the output is not older than the input, nor than the files beside it that belong to it."""
+    from ..images.sidecars import sidecars
 
     source = Path(job.source)
-    beside = sidecars(source) if source.suffix.lower() in (".tif", ".tiff") else []
+    beside = sidecars(source)
     try:
         written = os.stat(job.target)  # noqa: PTH116
         newer = all(written.st_mtime_ns >= path.stat().st_mtime_ns for path in (source, *beside))
@@ -136,7 +136,8 @@ def _is_made_of(source: str, reader: Reader, reading: ReadOptions) -> bool:
     """
     from ..format.geo import parse_record
     from ..format.layout import layout_of
-    from ..images.headers import is_tiff
+    from ..images.georeference import Georeference, find_georeference
+    from ..images.headers import format_of
     from ..images.open import image_size
     from ..images.raster import mode_of_file
 
@@ -144,7 +145,11 @@ def _is_made_of(source: str, reader: Reader, reading: ReadOptions) -> bool:
     size = header.width, header.height
     record = parse_record(reader.file_stream(Kind.GEO)) if Kind.GEO in header.kinds else None
     with Path(source).open("rb") as file:
-        if reading.scale is None and not is_tiff(file):  # the header of the image is enough
+        kind = format_of(file) or ""
+        is_plain = kind != "TIFF" and not (
+            reading.geo and find_georeference(file, kind, Path(source)) is not Georeference.NONE
+        )
+        if reading == ReadOptions(geo=reading.geo) and is_plain:  # the header of the image is enough
             return (image_size(source), mode_of_file(file), None) == (size, header.mode, record)
     with _opened(source, reading) as image:  # reads samples of 16 bits for their range
         found = parse_record(image.geo) if image.geo else None

@@ -29,6 +29,7 @@ class Result:
         seconds: wall-clock time of the job, loading the model left out.
         quality: of the file that was written or read.
         skipped: whether the output was left as it is, because `skip_done` found it done.
+        left_out: what the output has no place for, in words.
     """
 
     job: Job
@@ -40,6 +41,7 @@ class Result:
     seconds: float = 0.0
     quality: float = 0.0
     skipped: bool = False
+    left_out: tuple[str, ...] = ()
 
     @property
     def bpp(self) -> float:
@@ -50,14 +52,20 @@ class Result:
         """Plain values, for JSON."""
         if self.error is not None:
             return {"input": self.job.source, "output": self.job.target, "error": str(self.error)}
-        return ({"skipped": True} if self.skipped else {}) | {
-            "input": self.job.source,
-            "output": self.job.target,
-            "width": self.width,
-            "height": self.height,
-            "quality": self.quality,
-            "bytes": self.bytes_out,
-            "bpp": self.bpp,
-            "ratio": self.raw / max(1, self.bytes_out),
-            "seconds": self.seconds,
-        }
+        skipped = {"skipped": True} if self.skipped else {}
+        left_out = {"left_out": list(self.left_out)} if self.left_out else {}
+        return (
+            skipped
+            | left_out
+            | {
+                "input": self.job.source,
+                "output": self.job.target,
+                "width": self.width,
+                "height": self.height,
+                "quality": self.quality,
+                "bytes": self.bytes_out,
+                "bpp": self.bpp,
+                "ratio": self.raw / max(1, self.bytes_out),
+                "seconds": self.seconds,
+            }
+        )

@@ -173,6 +173,8 @@ _no_geo = click.option("--no-geo", is_flag=True, help="The pixels alone: no geor
               "latents for each image, minutes a megapixel without a GPU.")  # fmt: skip
 @click.option("--scale", type=_Numbers("MIN,MAX", int), metavar="MIN,MAX",
               help="Of 16 bits: the samples to code between.  [default: each band's range]")  # fmt: skip
+@click.option("--nodata", type=int, metavar="VALUE",
+              help="The value of samples that are not valid.  [default: what a file says]")  # fmt: skip
 @_no_geo
 @_model
 @_device
@@ -196,6 +198,7 @@ def encode(
     tile: int,
     effort: int,
     scale: tuple[int, int] | None,
+    nodata: int | None,
     no_geo: bool,
     model: str | None,
     device: str,
@@ -222,7 +225,7 @@ def encode(
     options = {
         "quality": chosen, "bpp": bpp, "psnr": psnr, "max_error": max_error,
         "tile": tile, "effort": effort, "model": model, "device": device,
-        "scale": scale, "geo": not no_geo,
+        "scale": scale, "nodata": nodata, "geo": not no_geo,
     }  # fmt: skip
     if skip_done:
         done.check_encoding(options)
@@ -305,6 +308,8 @@ def _run(
             done[result.job] = result
             if result.error is not None:
                 _complain(result.error)
+            for loss in result.left_out:
+                _complain(f"{result.job.target}: left out: {loss}")
     results = [done[job] for job in jobs]
     to_stdout = any(job.target == STREAM for job in jobs)
     if as_json:

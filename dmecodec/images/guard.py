@@ -9,7 +9,7 @@ from typing import Any
 from PIL import Image
 
 from ..base.fork import Lock
-from ..errors import DependencyError, DmecodecError, ImageError
+from ..errors import DependencyError, DmecodecError, ImageError, UnreadableError
 
 
 @contextmanager
@@ -40,7 +40,7 @@ def guarded(action: Callable[[], Any], kind: str) -> Any:
     except (DmecodecError, MemoryError):
         raise
     except Exception as error:  # OSError, SyntaxError, struct.error, ...: Pillow promises nothing
-        raise ImageError(f"the {kind} data is truncated, damaged or of an unsupported kind ({error})") from error
+        raise UnreadableError(f"the {kind} data is truncated, damaged or of an unsupported kind ({error})") from error
 
 
 _limit_lock = Lock()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -41,6 +42,17 @@ def make_layout(
     alpha = Alpha.MASK if mask else Alpha.NONE if alpha_at is None else Alpha.BAND
     bands = tuple(Band(value, 0, largest) for value in nodata)
     return Layout(depth, bands, grouped(len(nodata)), alpha, alpha_at or 0)
+
+
+def with_nodata(layout: Layout, nodata: int) -> Layout:
+    """The layout with a nodata value for every band.
+
+    Raises:
+        OptionError: no sample can have it.
+    """
+    if not 0 <= nodata <= layout.largest:
+        raise OptionError(f"nodata {nodata}: must be between 0 and {layout.largest}")
+    return replace(layout, bands=tuple(replace(band, nodata=nodata) for band in layout.bands))
 
 
 def scaled(source: Source, scale: Scale | None) -> Layout:

@@ -182,9 +182,8 @@ def _with_metadata(image: Image.Image, given: dict[str, Any]) -> Image.Image:
         return image
     kept = open_source(image).metadata  # refuses what a copy would hide, such as 16 bits a sample
     copy = image._new(image.im)  # shares the pixels
-    copy.info = {"icc_profile": kept.icc, "exif": kept.exif, "xmp": kept.xmp} | {
-        key: image.info[key] for key in _OF_PIXELS if key in image.info
-    }
+    copy.info = {key: image.info[key] for key in _OF_PIXELS if key in image.info}
+    copy.info |= {"icc_profile": kept.icc, "exif": kept.exif, "xmp": kept.xmp}
     for key in _METADATA:
         if key in given:
             value = given[key]
