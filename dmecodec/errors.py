@@ -20,7 +20,8 @@ class DmecodecError(Exception):
 
     def __str__(self) -> str:
         message = super().__str__()
-        return message if self.filename is None else f"{self.filename}: {message}"
+        # A name may hold line breaks; a message is one line.
+        return message if self.filename is None else f"{' '.join(self.filename.splitlines())}: {message}"
 
 
 class ImageError(DmecodecError):

@@ -391,7 +391,7 @@ def test_a_message_begins_with_the_name(tmp_path: Path, monkeypatch: pytest.Monk
     put(tmp_path, name, b"no image")
     for given in (name, f"./{name}"):
         message = refused("encode", given, "-o", "a.dmen")
-        assert message.startswith(f"{' '.join(name.split())}: is not an image")
+        assert message.removeprefix("./").startswith(f"{name}: is not an image")
 
 
 def test_a_file_where_the_folder_should_be(tmp_path: Path) -> None:
@@ -437,7 +437,7 @@ def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files.os, "fdopen", lambda descriptor, mode: FullDisk(descriptor, "w+"))
     for command in [*commands(tmp_path / "a"), ["decode", CODED, "-o", tmp_path / "a.tif"]]:
         message = refused(*command)
-        assert message == f"cannot write {command[-1]}: No space left on device"
+        assert message == f"{command[1]}: cannot write {command[-1]}: No space left on device"
 
 
 def test_a_full_disk_that_tells_late(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -492,7 +492,7 @@ def test_out_of_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: E
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr("dmecodec.api.encode", fail)
+    monkeypatch.setattr("dmecodec.api.encode_image", fail)
     message = refused("encode", SMALL, "-o", tmp_path / "a.dmen")
     assert f"{SMALL}: not enough memory" in message
     monkeypatch.setattr("dmecodec.file.File.verify", fail)
@@ -502,14 +502,14 @@ def test_out_of_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: E
 
 
 def test_any_other_error_is_internal_and_stops_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    encode = dmecodec.api.encode
+    encode = dmecodec.api.encode_image
 
-    def fail_once(image: object, **options: object) -> bytes:
+    def fail_once(image: object, *arguments: object, **options: object) -> object:
         if "bad" in str(image):
             raise ValueError("a\nbug")
-        return encode(image, **options)
+        return encode(image, *arguments, **options)
 
-    monkeypatch.setattr("dmecodec.api.encode", fail_once)
+    monkeypatch.setattr("dmecodec.api.encode_image", fail_once)
     for name in ("a_bad", "b"):
         (tmp_path / "in" / f"{name}.png").write_bytes(SMALL.read_bytes())
     bad = tmp_path / "in" / "a_bad.png"

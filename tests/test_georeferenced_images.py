@@ -221,7 +221,7 @@ def test_without_rasterio_it_is_refused_by_name(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setitem(sys.modules, "rasterio", None)
     monkeypatch.setattr("dmecodec.images.open.is_installed", lambda: False)
     for name, word in (("boxes.jp2", "georeferenced"), ("aux.png", "aux.png.aux.xml"), ("world.jpg", "world.jgw")):
-        message = refused("encode", tmp_path / name, "-o", tmp_path / "x.dmen")
+        message = refused("encode", tmp_path / name, "-o", tmp_path / "x.dmen", "--overwrite")
         assert word in message and 'pip install "dmecodec[geo]"' in message and "--no-geo" in message
         works("encode", tmp_path / name, "-o", tmp_path / "x.dmen", "--no-geo", "--overwrite")
         assert Kind.GEO not in Reader((tmp_path / "x.dmen").read_bytes()).header.kinds

@@ -25,7 +25,7 @@ from .job import Job
 if TYPE_CHECKING:
     from ..images.source import Source
 
-RECORDED = frozenset({"quality", "max_error", "model", "tile", "scale", "geo"})
+RECORDED = frozenset({"quality", "max_error", "model", "tile", "scale", "nodata", "geo"})
 """Options of encoding that :func:`is_encoded` compares."""
 _ENCODING = {"bpp": None, "psnr": None, "effort": 1}
 _DECODING = {"window": None, "bounds": None, "profile": None, "geo": True}
