@@ -25,8 +25,8 @@ from .pixels import network_pixels
 
 _ROWS, _MORE_ROWS = 16, 32
 """Rows of latents in a strip, about: 256 of pixels, or 512 where a strip reaches far or is little work."""
-_FEW_COLUMNS = 8
-"""Columns of latents up to which strips get more rows: each costs time of its own."""
+_LONGER = 4
+"""Where there is a single column of latents, strips are so many times longer: each costs time of its own."""
 
 
 def analyse(model: Model, source: Source, box: Box, group: int = 0) -> Tensor:
@@ -56,7 +56,7 @@ def latents_of(model: Model, pixels: Tensor) -> Tensor:
 
 def _in_strips(analysis: Analysis, pixels: Tensor) -> Tensor:
     """`analysis(pixels)`, and the same steps as there."""
-    longer = max(1, _FEW_COLUMNS * STRIDE // pixels.shape[3])
+    longer = _LONGER if pixels.shape[3] == STRIDE else 1
     edges, few = (_edges(pixels.shape[2] // STRIDE, longer * rows) for rows in (_ROWS, _MORE_ROWS))
     one, two, sdpm, three, four = analysis.blocks
     x = _strips(one, pixels, edges, (16, 8), 3)
