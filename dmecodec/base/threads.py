@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
@@ -46,6 +47,23 @@ def side_by_side(work: Callable[[T], R], parts: Sequence[T], device: torch.devic
             return work(part)
 
     return list(_pool(count).map(in_callers_mode, parts))
+
+
+@contextmanager
+def on_one_thread(needed: bool = True) -> Iterator[None]:
+    """Runs operations of torch on the caller's thread alone, if that is needed.
+
+    An operation on few pixels takes less time than several threads need to agree about it.
+    """
+    count = torch.get_num_threads()
+    if not needed or count == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(count)
 
 
 def _pool(count: int) -> ThreadPoolExecutor:

@@ -25,6 +25,8 @@ from .pixels import network_pixels
 
 _ROWS, _MORE_ROWS = 16, 32
 """Rows of latents in a strip, about: 256 of pixels, or 512 where a strip reaches far or is little work."""
+_LONGER = 4
+"""Where there is a single column of latents, strips are so many times longer: each costs time of its own."""
 
 
 def analyse(model: Model, source: Source, box: Box, group: int = 0) -> Tensor:
@@ -54,7 +56,8 @@ def latents_of(model: Model, pixels: Tensor) -> Tensor:
 
 def _in_strips(analysis: Analysis, pixels: Tensor) -> Tensor:
     """`analysis(pixels)`, and the same steps as there."""
-    edges, few = (_edges(pixels.shape[2] // STRIDE, rows) for rows in (_ROWS, _MORE_ROWS))
+    longer = _LONGER if pixels.shape[3] == STRIDE else 1
+    edges, few = (_edges(pixels.shape[2] // STRIDE, longer * rows) for rows in (_ROWS, _MORE_ROWS))
     one, two, sdpm, three, four = analysis.blocks
     x = _strips(one, pixels, edges, (16, 8), 3)
     x = _strips(two, x, edges, (8, 4), 1)

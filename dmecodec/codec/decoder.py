@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..base.boxes import Box
-from ..base.threads import side_by_side
+from ..base.threads import on_one_thread, side_by_side
 from ..bounded.linear import LinearBase
 from ..errors import FormatError
 from ..format.layout import Alpha, layout_of
@@ -22,6 +22,7 @@ from ..weights.model import Model
 from .decoded_tile import DecodedTile
 from .samples import from_network, from_three, nowhere_valid, to_samples
 from .synthesis import synthesise
+from .tile import has_small_tiles
 
 _PART = 512
 """Side in pixels of the parts of a block that are synthesised, each on one thread, by a steady decoder."""
@@ -78,6 +79,10 @@ class Decoder:
         Raises:
             FormatError: where the file is damaged.
         """
+        with on_one_thread(has_small_tiles(self.header)):
+            self._write_blocks(window, write)
+
+    def _write_blocks(self, window: Box, write: Callable[[int, int, np.ndarray], None]) -> None:
         for block in window.blocks():
             write(block.col - window.col, block.row - window.row, self._planes(block))
             self._drop(block, is_last_of_row=block.right == window.right)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..base.boxes import Box
+from ..base.threads import on_one_thread
 from ..bounded.linear import LinearBase
 from ..bounded.tile import base_samples, encode_bounded
 from ..entropy.lossless import encode_alpha, encode_mask
@@ -30,7 +31,7 @@ from .annealing import BLOCK, Annealer
 from .fit_filter import fit_filter
 from .options import MAX_EFFORT, EncodeOptions
 from .pixels import network_pixels
-from .tile import encode_tile
+from .tile import encode_tile, has_small_tiles
 
 _AT_ONCE = 4
 """Blocks that are annealed beside one another: each takes some 150 MB."""
@@ -106,11 +107,12 @@ class Encoder:
             kinds=tuple(sorted([*kinds, *metadata])),
             bound=self.max_error,
         )
-        tiles = [
-            self._tile(header, index, group, error_weight)
-            for index in range(header.tile_count)
-            for group in range(header.groups)
-        ]
+        with on_one_thread(has_small_tiles(header)):
+            tiles = [
+                self._tile(header, index, group, error_weight)
+                for index in range(header.tile_count)
+                for group in range(header.groups)
+            ]
         return Encoded(writer.write(header, tiles, metadata), header, layout)
 
     def _metadata(self) -> dict[int, bytes]:

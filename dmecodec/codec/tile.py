@@ -17,13 +17,17 @@ from torch import Tensor
 from ..base.device import full_precision
 from ..entropy.rans import VALUE_LIMIT, SymbolDecoder, Symbols, encode_stacked
 from ..errors import ModelError
-from ..network.config import HYPER_STRIDE
+from ..format.header import Header
+from ..network.config import HYPER_STRIDE, STRIDE
 from ..network.parameters import MEAN_UNIT
 from ..network.passes import ExactPasses
 from ..restoration.prior import filter_symbols, read_filter
 from ..weights.model import Model
 from .analysis import hyper_latents_of
 from .rounding import round_for_rate, round_plainly, step_weights
+
+_SMALL_TILE = 1 << 15
+"""Pixels of a tile up to which one thread is faster."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,12 @@ class TileLatents:
     y: np.ndarray
     z: np.ndarray
     coefficients: np.ndarray | None = None
+
+
+def has_small_tiles(header: Header) -> bool:
+    """Whether a tile has so few pixels, as of an image one pixel high, that one thread codes it faster than several."""
+    width, height = (STRIDE * -(-min(side, header.tile) // STRIDE) for side in (header.width, header.height))
+    return width * height <= _SMALL_TILE
 
 
 def hyper_side(latents: int) -> int:
