@@ -22,8 +22,8 @@ from dmecodec.format.layout import Alpha
 from dmecodec.format.reader import Reader
 
 rasterio = pytest.importorskip("rasterio")
+pytest.importorskip("rasterio.shutil")
 
-import rasterio.shutil  # noqa: E402, F811
 from corpus_files import WORLD, bit_fields, rpc_text  # noqa: E402
 from geotiff_files import PLACE, RPC, UTM, round_trip, write  # noqa: E402
 from rasterio.crs import CRS  # noqa: E402
@@ -120,7 +120,7 @@ def test_icc_and_exif_stay(tmp_path: Path) -> None:
         assert file.metadata.exif is not None and b"a field" in file.metadata.exif
 
 
-@pytest.mark.parametrize("vendor", ["kompsat", "digital globe", "rpb", "pleiades"])
+@pytest.mark.parametrize("vendor", ["kompsat", "digital globe", "rpb"])
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
 def test_polynomials_of_vendors(tmp_path: Path, vendor: str, dtype: str) -> None:
     path = write(tmp_path / "IMG_a.tif", aerial(1, 64, 64).astype(dtype), photometric="RGB", crs=None, transform=None)
@@ -148,23 +148,15 @@ def _vendor_files(vendor: str) -> dict[str, str]:
             "IMG_a.XML": "<?xml version='1.0'?><isd><IMD><SATID>X</SATID></IMD><RPB><SATID>X</SATID>"
             f"<SPECID>RPC00B</SPECID><IMAGE>{items}</IMAGE></RPB></isd>"
         }
-    if vendor == "rpb":
-        names = {"LINENUMCOEF": "lineNumCoef", "LINEDENCOEF": "lineDenCoef", "SAMPNUMCOEF": "sampNumCoef",
-                 "SAMPDENCOEF": "sampDenCoef", "ERRBIAS": "errBias", "ERRRAND": "errRand"}  # fmt: skip
-        lines = ['satId = "X";', 'bandId = "P";', 'SpecId = "RPC00B";', "BEGIN_GROUP = IMAGE"]
-        for key, value in values.items():
-            axis, part = key.split("OFF")[0].split("SCALE")[0], "Offset" if "OFF" in key else "Scale"
-            lines.append(f"{names.get(key, axis.lower() + part)} = {value};")
-        for key in coefficients:
-            lines.append(f"{names[key]} = ({', '.join(ones.split())});")
-        return {"IMG_a.RPB": "\n".join([*lines, "END_GROUP = IMAGE", "END;", ""]), "IMG_a.IMD": "version = 1;\nEND;\n"}
-    items = "".join(f"<{axis}_{part}>32</{axis}_{part}>" for axis in ("LINE", "SAMP", "LAT", "LONG", "HEIGHT")
-                    for part in ("OFF", "SCALE"))  # fmt: skip
-    items += "".join(f"<{key}_COEFF_{n + 1}>{int(n == 0)}</{key}_COEFF_{n + 1}>"
-                     for key in ("LINE_NUM", "LINE_DEN", "SAMP_NUM", "SAMP_DEN") for n in range(20))  # fmt: skip
-    model = f"<Inverse_Model>{items}</Inverse_Model><RFM_Validity>{items}</RFM_Validity>"
-    rpc = f"<Rational_Function_Model><Global_RFM>{model}</Global_RFM></Rational_Function_Model>"
-    return {"DIM_a.XML": "<Dimap_Document><Metadata_Identification/></Dimap_Document>", "RPC_a.XML": rpc}
+    names = {"LINENUMCOEF": "lineNumCoef", "LINEDENCOEF": "lineDenCoef", "SAMPNUMCOEF": "sampNumCoef",
+             "SAMPDENCOEF": "sampDenCoef", "ERRBIAS": "errBias", "ERRRAND": "errRand"}  # fmt: skip
+    lines = ['satId = "X";', 'bandId = "P";', 'SpecId = "RPC00B";', "BEGIN_GROUP = IMAGE"]
+    for key, value in values.items():
+        axis, part = key.split("OFF")[0].split("SCALE")[0], "Offset" if "OFF" in key else "Scale"
+        lines.append(f"{names.get(key, axis.lower() + part)} = {value};")
+    for key in coefficients:
+        lines.append(f"{names[key]} = ({', '.join(ones.split())});")
+    return {"IMG_a.RPB": "\n".join([*lines, "END_GROUP = IMAGE", "END;", ""]), "IMG_a.IMD": "version = 1;\nEND;\n"}
 
 
 @pytest.mark.parametrize(
@@ -176,19 +168,23 @@ def _vendor_files(vendor: str) -> dict[str, str]:
         ("GDAL_GEOREF_SOURCES", "NONE"),
     ],
 )
-def test_settings_hide_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+def test_settings_hide_nothing(tmp_path: Path, name: str, value: str) -> None:
     for path in (picture(tmp_path / "a.png"), picture(tmp_path / "b.tif")):
-        pam(path, f"<SRS>EPSG:32629</SRS>{TRANSFORM}")
+        pam(path, TRANSFORM)
     picture(tmp_path / "c.tif")
     (tmp_path / "c.tfw").write_text(WORLD)
     with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=False), rasterio.open(tmp_path / "c.tif", "r+") as file:
         file.write_mask(np.arange(2000).reshape(40, 50) > 900)
-    monkeypatch.setenv(name, value)
-    for path in sorted(tmp_path.glob("?.*[fg]")):
-        for context in (rasterio.Env(), rasterio.Env(**{name: value})):
-            with context, dmecodec.File(io.BytesIO(dmecodec.encode(path, effort=0))) as file:
-                assert file.geo is not None and file.geo.transform == tuple(PLACE)[:6]
-                assert (file.layout.alpha is Alpha.MASK) == (path.name == "c.tif")
+    images = [tmp_path / name for name in ("a.png", "b.tif", "c.tif")]
+    process = start("encode", *images, "--effort", 0, "--quiet", **{name: value})  # set in the environment
+    assert process.communicate(timeout=100)[1] == b""
+    with rasterio.Env(**{name: value}):  # set by a program
+        coded = [dmecodec.encode(path, effort=0) for path in images]
+    for path, data in zip(images, coded, strict=True):
+        assert path.with_suffix(".dmen").read_bytes() == data
+        with dmecodec.File(io.BytesIO(data)) as file:
+            assert file.geo is not None and file.geo.transform == tuple(PLACE)[:6]
+            assert (file.layout.alpha is Alpha.MASK) == (path.name == "c.tif")
 
 
 # ---- not found, or not to be read ------------------------------------------------------------------------
@@ -333,7 +329,7 @@ def test_partial_masks(tmp_path: Path, dtype: str) -> None:
         for n in (1, 2, 3):
             np.testing.assert_array_equal(b.read_masks(n), mask)
         np.testing.assert_array_equal(a.read()[:, mask > 0], b.read()[:, mask > 0])
-    assert "verified" in works("verify", "--original", path, tmp_path / "a.dmen").out or True
+    works("verify", "--original", path, tmp_path / "a.dmen")
     if dtype == "uint8":
         works("decode", tmp_path / "a.dmen", "-o", tmp_path / "b.png")
         np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "b.png"))[..., 3], mask)

@@ -18,7 +18,7 @@ from ..errors import OptionError, OutputError
 from ..format.geo import GeoRecord
 from ..format.layout import Alpha, Layout
 from .check_record import in_words, missing
-from .gdal import copied, gdal, has_driver, one_line, opened, rasterio_errors
+from .gdal import PIXELS_ALONE, copied, gdal, has_driver, one_line, opened, rasterio_errors, without_driver
 from .metadata import Metadata
 from .pam import AUX_XML, aux_xml
 from .read_record import read_record
@@ -100,7 +100,7 @@ def write_geotiff(
         gdal(GDAL_PAM_ENABLED="NO", GDAL_TIFF_INTERNAL_MASK="YES"),
         _gdal_errors(),
     ):
-        _check_driver()
+        _check_drivers()
         plain, cloud = folder / "plain.tif", folder / "cloud.tif"
         mask = _write_plain(blocks, layout, window, record, metadata, plain)
         _copy_cloud(plain, cloud, profile, record)
@@ -117,12 +117,10 @@ def write_geotiff(
     return left_out
 
 
-def _check_driver() -> None:
-    if not has_driver("COG"):
-        raise OutputError(
-            "GDAL has no COG driver here, which writes GeoTIFFs: "
-            "take COG out of GDAL_SKIP in the environment, or add --no-geo for the pixels alone"
-        )
+def _check_drivers() -> None:
+    for name in ("GTiff", "COG"):
+        if not has_driver(name):
+            raise OutputError(f"{without_driver(name)}, which writes GeoTIFFs{PIXELS_ALONE}")
 
 
 def _check_room(folder: Path, raw: int) -> None:

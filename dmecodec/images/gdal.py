@@ -91,6 +91,12 @@ def has_driver(name: str) -> bool:
         return name in env.drivers()
 
 
+def without_driver(name: str) -> str:
+    """What to say where there is no such driver."""
+    skipped = "GDAL_SKIP" in os.environ
+    return f"GDAL has no driver {name} here" + (" (GDAL_SKIP is set in the environment)" if skipped else "")
+
+
 def one_line(error: BaseException) -> str:
     """What GDAL complains of."""
     return " ".join(str(error.__cause__ or error).split()) or type(error).__name__
@@ -102,12 +108,13 @@ def rasterio_errors() -> tuple[type[Exception], ...]:
 
     The base of the latter stands in a private module, so it may be elsewhere one day.
     """
-    from rasterio.errors import CRSError, RasterioError
+    from rasterio.errors import CRSError, DriverRegistrationError, RasterioError
 
+    known = RasterioError, CRSError, DriverRegistrationError, SystemError
     try:
-        return RasterioError, CRSError, SystemError, import_module("rasterio._err").CPLE_BaseError
+        return *known, import_module("rasterio._err").CPLE_BaseError
     except (ImportError, AttributeError):
-        return RasterioError, CRSError, SystemError
+        return known
 
 
 @contextmanager

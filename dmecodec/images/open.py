@@ -131,7 +131,10 @@ def _open_referenced(file: BinaryIO, path: Path | None, kind: str, options: Read
     picture = _open_picture(file, path, kind, options)
     if picture.geo is not None:  # rasterio has read it all
         return picture
-    source = ReferencedSource(picture, _name_or_bytes(file, path), kind, options)
+    try:
+        source = ReferencedSource(picture, _name_or_bytes(file, path), kind, options)
+    except UnreadableError as error:
+        raise ImageError(f"{_where_it_says(path)}, which is lost here: {error}{PIXELS_ALONE}") from error
     if source.says_more:
         return source
     source.close()

@@ -51,7 +51,7 @@ class PillowSource(Source):
     def __init__(self, image: Image.Image, metadata: Metadata) -> None:
         self.width, self.height = image.size
         self._coded_mode = _coded_mode(image)
-        self.layout = plain_layout(self._coded_mode)
+        self.layout = plain_layout(self._coded_mode)  # a nodata value may be added
         self.metadata = metadata
         self._image = image
 

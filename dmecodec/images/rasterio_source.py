@@ -14,7 +14,7 @@ from ..base.boxes import Box
 from ..errors import ImageError, UnreadableError
 from ..format.layout import MAX_BANDS, Alpha, Layout
 from .advice import CHOOSE, EXTRACT, SCALE, TO_RGB
-from .gdal import gdal, has_driver, one_line, opened, rasterio_errors
+from .gdal import gdal, has_driver, one_line, opened, rasterio_errors, without_driver
 from .grouping import regrouped
 from .metadata import Metadata
 from .options import ReadOptions
@@ -128,7 +128,7 @@ def open_dataset(file: str | bytes, kind: str, stack: ExitStack) -> Any:
     name = stack.enter_context(MemoryFile(file)).name if isinstance(file, bytes) else file
     drivers = [driver for driver in DRIVERS[kind] if has_driver(driver)]
     if not drivers:
-        raise UnreadableError(f"GDAL has no driver for {kind} here (see GDAL_SKIP in the environment)")
+        raise UnreadableError(without_driver(f"for {kind}"))
     for driver in drivers[:-1]:
         with suppress(*rasterio_errors()):
             return stack.enter_context(opened(name, driver=driver))
