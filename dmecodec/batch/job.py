@@ -32,7 +32,7 @@ class Result:
         seconds: wall-clock time of the job, loading the model left out.
         quality: of the file that was written or read.
         skipped: whether the output was there before, as it would be made again.
-        left_out: what has no place in the output, in words.
+        notes: what a user must know of the output, such as what has no place in it.
     """
 
     job: Job
@@ -44,7 +44,7 @@ class Result:
     seconds: float = 0.0
     quality: float = 0.0
     skipped: bool = False
-    left_out: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def bpp(self) -> float:
@@ -56,10 +56,10 @@ class Result:
         if self.error is not None:
             return {"input": self.job.source, "output": self.job.target, "error": str(self.error)}
         skipped = {"skipped": True} if self.skipped else {}
-        left_out = {"left_out": list(self.left_out)} if self.left_out else {}
+        notes = {"notes": list(self.notes)} if self.notes else {}
         return (
             skipped
-            | left_out
+            | notes
             | {
                 "input": self.job.source,
                 "output": self.job.target,
