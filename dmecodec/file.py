@@ -351,7 +351,7 @@ def _without_place(target: object, path: Path) -> list[str]:
     if isinstance(target, (str, os.PathLike)):
         return []
     endings = sorted(beside.name.removeprefix(path.name) for beside in companions(path))
-    return [f"georeference and tags ({', '.join(endings)}), which stand beside a file with a name"] if endings else []
+    return [f"what would stand beside a file with a name ({', '.join(endings)})"] if endings else []
 
 
 def _of_array(layout: Layout, array: np.ndarray) -> dict[str, Any]:

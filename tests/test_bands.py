@@ -479,7 +479,7 @@ def test_network_sees_more_than_eight_bits() -> None:
         (np.zeros((9, 9, 1), np.uint8), {"alpha": True}, ImageError, "1 to 64 bands"),
         (np.full((9, 9, 2), 5, np.uint16), {"alpha": True}, ImageError, "alpha band has values"),
         (np.zeros((9, 9), np.int16), {}, ImageError, "int16"),
-        (DATA / "rgb_q4.png", {"nodata": 0}, OptionError, "for arrays"),
+        (DATA / "rgb_q4.png", {"alpha": True}, OptionError, "for arrays"),
         (DATA / "rgb_q4.png", {"scale": (0, 9)}, OptionError, "these have 8"),
     ],
 )

@@ -274,9 +274,17 @@ def test_what_has_no_place_is_said(tmp_path: Path) -> None:
     works("encode", write(tmp_path / "a.tif", aerial(1, 40, 50), photometric="RGB"))
     outcome = run("decode", tmp_path / "a.dmen", "-o", "-", "--quiet")
     assert outcome.status == 0 and outcome.data.startswith(b"\x89PNG")
-    assert outcome.err.count("\n") == 1 and "left out: georeference" in outcome.err
+    assert outcome.err.count("\n") == 1 and ".aux.xml, .pgw" in outcome.err
     with dmecodec.open(tmp_path / "a.dmen") as file, pytest.warns(LossWarning, match=r"\.aux\.xml"):
         file.save(io.BytesIO(), format="PNG")
+
+
+def test_sidecars_from_before_are_said(tmp_path: Path) -> None:
+    picture(tmp_path / "plain.tif")
+    works("encode", tmp_path / "plain.tif")
+    (tmp_path / "b.pgw").write_text(WORLD)
+    err = works("decode", tmp_path / "plain.dmen", "-o", tmp_path / "b.png", "--quiet").err
+    assert err.count("\n") == 1 and "b.pgw beside it is from before" in err
 
 
 # ---- what a TIFF cannot hold -----------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from ..base.files import STREAM, standard_input
+from ..base.files import STREAM, companion, companions, standard_input
 from ..codec.options import EncodeOptions
 from ..errors import FormatError, OptionError
 from ..format.layout import layout_of
@@ -133,10 +133,23 @@ def decode_job(
         with place(job.target, overwrite) as out:
             file.load_model()
             began = time.perf_counter()  # without the time of reading the weights
-            left_out = file.write(out, format=format, window=window, profile=profile, geo=geo)
+            losses = file.write(out, format=format, window=window, profile=profile, geo=geo)
+            notes = [*(f"left out: {loss}" for loss in losses), *_stale_sidecars(job.target, out)]
             size = out.stat().st_size if isinstance(out, Path) else out.tell()
         result = _result(job, file.header, file.layout, size, window)
-    return replace(result, seconds=time.perf_counter() - began, left_out=tuple(left_out))
+    return replace(result, seconds=time.perf_counter() - began, notes=tuple(notes))
+
+
+def _stale_sidecars(target: str, out: BinaryIO | Path) -> list[str]:
+    """What to say of files that stand beside the output from before, and that GDAL would read with it."""
+    from ..images.sidecars import sidecars
+
+    if target == STREAM:
+        return []
+    new = {beside.name.removeprefix(out.name) for beside in companions(out)} if isinstance(out, Path) else set()
+    names = {companion(Path(target), ending).name for ending in new}
+    stale = [beside.name for beside in sidecars(Path(target)) if beside.name not in names]
+    return [f"{name} beside it is from before; GDAL reads it with this image" for name in sorted(stale)]
 
 
 def check_part(window: object, bounds: object) -> None:

@@ -29,7 +29,7 @@ class Result:
         seconds: wall-clock time of the job, loading the model left out.
         quality: of the file that was written or read.
         skipped: whether the output was left as it is, because `skip_done` found it done.
-        left_out: what the output has no place for, in words.
+    notes: what a user must know of the output, such as what has no place in it.
     """
 
     job: Job
@@ -41,7 +41,7 @@ class Result:
     seconds: float = 0.0
     quality: float = 0.0
     skipped: bool = False
-    left_out: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def bpp(self) -> float:
@@ -53,10 +53,10 @@ class Result:
         if self.error is not None:
             return {"input": self.job.source, "output": self.job.target, "error": str(self.error)}
         skipped = {"skipped": True} if self.skipped else {}
-        left_out = {"left_out": list(self.left_out)} if self.left_out else {}
+        notes = {"notes": list(self.notes)} if self.notes else {}
         return (
             skipped
-            | left_out
+            | notes
             | {
                 "input": self.job.source,
                 "output": self.job.target,

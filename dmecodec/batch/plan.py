@@ -51,7 +51,7 @@ def plan(
 
 
 def image_suffix(path: Path) -> str:
-    """How the name of a decoded file ends where nobody says it: .tif for what was a GeoTIFF."""
+    """How the name of a decoded file ends where nobody says it: .tif for what has a georeference."""
     from ..format.kinds import Kind
     from ..format.reader import Reader
 

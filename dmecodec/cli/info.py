@@ -84,7 +84,7 @@ def _bands(reader: Reader) -> dict[str, Any]:
 
 
 def _geo(reader: Reader) -> dict[str, Any]:
-    """CRS, transform and bounds of a file that was a GeoTIFF."""
+    """CRS, transform and bounds of a file that has a georeference."""
     if Kind.GEO not in reader.header.kinds:
         return {}
     record = parse_record(reader.file_stream(Kind.GEO))

@@ -150,7 +150,7 @@ class _Numbers(click.ParamType):
         return numbers
 
 
-_no_geo = click.option("--no-geo", is_flag=True, help="The pixels alone: no georeference, nodata or tags of a GeoTIFF.")
+_no_geo = click.option("--no-geo", is_flag=True, help="The pixels alone: no georeference, nodata or tags.")
 
 
 # ---- encode and decode -----------------------------------------------------------------------------------------------
@@ -308,8 +308,8 @@ def _run(
             done[result.job] = result
             if result.error is not None:
                 _complain(result.error)
-            for loss in result.left_out:
-                _complain(f"{result.job.target}: left out: {loss}")
+            for note in result.notes:
+                _complain(f"{result.job.target}: {note}")
     results = [done[job] for job in jobs]
     to_stdout = any(job.target == STREAM for job in jobs)
     if as_json:

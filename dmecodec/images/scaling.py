@@ -102,16 +102,16 @@ def _ranges(source: Source) -> tuple[np.ndarray, np.ndarray]:
             samples = source.samples(box, group)
             valid = source.valid(box, samples, group)
             for n, band in enumerate(members):
-                found = samples[..., n] if valid is None else samples[..., n][valid[..., n]]
-                if found.size:
-                    lows[band] = min(lows[band], found.min())
-                    highs[band] = max(highs[band], found.max())
+                values = samples[..., n] if valid is None else samples[..., n][valid[..., n]]
+                if values.size:
+                    lows[band] = min(lows[band], values.min())
+                    highs[band] = max(highs[band], values.max())
     return lows, highs
 
 
 def _check_alpha(plane: np.ndarray) -> None:
     if plane.dtype == np.uint16 and (plane % 257).any():
         raise ImageError(
-            "its alpha band has values of 16 bits that 8 bits cannot say; "
-            "make it a mask of 0 and 65535, or leave it out"
+            "its alpha band has values of 16 bits that 8 bits cannot say; make it a mask of 0 and 65535, or leave it "
+            "out with 'gdal_translate -b 1 -b 2 -b 3 IN OUT.tif'"
         )
