@@ -92,7 +92,8 @@ def write_geotiff(
         OutputError: GDAL cannot write it.
         FormatError: the `.dmen` file is damaged.
     """
-    _check_room(target.parent, window.width * window.height * layout.raw_bytes)
+    pixel = layout.raw_bytes + (layout.alpha is Alpha.MASK)
+    _check_room(target.parent, window.width * window.height * pixel)
     record, left_out = storable(record.cut(window.col, window.row))
     with (
         suppressed_stderr(),
