@@ -37,7 +37,7 @@ def test_the_bound_holds(
         rows = np.random.default_rng(seed).integers(0, shape[0] + 1)
         image[:rows] = nodata
         image[-1, -1, 0] = nodata + 1 if nodata < 255 else nodata - 1  # a valid sample, one level from nodata
-    data = dmecodec.encode(image, 1, max_error=bound, nodata=nodata, alpha=False, tile=64)
+    data = dmecodec.encode(image, 1, max_error=bound, nodata=nodata, alpha=False, bands="last", tile=64)
     pixels = dmecodec.decode(data).reshape(image.shape)
     assert pixels.dtype == image.dtype
     assert abs(pixels.astype(int) - image).max() <= bound
