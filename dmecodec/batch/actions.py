@@ -88,7 +88,8 @@ def _encoded(job: Job) -> Result:
 def _read_result(job: Job, reader: Reader, bytes_out: int, window: tuple[int, int, int, int] | None = None) -> Result:
     from ..format.layout import layout_of
 
-    return _result(job, reader.header, layout_of(reader).raw_bytes, bytes_out, window)
+    layout = layout_of(reader)
+    return replace(_result(job, reader.header, layout.raw_bytes, bytes_out, window), steps=layout.step_sizes)
 
 
 def _result(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..base.boxes import Box
 from ..errors import DmecodecError, OptionError
+from ..format.header import Header
 from ..format.kinds import Kind
 from ..format.limits import DEFAULT_TILE, MAGIC
 from ..format.reader import Reader
@@ -73,12 +74,19 @@ def is_encoded(job: Job, **options: Any) -> bool:
             header = reader.header
             if not model.has_id(header.model):
                 return False
-            if (header.quality, header.tile, header.bound) != wanted:
+            if (header.quality, header.tile) != wanted[:2] or not _has_bound(header, bound):
                 return False
             reader.verify()
             return _is_of(job.source, reader, options.get("scale"), options.get("geo", True))
     except (DmecodecError, OSError):
         return False
+
+
+def _has_bound(header: Header, asked: int | None) -> bool:
+    """Whether a file has the bound that was asked for, or the one that flat images get without asking."""
+    from ..codec.options import flat_limit
+
+    return header.bound == asked or (asked is None and header.bound == flat_limit(header.quality))
 
 
 def is_decoded(job: Job, **options: Any) -> bool:

@@ -31,6 +31,7 @@ class Result:
         raw: bytes of the pixels without any compression.
         seconds: wall-clock time of the job, loading the model left out.
         quality: of the file that was written or read.
+        steps: what a step of each band is worth in its own unit, of rasters of other types than 8 and 16 bits.
         skipped: whether the output was there before, as it would be made again.
     """
 
@@ -42,6 +43,7 @@ class Result:
     raw: int = 0
     seconds: float = 0.0
     quality: float = 0.0
+    steps: tuple[float, ...] = ()
     skipped: bool = False
 
     @property
@@ -54,14 +56,19 @@ class Result:
         if self.error is not None:
             return {"input": self.job.source, "output": self.job.target, "error": str(self.error)}
         skipped = {"skipped": True} if self.skipped else {}
-        return skipped | {
-            "input": self.job.source,
-            "output": self.job.target,
-            "width": self.width,
-            "height": self.height,
-            "quality": self.quality,
-            "bytes": self.bytes_out,
-            "bpp": self.bpp,
-            "ratio": self.raw / max(1, self.bytes_out),
-            "seconds": self.seconds,
-        }
+        steps = {"steps": list(self.steps)} if self.steps else {}
+        return (
+            skipped
+            | steps
+            | {
+                "input": self.job.source,
+                "output": self.job.target,
+                "width": self.width,
+                "height": self.height,
+                "quality": self.quality,
+                "bytes": self.bytes_out,
+                "bpp": self.bpp,
+                "ratio": self.raw / max(1, self.bytes_out),
+                "seconds": self.seconds,
+            }
+        )

@@ -5,6 +5,20 @@ from __future__ import annotations
 from ..errors import ImageError
 
 SCALE = "scale it to 8 bits first, for example with 'gdal_translate -ot Byte -scale IN OUT.tif'"
+AUTO_SCALE = (
+    "code them as 16 bits with '--scale auto', in steps of a 65534th of their range, or with '--scale MIN,MAX' "
+    "(from Python scale='auto' or scale=(MIN, MAX))"
+)
+KEEP_ALL = "make it a TIFF, of which all bands are kept, with 'gdal_translate IN OUT.tif'"
+SPLIT_COMPLEX = (
+    "make its real and imaginary parts bands with 'gdal_translate DERIVED_SUBDATASET:REAL:IN REAL.tif' and "
+    "'gdal_translate DERIVED_SUBDATASET:IMAG:IN IMAG.tif', and code them with '--scale auto'"
+)
+MASK_INSTEAD = "make alpha a mask, with the other bands, by 'gdal_translate -b 1 -mask 2 IN OUT.tif'"
+PASS_ARRAY = (
+    "from Python encode numpy.asarray(image), of 32 bits with scale='auto'; or make it a TIFF first, for example with "
+    "'gdal_translate IN OUT.tif'"
+)
 KEEP = "make it a TIFF, of which 16 bits are kept, with 'gdal_translate IN OUT.tif'"
 CHOOSE = "choose bands first, for example with 'gdal_translate -b 1 -b 2 -b 3 IN OUT.tif'"
 TO_RGB = "convert it to RGB first, for example with 'magick IN -colorspace sRGB OUT.png'"

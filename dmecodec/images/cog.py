@@ -20,6 +20,7 @@ from ..format.geo import GeoRecord, Tags
 from ..format.layout import Alpha, Layout
 from .gdal import gdal, opened, rasterio_errors
 from .metadata import Metadata
+from .values import to_values
 
 DEFAULT_PROFILE = "deflate"
 PROFILES: dict[str, dict[str, str]] = {
@@ -49,7 +50,7 @@ def check_profile(profile: str | None, layout: Layout) -> str:
     bands = layout.image_bands
     possible = {"jpeg": (1, 3, 4) if layout.alpha is Alpha.BAND else (1, 3), "webp": (3, 4)}
     if profile in possible and (layout.depth != 8 or bands not in possible[profile]):
-        raise OutputError(f"profile {profile} cannot hold {bands} bands of {layout.depth} bits; use deflate")
+        raise OutputError(f"profile {profile} cannot hold {bands} bands of {layout.value_type}; use deflate")
     if profile == "jpeg" and any(band.nodata is not None for band in layout.bands):
         raise OutputError("profile jpeg would change which samples are nodata, for it is lossy; use deflate or webp")
     return profile
@@ -146,7 +147,7 @@ def _write_plain(
 
         def write(col: int, row: int, planes: np.ndarray) -> None:
             place = Window(col, row, planes.shape[1], planes.shape[0])
-            file.write(planes[..., bands].transpose(2, 0, 1), window=place)
+            file.write(to_values(planes, layout)[..., bands].transpose(2, 0, 1), window=place)
             if layout.alpha is Alpha.MASK:
                 file.write_mask(planes[..., layout.alpha_plane] > 0, window=place)
 
@@ -162,7 +163,7 @@ def _creation(layout: Layout, window: Box, record: GeoRecord, metadata: Metadata
         "width": window.width,
         "height": window.height,
         "count": layout.image_bands,
-        "dtype": layout.dtype,
+        "dtype": layout.value_type,
         "tiled": True,
         "blockxsize": BLOCK,
         "blockysize": BLOCK,
@@ -170,10 +171,9 @@ def _creation(layout: Layout, window: Box, record: GeoRecord, metadata: Metadata
         "bigtiff": "IF_SAFER",
         "photometric": "RGB" if _colours(layout, record)[:3] == ["red", "green", "blue"] else "MINISBLACK",
     }
-    values = {band.nodata for band in layout.bands}
-    if len(values) > 1:
+    nodata, *others = layout.declared_nodata
+    if any(repr(other) != repr(nodata) for other in others):  # NaN is unlike itself
         raise OutputError("its bands have different nodata values, of which a GeoTIFF holds one")
-    (nodata,) = values
     if nodata is not None:
         options["nodata"] = nodata
     if layout.alpha is Alpha.BAND:

@@ -100,8 +100,17 @@ def exif_of_picture(image: Image.Image, stored: bytes | None) -> bytes | None:
         return stored
     if not is_edited and (stored or not exif):
         return stored
+    return exif_block(exif) or None
+
+
+def exif_block(exif: Image.Exif) -> bytes:
+    """The bytes of tags that a caller has set, none for no tags.
+
+    Raises:
+        ValueError: they cannot be written.
+    """
     if not exif:
-        return None
+        return b""
     try:
         return _with_stored_text(exif).tobytes()
     except Exception as error:

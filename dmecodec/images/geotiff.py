@@ -7,6 +7,7 @@ import math
 from binascii import Error as Base64Error
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,13 +15,15 @@ import numpy as np
 from ..base.boxes import Box
 from ..errors import ImageError
 from ..format.geo import BandRecord, GeoRecord, Tags
-from ..format.layout import MAX_BANDS, Layout
-from .advice import CHOOSE, EXTRACT, SCALE, STRAIGHTEN, TO_RGB
+from ..format.layout import MAX_BANDS, Alpha, Layout
+from .advice import CHOOSE, EXTRACT, MASK_INSTEAD, SCALE, SPLIT_COMPLEX, STRAIGHTEN, TO_RGB
 from .gdal import gdal, opened, rasterio_errors
 from .grouping import regrouped
 from .metadata import Metadata
-from .scaling import Scale, make_layout, scaled
+from .options import ReadOptions
+from .scaling import make_layout, scaled
 from .source import Source, check_size
+from .values import map_bands, needs_map, to_samples
 
 EXPAND = "expand it first with 'gdal_translate -expand rgb IN OUT.tif'"
 _OWN_NAMESPACES = {
@@ -38,21 +41,19 @@ class GeoSource(Source):
 
     Args:
         file: a path, or the bytes of the file.
-        scale: the samples of 16 bits that the network's 0 and 1 stand for; None takes each band's
-            own range.
-        geo: whether to read what it says beside its samples and alpha.
+        options: scale; with `geo` also what it says beside its samples and alpha is read.
 
     Raises:
         ImageError: the file is damaged, or its samples are of a kind that cannot be coded.
     """
 
-    def __init__(self, file: str | bytes, scale: Scale | None, *, geo: bool = True) -> None:
-        self._open_files, self._with_geo = ExitStack(), geo
+    def __init__(self, file: str | bytes, options: ReadOptions) -> None:
+        self._open_files, self._with_geo = ExitStack(), options.geo
         try:
             with _told():
                 self._data = self._open(file)
                 self._read_header()
-                self.layout: Layout = scaled(self, scale)
+                self.layout: Layout = self._scaled(options)
                 self.layout = regrouped(self, _colours(self._data, self.layout))
         except BaseException:
             self.close()
@@ -78,6 +79,28 @@ class GeoSource(Source):
         if self._with_geo:
             self.geo = read_record(data, self.palette is not None).to_bytes()
 
+    def _scaled(self, options: ReadOptions) -> Layout:
+        """The layout with the range of its samples, or for another type with maps from values to samples."""
+        dtype = np.dtype(self._data.dtypes[0])
+        if self.palette is not None or not needs_map(dtype):
+            return scaled(self, options.scale)
+        if self.layout.alpha is Alpha.BAND:
+            raise ImageError(f"has an alpha band of {dtype}; {MASK_INSTEAD}")
+        nodata = self._data.nodatavals if options.geo else [None] * self._data.count
+        bands = map_bands(self._values, self.box, dtype, nodata, options)
+        return replace(self.layout, bands=bands)
+
+    def _values(self, box: Box) -> np.ndarray:
+        """Values of all bands, masked where the mask says so: (h, w, bands)."""
+        from rasterio.windows import Window
+
+        window = Window(box.col, box.row, box.width, box.height)
+        values = self._data.read(window=window).transpose(1, 2, 0)
+        if self.layout.alpha is not Alpha.MASK:
+            return values
+        hidden = self._data.read_masks(1, window=window) == 0
+        return np.ma.masked_array(values, np.broadcast_to(hidden[..., None], values.shape))
+
     def read(self, box: Box, planes: Sequence[int]) -> np.ndarray:
         """As :meth:`Source.read`."""
         from rasterio.windows import Window
@@ -92,8 +115,9 @@ class GeoSource(Source):
     def _plane(self, plane: int, window: Any) -> np.ndarray:
         if plane == self._data.count:  # the mask, of which GDAL knows 0 and not 0
             mask = self._data.read_masks(1, window=window)
-            return np.where(mask, self.layout.largest, 0).astype(self._data.dtypes[0])
-        return self._data.read(plane + 1, window=window)
+            return np.where(mask, self.layout.largest, 0).astype(self.layout.dtype)
+        values = self._data.read(plane + 1, window=window)
+        return to_samples(values[..., None], [self.layout.bands[plane]])[..., 0] if self.layout.has_values else values
 
     def close(self) -> None:
         """Closes the file."""
@@ -121,12 +145,8 @@ def _check_samples(data: Any) -> None:
         raise ImageError(f"has bands of different types ({', '.join(kinds)}); {CHOOSE}")
     kind = kinds[0]
     if kind.startswith("complex"):
-        raise ImageError(f"has {kind} samples, which an image codec cannot code; {CHOOSE}")
-    if kind.startswith("float"):
-        raise ImageError(f"has {kind[5:]}-bit floating-point samples; {SCALE}")
-    if kind.startswith("int"):
-        raise ImageError(f"has {kind[3:]}-bit signed samples; {SCALE}")
-    if kind not in ("uint8", "uint16"):
+        raise ImageError(f"has {kind} samples; {SPLIT_COMPLEX}")
+    if kind not in ("uint8", "uint16") and not needs_map(np.dtype(kind)):
         raise ImageError(f"has {kind} samples; {SCALE}")
     if any(color.name in ("cyan", "hue", "Y", "lightness") for color in data.colorinterp):
         raise ImageError(f"its colour model is not grey or RGB; {TO_RGB}")
@@ -154,13 +174,14 @@ def _layout(data: Any, palette: np.ndarray | None, geo: bool) -> Layout:
         bands = palette.shape[1]
         return make_layout(8, [None] * 3, alpha_at=3 if bands == 4 else None)
     alpha_at = _alpha_at(data)
-    depth = 8 * np.dtype(data.dtypes[0]).itemsize
+    depth = 8 if data.dtypes[0] == "uint8" else 16
     coded = [n for n in range(data.count) if n != alpha_at]
     if len(coded) > MAX_BANDS:
         raise ImageError(f"has {len(coded)} bands; {MAX_BANDS} are the most; {CHOOSE}")
     if not geo:
         return make_layout(depth, [None] * len(coded), alpha_at=alpha_at)
-    nodata = [_nodata(data.nodatavals[n], depth) for n in coded]
+    has_map = needs_map(np.dtype(data.dtypes[0]))  # which takes care of nodata
+    nodata = [None if has_map else _nodata(data.nodatavals[n], depth) for n in coded]
     if len(set(nodata)) > 1:
         raise ImageError("its bands have different nodata values, of which a GeoTIFF holds one; make them the same")
     flags = [{flag.name for flag in data.mask_flag_enums[n]} for n in coded]

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 from ..errors import ImageError
-from .advice import CHOOSE, EXTRACT, KEEP_PNM, SCALE, refuse_depth, refuse_shallow
+from .advice import EXTRACT, KEEP_ALL, KEEP_PNM, SCALE, refuse_depth, refuse_shallow
 from .tiff import check_tiff
 
 _FIRST_BYTES = {
@@ -188,10 +188,10 @@ def _check_jpeg2000(file: BinaryIO) -> None:
     file.seek(start + 40)
     (components,) = struct.unpack(">H", file.read(2))
     if components > 4:
-        raise ImageError(f"has {components} bands; {CHOOSE}")
+        raise ImageError(f"has {components} bands; {KEEP_ALL}")
     if components in (2, 4) and not _last_is_alpha(header, components):
         # Pillow would call it alpha whatever it is.
-        raise ImageError(f"has {components} bands, of which none is said to be alpha; {CHOOSE}")
+        raise ImageError(f"has {components} bands, of which none is said to be alpha; {KEEP_ALL}")
     for depth, _, _ in struct.iter_unpack("3B", file.read(3 * components)):
         bits = (depth & 0x7F) + 1
         refuse_depth(bits)

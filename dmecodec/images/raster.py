@@ -25,7 +25,7 @@ from PIL import (
 from ..base.boxes import Box
 from ..errors import ImageError
 from ..format.layout import plain_layout
-from .advice import CHOOSE, EXTRACT, SCALE, TO_RGB
+from .advice import CHOOSE, EXTRACT, PASS_ARRAY, TO_RGB
 from .guard import guarded
 from .headers import check_header
 from .metadata import Metadata, read_metadata
@@ -91,7 +91,7 @@ def _coded_mode(image: Image.Image) -> str:
         "RGBa": "colours multiplied by alpha",
         "RGBX": "RGB with a fourth band that is not alpha",
     }.get(mode, "16-bit grey" if mode.startswith("I;16") else f"{mode} colours")
-    todo = SCALE if mode[0] in "IF" else CHOOSE if mode == "RGBX" else TO_RGB
+    todo = PASS_ARRAY if mode[0] in "IF" else CHOOSE if mode == "RGBX" else TO_RGB
     raise ImageError(f"mode {mode} ({what}) is not supported; {todo}")
 
 

@@ -38,7 +38,7 @@ class TiffFacts:
 
     Attributes:
         geographic: whether it says where it lies on the ground, or has GDAL's tags or a nodata value.
-        beyond: whether it has 16 bits a sample, or more bands than colour and alpha.
+        beyond: whether it has 16 bits a sample, samples of another type, or more bands than colour and alpha.
         masked: whether it has a mask.
         misread: whether Pillow reads its samples wrongly: alpha in a plane of its own.
     """
@@ -66,9 +66,10 @@ def tiff_facts(file: BinaryIO, *, geo: bool = True) -> TiffFacts:
     odd = beside > 1 or (beside == 1 and first.get(_EXTRA, (0,))[0] not in (1, 2))
     bits = max(first.get(_BITS, (1,)))
     unsigned = all(code in (1, 4) for code in first.get(_SAMPLE_FORMAT, (1,)))
+    is_of_other_type = bits > 16 or not unsigned  # 32 bits, signed, float, complex
     facts = TiffFacts(
         geographic=not _GEOGRAPHIC.isdisjoint(first),
-        beyond=unsigned and (bits == 16 or (bits == 8 and odd)),
+        beyond=is_of_other_type or bits == 16 or (bits == 8 and odd),
         masked=any(_is_part(page) == "mask" for page in pages),
         misread=_has_planar_alpha(first) and bits == 8,
     )
