@@ -112,6 +112,11 @@ class Layout:
         return self._values_type or self.dtype
 
     @property
+    def sample_words(self) -> str:
+        """What samples are, for messages: "16 bits", or the type of the values."""
+        return self._values_type or f"{self.depth} bits"
+
+    @property
     def has_values(self) -> bool:
         """Whether samples stand for values of another type."""
         return self._values_type is not None

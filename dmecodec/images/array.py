@@ -9,13 +9,14 @@ import numpy as np
 from ..base.boxes import Box
 from ..errors import ImageError, OptionError
 from ..format.layout import MAX_BANDS, Layout, grouped
+from .advice import AUTO_SCALE
 from .grouping import regrouped
 from .guard import named
 from .metadata import Metadata
 from .options import ReadOptions
 from .scaling import make_layout, scaled
 from .source import Source, check_size
-from .values import is_fill, map_bands, needs_map, to_samples
+from .values import is_fill, map_bands, needs_map, needs_scale, to_samples
 
 
 class ArraySource(Source):
@@ -48,7 +49,7 @@ class ArraySource(Source):
         nodata = [options.nodata] * (count - alpha)
         with named("array"):
             check_size(self.width, self.height)
-            self.layout = self._mapped(nodata, options) if needs_map(pixels.dtype) else self._scaled(nodata, options)
+        self.layout = self._mapped(nodata, options) if needs_map(pixels.dtype) else self._scaled(nodata, options)
         # Of three or four bands the first three are most likely colours.
         self.layout = regrouped(self, (0, 1, 2) if len(nodata) in (3, 4) else ())
 
@@ -71,7 +72,10 @@ class ArraySource(Source):
         """The layout of values of another type, with maps to samples."""
         if len(nodata) < self._pixels.shape[2]:
             raise ImageError(f"an alpha band of {self._pixels.dtype}; give nodata, or NaN where nothing is")
-        bands = map_bands(self._values, self.box, self._pixels.dtype, nodata, options)
+        if options.scale is None and not options.bands_of_file and needs_scale(self._pixels.dtype):
+            raise ImageError(f"array of {self._pixels.dtype}: {AUTO_SCALE}")
+        with named("array"):
+            bands = map_bands(self._values, self.box, self._pixels.dtype, nodata, options)
         return Layout(16, bands, grouped(len(bands)))
 
 

@@ -50,7 +50,7 @@ def check_profile(profile: str | None, layout: Layout) -> str:
     bands = layout.image_bands
     possible = {"jpeg": (1, 3, 4) if layout.alpha is Alpha.BAND else (1, 3), "webp": (3, 4)}
     if profile in possible and (layout.depth != 8 or bands not in possible[profile]):
-        raise OutputError(f"profile {profile} cannot hold {bands} bands of {layout.value_type}; use deflate")
+        raise OutputError(f"profile {profile} cannot hold {bands} bands of {layout.sample_words}; use deflate")
     if profile == "jpeg" and any(band.nodata is not None for band in layout.bands):
         raise OutputError("profile jpeg would change which samples are nodata, for it is lossy; use deflate or webp")
     return profile

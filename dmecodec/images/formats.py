@@ -42,7 +42,7 @@ def picture_mode(layout: Layout) -> str:
     """
     if layout.picture_mode is None:
         raise OutputError(
-            f"only a GeoTIFF can hold {layout.image_bands} bands of {layout.value_type}; write a .tif, without --no-geo"
+            f"only a GeoTIFF can hold {layout.image_bands} bands of {layout.sample_words}; write a .tif, without --no-geo"
         )
     return layout.picture_mode
 

@@ -88,9 +88,10 @@ _PNG_GREY = 0
 
 def _check_png(file: BinaryIO) -> None:
     file.seek(24)
-    bits, colour_type = file.read(2)
+    kind = file.read(2)
+    bits = kind[0]
     refuse_depth(bits)
-    if 1 < bits < 8 and colour_type == _PNG_GREY:
+    if 1 < bits < 8 and kind[1] == _PNG_GREY:
         refuse_shallow(bits)
 
 

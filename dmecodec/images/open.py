@@ -99,7 +99,7 @@ def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
 
 def _without_scale(source: Source, options: ReadOptions) -> Source:
     if options.scale is not None:
-        raise OptionError("a scale is for samples of 16 bits and more; these have 8")
+        raise OptionError("a scale is for samples of 16 bits; these have 8")
     return source
 
 

@@ -87,7 +87,7 @@ def _scale(scale: object) -> Scale | None:
         raise OptionError(f"scale {scale!r}: must be two numbers, or 'auto'")
     assert isinstance(low, Real) and isinstance(high, Real)
     if not low < high:
-        raise OptionError(f"scale {low},{high}: the lower number comes first")
+        raise OptionError(f"scale {low},{high}: give the lower one first")
     return _integer(low), _integer(high)
 
 

@@ -64,7 +64,7 @@ def scaled(source: Source, scale: Scale | None) -> Layout:
 
 def _check_scale(scale: Scale, layout: Layout) -> None:
     if layout.depth == 8:
-        raise OptionError("a scale is for samples of 16 bits and more; these have 8")
+        raise OptionError("a scale is for samples of 16 bits; these have 8")
     if scale == AUTO:
         return
     low, high = scale

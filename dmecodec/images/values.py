@@ -39,6 +39,11 @@ def needs_map(dtype: np.dtype) -> bool:
     return dtype.name in TYPES
 
 
+def needs_scale(dtype: np.dtype) -> bool:
+    """Whether a user must say which values of a type 16 bits span."""
+    return needs_map(dtype) and dtype.name not in _FIXED
+
+
 @dataclass
 class _Range:
     """What was found of a band's values.
@@ -78,8 +83,10 @@ def map_bands(
             raise ImageError(f"has {len(nodata)} bands of {dtype.name}, unlike the file: {', '.join(types)}")
         return options.bands_of_file
     scale = options.scale
-    if scale is None and dtype.name not in _FIXED:
-        raise ImageError(f"has {dtype.name} samples; {AUTO_SCALE}")
+    if scale is None and needs_scale(dtype):
+        bits = 8 * dtype.itemsize
+        words = {"f": f"{bits}-bit floating-point", "i": f"{bits}-bit signed", "u": dtype.name}[dtype.kind]
+        raise ImageError(f"has {words} samples; {AUTO_SCALE}")
     bands = []
     for n, found in enumerate(_scan(values, image, dtype, nodata, scale)):
         name = f"band {n + 1}" if len(nodata) > 1 else "its only band"
