@@ -1,4 +1,4 @@
-"""What to do with an image that is refused, in the words of the messages."""
+"""The ways out that messages name for an image that is refused, each with its command."""
 
 from __future__ import annotations
 
@@ -39,6 +39,6 @@ def refuse_shallow(bits: int) -> None:
 
 
 def refuse_depth(bits: int, *, tiff: bool = False) -> None:
-    """Refuses samples of more than 8 bits; `tiff` tells that it is one already, read without rasterio."""
+    """Refuses samples of more than 8 bits; `tiff` says that the file is a TIFF, read without rasterio."""
     if bits > 8:
         raise ImageError(f"has {bits} bits a sample; {SCALE if tiff or bits > 16 else KEEP}")

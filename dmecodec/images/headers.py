@@ -1,7 +1,6 @@
-"""What the header of a file says and Pillow does not tell: bits a sample, bands, signs.
+"""Checks of a file's header for what Pillow does not report: bits a sample, bands, signs.
 
-Pillow opens many files that it cannot hold: a 16-bit RGB PNG, or one of 10 bits in AVIF, arrives as
-plain 8-bit "RGB".
+Pillow opens many files whose samples it cannot hold: a 16-bit RGB PNG, or an AVIF of 10 bits, becomes 8-bit "RGB".
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ SUFFIXES = {
     "AVIF": (".avif",),
 }
 IMAGE_SUFFIXES = frozenset(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
-"""How the names of images end that are looked for in folders; a file that is named may end in any way."""
+"""The suffixes of images in folders. A file that a user names may have any suffix."""
 
 
 def check_header(file: BinaryIO) -> str:
@@ -105,7 +104,7 @@ def _check_jpeg(file: BinaryIO) -> None:
         if 0xFFC0 <= marker <= 0xFFCF and marker not in (0xFFC4, 0xFFC8, 0xFFCC):
             return refuse_depth(file.read(3)[2])
         if marker < 0xFFC0 or marker == 0xFFDA:
-            return None  # no frame header where one must be: for Pillow to complain about
+            return None  # no frame header: Pillow refuses the file
         (length,) = struct.unpack(">H", file.read(2))
         file.seek(length - 2, os.SEEK_CUR)
 
@@ -130,7 +129,7 @@ def _check_one_pnm(file: BinaryIO) -> None:
     file.seek(0)
     header = _RAW_PNM.match(file.read(4096))
     if header is None:
-        return  # written in digits, or for Pillow to complain about
+        return  # samples in decimal digits, or a header that Pillow refuses
     if header[3]:
         size = int(header[4]) * int(header[5]) * (3 if header[3] == b"6" else 1)
     else:
@@ -159,7 +158,7 @@ def _boxes(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
 
 
 def _check_avif(file: BinaryIO) -> None:
-    """Looks for every AV1 configuration; Pillow decodes 10 and 12 bits to 8."""
+    """Finds every AV1 configuration; Pillow decodes 10 and 12 bits to 8."""
     for kind, start, stop in _boxes(file):
         if kind in (b"meta", b"moov"):
             file.seek(start)

@@ -1,4 +1,4 @@
-"""TIFF: what its tags say that Pillow does not tell, and its pixels as they are stored."""
+"""TIFF: the tags that Pillow does not report, and the pixels as they are stored."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class TiffFacts:
 
 
 def tiff_facts(file: BinaryIO, *, geo: bool = True) -> TiffFacts:
-    """Looks at the tags of a TIFF, which must hold one image, its overviews and mask aside.
+    """Reads the tags of a TIFF, which must hold one image; overviews and a mask do not count.
 
     Args:
         file: a TIFF.
@@ -80,7 +80,7 @@ def tiff_facts(file: BinaryIO, *, geo: bool = True) -> TiffFacts:
 
 
 def check_tiff(file: BinaryIO) -> None:
-    """Looks at samples, bands and pages of a TIFF or BigTIFF."""
+    """Refuses samples, bands and pages of a TIFF or BigTIFF that Pillow would change or leave out."""
     pages = _pages(file)
     first = pages[0]
     samples = first.get(_SAMPLES, (1,))[0]
@@ -118,8 +118,10 @@ def _has_planar_alpha(first: Page) -> bool:
 
 
 def _check_colours(first: Page) -> None:
-    """Refuses what rasterio would hand out as something else, without telling: 0 for white as 0 for black, colours
-    multiplied by alpha as such that are not, CMYK as RGB."""
+    """Refuses what rasterio reads as something else without a word.
+
+    These are 0 for white as 0 for black, colours multiplied by alpha as plain ones, and CMYK as RGB.
+    """
     if first.get(_PHOTOMETRIC, (1,))[0] == 0:
         raise ImageError(f"has 0 for white; {INVERT}")
     _check_model(first)
