@@ -133,7 +133,11 @@ def _content(exif: Image.Exif) -> tuple[dict[int, Any], ...]:
 def _part(exif: Image.Exif, tag: int) -> dict[int, Any]:
     """The tags of the camera or of the place, wherever Pillow holds them."""
     given = exif.get(tag)
-    return dict(given) if isinstance(given, Mapping) else dict(exif.get_ifd(tag))
+    if isinstance(given, Mapping):
+        return dict(given)
+    if tag in exif or tag in getattr(exif, "_hidden_data", {}):
+        return dict(exif.get_ifd(tag))
+    return dict(getattr(exif, "_ifds", {}).get(tag, {}))  # get_ifd would add an empty part to a caller's tags
 
 
 def _with_stored_text(exif: Image.Exif) -> Image.Exif:

@@ -26,7 +26,7 @@ def named(name: str) -> Iterator[None]:
 def run_pillow(action: Callable[[], Any], kind: str) -> Any:
     """Runs a step of Pillow's. Every exception, which Pillow may raise of any type, becomes an ImageError.
 
-    Callers use the plugins' own classes, not `Image.open`, so Pillow's limit on pixels does not apply. For a plugin that
+    Callers use the plugins' own classes, not `Image.open`, so Pillow's limit on pixels does not apply. If a plugin
     checks it by itself, the call is repeated without the limit.
     """
     try:
