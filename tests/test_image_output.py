@@ -121,7 +121,7 @@ for format, size in zip(("PNG", "TIFF", "JPEG", "WEBP"), map(int, sys.argv[1:]))
 def test_a_disk_that_fills_up_at_any_point_leaves_nothing(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (300, 300, 3), np.uint8)
     sizes = [str(len(written(pixels, format).getvalue())) for format in ("PNG", "TIFF", "JPEG", "WEBP")]
-    root = Path(save.__file__).parents[2]
+    root = Path(formats.__file__).parents[2]
     done = subprocess.run(
         [sys.executable, "-c", DISK_FULL, *sizes],
         cwd=tmp_path,
