@@ -109,7 +109,7 @@ def markdown(name: str, rows: dict[int, list[Row]]) -> str:
     lines = [
         f"## {name}, {len(next(iter(rows.values())))} images",
         "",
-        "| N | quality | dmecodec bpp | of it base | JPEG-LS bpp | less than JPEG-LS | linear base costs bpp "
+        "| N | quality | dmecodec bpp | of it base | JPEG-LS | saved | linear base costs bpp "
         "| encode MPix/s | decode MPix/s |",
         "|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from dmecodec.base.processor import computes_in_bf16, facts
+from dmecodec.base.processor import computes_in_bf16, cpu_info
 from dmecodec.images.headers import IMAGE_SUFFIXES
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
@@ -81,5 +81,5 @@ def machine(threads: int) -> str:
 
 
 def _processor() -> str:
-    name = facts().get("model name") or platform.processor() or platform.machine()
+    name = cpu_info().get("model name") or platform.processor() or platform.machine()
     return f"{name} ({'bf16' if computes_in_bf16() else 'float32'})"

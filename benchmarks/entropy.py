@@ -21,7 +21,7 @@ from common import CLOCKS, add_image_option, machine, medians, mosaic
 from dmecodec.base.boxes import Box
 from dmecodec.codec.analysis import analyse
 from dmecodec.codec.tile import channels_of, encode_symbols
-from dmecodec.entropy.rans import Decoder, Symbols, encode_stacked
+from dmecodec.entropy.rans import SymbolDecoder, Symbols, encode_stacked
 from dmecodec.format.limits import QUALITY_STEPS
 from dmecodec.images.open import open_source
 from dmecodec.network.knots import knots_of
@@ -78,7 +78,7 @@ def code(model: Model, z: Symbols, y: list[Symbols]) -> tuple[bytes, bytes]:
 
 
 def read(model: Model, streams: tuple[bytes, bytes], z: Symbols, y: list[Symbols]) -> list[np.ndarray]:
-    decoder = Decoder(streams[0], model.z_tables, streams[1])
+    decoder = SymbolDecoder(streams[0], model.z_tables, streams[1])
     values = [decoder.read(z[1])]
     decoder.go_on(model.y_tables)
     values += [decoder.read(indices) for _, indices in y]

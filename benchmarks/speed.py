@@ -158,7 +158,7 @@ def parts(model: Model, pixels: np.ndarray, options: argparse.Namespace) -> None
         streams = entropy.encode_stacked(*symbols)
 
         def read() -> None:
-            decoder = entropy.Decoder(streams[0], model.z_tables, streams[1])
+            decoder = entropy.SymbolDecoder(streams[0], model.z_tables, streams[1])
             decoder.read(z[1])
             decoder.go_on(model.y_tables)
             for _, indices in passes:

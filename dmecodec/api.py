@@ -60,8 +60,7 @@ def encode(
             filter to each tile (of 192 pixels at least, if there are others); 2 first improves the
             latents by gradient descent, minutes a megapixel on a CPU. With `max_error` there is
             rounding alone.
-        nodata: of an array, the value of samples that are not valid; they come back exactly. A
-            GeoTIFF has its own.
+        nodata: the value of samples that are not valid; they come back exactly. None is what a file says of itself.
         scale: of uint16, the two samples that stand for black and white to the network; None takes each band's own
             range. What lies beyond is cut off. Of float and of integers of other types, which are coded as 16 bits:
             the lowest and the highest value, or "auto" for each band's own; what lies beyond is refused. int8 and
@@ -71,7 +70,7 @@ def encode(
             of 2 or 4 bands of uint8.
         bands: of an array, the axis that holds the bands: "last", or "first" for (bands, h, w). None is "last", and
             refuses an array whose first axis is at most 64 and smaller than both others.
-        geo: whether a TIFF is read with georeference, nodata and tags; False takes its pixels alone.
+        geo: whether a file is read with georeference, nodata and tags; False takes its pixels alone.
 
     Returns:
         The bytes of a `.dmen` file.

@@ -4,13 +4,32 @@ The command line prints the message of a :class:`DmecodecError` as one line and 
 says what is wrong, with which file or value, and what to do about it. Anything else that escapes is a bug of ours.
 """
 
+from __future__ import annotations
+
 
 class DmecodecError(Exception):
-    """Base of all errors that dmecodec raises on purpose."""
+    """Base of all errors that dmecodec raises on purpose.
+
+    Attributes:
+        filename: the file that the error is about, or None. Its text begins with this name.
+    """
+
+    def __init__(self, message: str = "", *, filename: str | None = None) -> None:
+        super().__init__(message)
+        self.filename = filename
+
+    def __str__(self) -> str:
+        message = super().__str__()
+        # A name may hold line breaks; a message is one line.
+        return message if self.filename is None else f"{' '.join(self.filename.splitlines())}: {message}"
 
 
 class ImageError(DmecodecError):
     """The image cannot be read, or is of a kind that would lose something silently."""
+
+
+class UnreadableError(ImageError):
+    """Pillow cannot read the image; another library may."""
 
 
 class FormatError(DmecodecError):
@@ -39,3 +58,19 @@ class DependencyError(DmecodecError):
 
 class WorkerError(DmecodecError):
     """A process that worked on a file ended, or the machines that should cannot be reached."""
+
+
+class InternalError(DmecodecError):
+    """A fault of dmecodec, or of a library that it uses, in the work on one file.
+
+    Attributes:
+        traceback: where it was raised, as Python prints it.
+    """
+
+    def __init__(self, message: str = "", *, filename: str | None = None, traceback: str = "") -> None:
+        super().__init__(message, filename=filename)
+        self.traceback = traceback
+
+
+class LossWarning(UserWarning):
+    """The output has no place for something beside the pixels."""

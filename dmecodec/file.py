@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import warnings
 from collections.abc import Callable
 from contextlib import closing
 from functools import partial
@@ -16,10 +17,10 @@ import torch
 
 from .base.boxes import Box, window_box
 from .base.device import pick_device
-from .base.files import path_for
+from .base.files import companions, writable_path
 from .codec.compare import largest_error
 from .codec.decoder import Decoder
-from .errors import FormatError, ModelError, OptionError
+from .errors import FormatError, LossWarning, ModelError, OptionError
 from .format.geo import Bounds, GeoRecord, parse_record
 from .format.header import Header
 from .format.kinds import Kind
@@ -31,6 +32,8 @@ from .images.metadata import Metadata
 from .images.open import open_source
 from .images.options import ReadOptions
 from .images.save import Sink
+from .images.save_sidecars import write_sidecars
+from .images.second_reading import second_reading
 from .images.values import to_values
 from .weights import model as weights
 from .weights import registry
@@ -108,8 +111,8 @@ class File:
 
     @property
     def geo(self) -> GeoRecord | None:
-        """Georeference and tags of a file that was a GeoTIFF."""
-        if Kind.GEO not in self.header.kinds:
+        """Georeference and tags, where the image had any."""
+        if not self.has_geo:
             return None
         return parse_record(self._readable().file_stream(Kind.GEO))
 
@@ -198,7 +201,8 @@ class File:
     ) -> None:
         """Decodes into an image file, with the metadata, never holding the pixels twice.
 
-        What was a GeoTIFF, or has bands that only a TIFF can hold, becomes a Cloud Optimized GeoTIFF.
+        A TIFF with a georeference, or with bands that only a TIFF can hold, becomes a Cloud Optimized GeoTIFF. Beside
+        PNG, JPEG and WebP a georeference stands in a world file and in `.aux.xml`.
 
         Args:
             target: a path, or a binary file with `format` named.
@@ -206,7 +210,7 @@ class File:
             window: as for :func:`dmecodec.decode`.
             profile: how a GeoTIFF is compressed: deflate (the default), zstd, lzw, lzma, webp, raw,
                 all without loss, or jpeg.
-            geo: whether to write a GeoTIFF; False writes the pixels alone, where they allow it.
+            geo: whether to write the georeference; False writes the pixels alone, where they allow it.
 
         Raises:
             OptionError: the window is not inside the image, there is no such format, or the profile
@@ -214,7 +218,23 @@ class File:
             FormatError, ModelError: as :meth:`read`.
             OutputError: the format cannot hold the image, or the file cannot be written.
             DependencyError: a GeoTIFF needs rasterio, which is not installed.
+
+        Warns:
+            LossWarning: something that is no pixel has no place in the output.
         """
+        for loss in self.write(target, format=format, window=window, profile=profile, geo=geo):
+            warnings.warn(f"left out: {loss}", LossWarning, stacklevel=2)
+
+    def write(
+        self,
+        target: BinaryIO | str | os.PathLike[str],
+        *,
+        format: str | None = None,
+        window: Window | None = None,
+        profile: str | None = None,
+        geo: bool = True,
+    ) -> list[str]:
+        """As :meth:`save`, but returns what is left out, in words, instead of warning of it."""
         if not isinstance(target, (str, os.PathLike)):
             _checked(target, "write")
             if format is None:
@@ -223,8 +243,7 @@ class File:
             format = output_format(target)
         box = window_box(window, self.header.width, self.header.height)
         if format == "TIFF" and geo and self.needs_geotiff:
-            self._save_geotiff(target, box, profile)
-            return
+            return self._write_geotiff(target, box, profile)
         if profile is not None:
             raise OptionError("a profile is for GeoTIFF; this output is none")
         mode = picture_mode(self.layout)
@@ -233,14 +252,34 @@ class File:
         decoder.begin(box)
         sink = Sink(box.width, box.height, mode, self.metadata)
         decoder.blocks(box, sink.write)
-        sink.save(target, format)
+        try:
+            record = self.geo if geo else None
+        except FormatError as error:  # damaged: the pixels can still be had
+            sink.save(target, format)
+            return [f"the georeference ({error})"]
+        if record is None:
+            sink.save(target, format)
+            return []
+        with writable_path(target) as path:
+            sink.save(path, format)
+            left_out = write_sidecars(path, format, self.layout, record, box)
+            return left_out + _without_place(target, path)
 
     @property
     def needs_geotiff(self) -> bool:
         """Whether only a GeoTIFF can hold all that is in the file."""
-        return self.header.mode == "BANDS" or Kind.GEO in self.header.kinds
+        return self.header.mode == "BANDS" or self.has_geo
 
-    def _save_geotiff(self, target: BinaryIO | str | os.PathLike[str], box: Box, profile: str | None) -> None:
+    def writes_sidecars(self, format: str, *, geo: bool = True) -> bool:
+        """Whether :meth:`save` may write files beside the image, and so needs a path."""
+        return geo and (self.has_geo or (format == "TIFF" and self.needs_geotiff))
+
+    @property
+    def has_geo(self) -> bool:
+        """Whether the file has a georeference, or tags."""
+        return Kind.GEO in self.header.kinds
+
+    def _write_geotiff(self, target: BinaryIO | str | os.PathLike[str], box: Box, profile: str | None) -> list[str]:
         otherwise = "" if self.header.mode == "BANDS" else PIXELS_ALONE
         need_rasterio("writing this file as a GeoTIFF needs", otherwise=otherwise)
         from .images.cog import check_profile, write_geotiff
@@ -249,8 +288,10 @@ class File:
         profile = check_profile(profile, layout)
         decoder = self._decoder()
         decoder.begin(box)
-        with path_for(target) as path:
-            write_geotiff(partial(decoder.blocks, box), layout, box, record, metadata, path, profile)
+        with writable_path(target) as path:
+            blocks = partial(decoder.blocks, box)
+            left_out = write_geotiff(blocks, layout, box, record, metadata, path, profile)
+            return left_out + _without_place(target, path)
 
     def latents(self) -> tuple[np.ndarray, np.ndarray]:
         """As :func:`dmecodec.latents`.
@@ -291,8 +332,11 @@ class File:
             of_array = _of_array(self.layout, original) if isinstance(original, np.ndarray) else {}
             mapped = self.layout.bands if self.layout.has_values else ()
             options = ReadOptions(geo=self.needs_geotiff, bands_of_file=mapped, **of_array)
-            with closing(open_source(original, options)) as source:
-                return largest_error(self._decoder(), source)
+            with (
+                closing(open_source(original, options)) as source,
+                closing(second_reading(original, source) or source) as reading,
+            ):
+                return largest_error(self._decoder(), reading)
         if deep:
             whole = window_box(None, self.header.width, self.header.height)
             self._decoder().blocks(whole, lambda col, row, block: None)
@@ -316,6 +360,14 @@ class File:
         self.close()
 
 
+def _without_place(target: object, path: Path) -> list[str]:
+    """What an open file has no place for: the files that would stand beside a path."""
+    if isinstance(target, (str, os.PathLike)):
+        return []
+    endings = sorted(beside.name.removeprefix(path.name) for beside in companions(path))
+    return [f"what would stand beside a file with a name ({', '.join(endings)})"] if endings else []
+
+
 def _of_array(layout: Layout, array: np.ndarray) -> dict[str, Any]:
     """What an array itself leaves open, as the file says it."""
     values = set() if layout.has_values else {band.nodata for band in layout.bands}
@@ -332,7 +384,7 @@ def _open_binary(path: str | os.PathLike[str]) -> BinaryIO:
         return Path(os.fsdecode(path)).open("rb")
     except (OSError, ValueError) as error:  # ValueError: a null byte
         reason = getattr(error, "strerror", None) or error
-        raise FormatError(f"{path}: cannot be read ({reason})") from error
+        raise FormatError(f"cannot be read ({reason})", filename=os.fsdecode(path)) from error
 
 
 def _checked(file: object, method: str) -> BinaryIO:

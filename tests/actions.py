@@ -34,6 +34,20 @@ def fail(job: Job, **_: Any) -> Result:
     raise ValueError(f"a bug\nwith {job.source}")
 
 
+def fail_by_name(job: Job, **_: Any) -> Result:
+    """One of several bugs, or a success, by the name of the job."""
+    if "memory" in job.source:
+        raise MemoryError
+    return fail(job) if "bug" in job.source else Result(job, width=1)
+
+
+def count_threads(job: Job, **_: Any) -> Result:
+    """Reports the threads of torch as the width."""
+    import torch
+
+    return Result(job, width=torch.get_num_threads())
+
+
 def wait(job: Job, **_: Any) -> Result:
     """Takes for ever, with the output half written."""
     with replace_file(job.target, overwrite=False) as file:

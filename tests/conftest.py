@@ -124,7 +124,7 @@ def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
     from dmecodec.train import session
 
     run = tmp_path_factory.mktemp("trained") / "run"
-    told: list[Snapshot] = []
-    table = session.train([str(data)], str(run), network=CONFIG, report=told.append, report_every=1, **FEW)
+    snapshots: list[Snapshot] = []
+    table = session.train([str(data)], str(run), network=CONFIG, report=snapshots.append, report_every=1, **FEW)
     assert table.row_count == 8
-    return run, told
+    return run, snapshots

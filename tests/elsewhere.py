@@ -1,7 +1,7 @@
-"""A device that is none: its tensors say they lie elsewhere, are computed on the CPU, and refuse to mix with others.
+"""A simulated device: its tensors are computed on the CPU, but refuse to mix with CPU tensors.
 
-It stands for a GPU where there is none: what would fail there for want of a `.to(device)` fails here. It calls itself
-"meta", the one device beside the CPU that every build of torch knows.
+It replaces a GPU in tests: a missing `.to(device)` fails on it as on a GPU. Its name is "meta", the only device besides
+the CPU that every build of torch has.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from torch.utils._pytree import tree_flatten, tree_map
 DEVICE = torch.device("meta")
 _MOVES = {"aten::_to_copy", "aten::copy_", "aten::to", "aten::_has_compatible_shallow_copy_type"}
 _INDEXING = {"aten::index", "aten::index_put_", "aten::_index_put_impl_"}
-"""Which take indices that lie on the CPU."""
+"""Operations that accept indices on the CPU."""
 
 
 class Elsewhere(torch.Tensor):
-    """A tensor that lies elsewhere, around the one that holds its values."""
+    """A tensor on the simulated device; `held` is the CPU tensor with its values."""
 
     @staticmethod
     def __new__(cls, held: torch.Tensor) -> Elsewhere:
@@ -39,7 +39,7 @@ class Elsewhere(torch.Tensor):
 
 
 class _Factories(TorchDispatchMode):
-    """Sees what no tensor leads to: `torch.empty(..., device=DEVICE)`, `.to(DEVICE)`."""
+    """Intercepts calls without a tensor of the device: `torch.empty(..., device=DEVICE)`, `.to(DEVICE)`."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None) -> Any:
         return _run(func, args, kwargs or {})
@@ -48,25 +48,25 @@ class _Factories(TorchDispatchMode):
 def _run(func: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     flat, _ = tree_flatten((args, kwargs))
     tensors = [value for value in flat if isinstance(value, torch.Tensor)]
-    there = [isinstance(value, Elsewhere) for value in tensors]
-    told = [value for value in flat if isinstance(value, torch.device)]
+    on_device = [isinstance(value, Elsewhere) for value in tensors]
+    devices = [value for value in flat if isinstance(value, torch.device)]
     name: str = func._schema.name  # type: ignore[attr-defined]
-    # A CPU tensor of no dimension is taken as a number, on every device.
-    alone = all(one or not tensor.dim() for one, tensor in zip(there, tensors, strict=True))
-    if any(there) and not alone and name not in _MOVES | _INDEXING:
+    # Every device accepts a CPU tensor without dimensions as a number.
+    mixed = any(not is_on and tensor.dim() for is_on, tensor in zip(on_device, tensors, strict=True))
+    if any(on_device) and mixed and name not in _MOVES | _INDEXING:
         raise RuntimeError(f"{name}: tensors on two devices")
     with torch.inference_mode(False), torch.no_grad():
-        out = func(*tree_map(_here, args), **tree_map(_here, kwargs))
-        if name.endswith("_") and there and there[0] and out is args[0].held:
+        out = func(*tree_map(_on_cpu, args), **tree_map(_on_cpu, kwargs))
+        if name.endswith("_") and on_device and on_device[0] and out is args[0].held:
             return args[0]
-        if told:
-            goes = told[0] == DEVICE
+        if devices:
+            wrap = devices[0] == DEVICE
         else:
-            goes = there[0] if name == "aten::copy_" else any(there)
-        return tree_map(_wrapped, out) if goes else out
+            wrap = on_device[0] if name == "aten::copy_" else any(on_device)
+        return tree_map(_wrapped, out) if wrap else out
 
 
-def _here(value: Any) -> Any:
+def _on_cpu(value: Any) -> Any:
     if isinstance(value, Elsewhere):
         return value.held
     return torch.device("cpu") if isinstance(value, torch.device) else value
@@ -79,30 +79,30 @@ def _wrapped(value: Any) -> Any:
 _tensor = torch.tensor
 
 
-def _new(data: Any, *, dtype: Any = None, device: Any = None) -> torch.Tensor:
-    """`torch.tensor`, which would make an empty one on this device."""
-    made = _tensor(data, dtype=dtype)
-    return made if device is None else made.to(device)
+def _new_tensor(data: Any, *, dtype: Any = None, device: Any = None) -> torch.Tensor:
+    """Replaces `torch.tensor`, which makes an empty tensor on this device."""
+    tensor = _tensor(data, dtype=dtype)
+    return tensor if device is None else tensor.to(device)
 
 
 def _new_like(like: torch.Tensor, data: Any) -> torch.Tensor:
-    return _new(data, dtype=like.dtype, device=like.device)
+    return _new_tensor(data, dtype=like.dtype, device=like.device)
 
 
 @contextmanager
 def elsewhere(exact: tuple[torch.device, torch.dtype]) -> Iterator[None]:
-    """Whatever device is asked for is the one that is none, with its integers computed as `exact` says."""
+    """Replaces every device by the simulated one; `exact` is the device and dtype of the exact path."""
     with ExitStack() as stack:
-        for target, made in {
+        for target, replacement in {
             "torch.__future__.get_overwrite_module_params_on_conversion": lambda: True,
             "torch.autocast": lambda *_, **__: nullcontext(),
-            "torch.tensor": _new,
+            "torch.tensor": _new_tensor,
             "torch.Tensor.new_tensor": _new_like,
             "dmecodec.api.pick_device": lambda _: DEVICE,
             "dmecodec.file.pick_device": lambda _: DEVICE,
             "dmecodec.weights.model.exact_arithmetic": lambda _: exact,
             "dmecodec.weights.model._loaded": {},
         }.items():
-            stack.enter_context(mock.patch(target, made))
+            stack.enter_context(mock.patch(target, replacement))
         stack.enter_context(_Factories())
         yield

@@ -51,10 +51,11 @@ def write(path: Path, pixels: np.ndarray, **options: Any) -> Path:
     return path
 
 
-def round_trip(path: Path, folder: Path, *options: object) -> Path:
-    """The file encoded and decoded by the command line, as a GeoTIFF again."""
-    target = folder / f"{path.stem}-decoded.tif"
-    works("encode", path, "-o", folder / "a.dmen", "-q", 5, "--overwrite")
+def round_trip(path: Path, folder: Path, *options: object, suffix: str = ".tif", lossless: bool = False) -> Path:
+    """The file encoded and decoded by the command line, as a GeoTIFF again or another format; `options` of decode."""
+    target = folder / f"{path.stem}-decoded{suffix}"
+    aim = ("--max-error", 0) if lossless else ("-q", 5)
+    works("encode", path, "-o", folder / "a.dmen", *aim, "--overwrite")
     works("decode", folder / "a.dmen", "-o", target, "--overwrite", *options)
     assert not list(folder.glob(".dmecodec-*"))
     return target

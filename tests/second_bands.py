@@ -1,6 +1,6 @@
 """The second decoder for files of mode BANDS, written from docs/format.md: BANDS, MASK, ALPHA, empty tiles.
 
-It takes the container from the package, and shares no other code with it.
+It shares no code with the package.
 """
 
 from __future__ import annotations
@@ -10,54 +10,32 @@ import zlib
 
 import numpy as np
 import second_decoder
-
-from dmecodec.format.reader import Reader
-
-Z, Y, ALPHA, MASK, BANDS = 1, 2, 3, 4, 0x41
+from second_container import ALPHA, BANDS, MASK, Bytes, Container, Y, Z
 
 
 def digest(latents: np.ndarray) -> str:
     return hashlib.sha256(latents.astype("<i4").tobytes()).hexdigest()
 
 
-def varint(data: bytes, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = data[at]
-        value, shift, at = value + (byte % 128 << shift), shift + 7, at + 1
-        if byte < 128:
-            return value, at
-
-
 class Layout:
     """The fields of a BANDS stream."""
 
     def __init__(self, data: bytes, groups: int) -> None:
-        self.depth = data[0]
-        self.count, at = varint(data, 1)
-        self.alpha, at = data[at], at + 1
-        self.place = self.count
-        if self.alpha == 1:
-            self.place, at = varint(data, at)
-        self.groups = []
-        for _ in range(groups):
-            size = data[at]
-            self.groups.append(list(data[at + 1 : at + 1 + size]))
-            at += 1 + size
+        fields = Bytes(data)
+        self.depth = fields.take(1)[0]
+        self.count = fields.varint(64)
+        self.alpha = fields.take(1)[0]
+        self.place = fields.varint(self.count) if self.alpha == 1 else self.count
+        self.groups = [list(fields.take(fields.take(1)[0])) for _ in range(groups)]
         self.nodata: list[int | None] = []
         self.scale = []
         for _ in range(self.count):
-            value, at, flag = None, at + 1, data[at]
-            if flag:
-                value, at = varint(data, at)
-            self.nodata.append(value)
-            low, high = 0, 255
-            if self.depth == 16:
-                low, at = varint(data, at)
-                high, at = varint(data, at)
-            self.scale.append((low, high))
+            flags = fields.take(1)[0]
+            assert flags in (0, 1)
+            self.nodata.append(fields.varint(2**self.depth - 1) if flags else None)
+            self.scale.append((fields.varint(65535), fields.varint(65535)) if self.depth == 16 else (0, 255))
         members = [band for group in self.groups for band in group]
-        assert at == len(data) and sorted(members) == list(range(self.count))
+        assert not fields.left and sorted(members) == list(range(self.count))
 
 
 def plane(stream: bytes, height: int, width: int) -> np.ndarray:
@@ -72,20 +50,19 @@ def plane(stream: bytes, height: int, width: int) -> np.ndarray:
     return values
 
 
-def decode(model: second_decoder.Model, reader: Reader) -> np.ndarray:
+def decode(model: second_decoder.Model, file: Container) -> np.ndarray:
     """All bands of the image, alpha among them: (height, width, bands)."""
-    header = reader.header
-    layout = Layout(reader.metadata()[BANDS], header.groups)
-    height, width = header.height, header.width
+    layout = Layout(file.files[BANDS], file.groups)
+    height, width = file.height, file.width
     bands = np.zeros((height, width, layout.count), np.int64)
     alpha = np.full((height, width), 255, np.uint8)
     for group, members in enumerate(layout.groups):
         y_hat = np.zeros((sum(model.config["slices"]), -(-height // 16), -(-width // 16)), int)
         valid = np.ones((height, width, len(members)), bool)
         filters = {}
-        for index in range(header.tile_count):
-            col, row, w, h = header.tile_box(index)
-            streams = reader.tile(index, group)
+        for index, tile in enumerate(file.tiles):
+            col, row, w, h = file.box(index)
+            streams = tile[group]
             place = np.s_[row : row + h, col : col + w]
             if layout.alpha and group == 0:
                 alpha[place] = plane(streams[ALPHA], h, w)
@@ -95,19 +72,12 @@ def decode(model: second_decoder.Model, reader: Reader) -> np.ndarray:
             rows, cols = -(-h // 16), -(-w // 16)
             if (streams[Z] or streams[Y]) or not (layout.alpha or MASK in streams):
                 y, _, filters[col, row, w, h] = second_decoder.decode_tile(
-                    model,
-                    streams[Z],
-                    streams[Y],
-                    header.quality,
-                    rows,
-                    cols,
-                    reader.filtered,
-                    reader.stacked,
+                    model, streams[Z], streams[Y], file.quality, rows, cols, file.has_filters
                 )
                 y_hat[:, row // 16 : row // 16 + rows, col // 16 : col // 16 + cols] = y
             else:
                 assert not (valid[place] & (alpha[place] > 0)[..., None]).any()
-        plain = second_decoder.synthesise(model, y_hat, header.quality)[:, :height, :width]
+        plain = second_decoder.synthesise(model, y_hat, file.quality)[:, :height, :width]
         x = plain.copy()
         for box, values in filters.items():
             col, row, w, h = box

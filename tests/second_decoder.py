@@ -6,6 +6,7 @@ pixels come out. Slow, and simple enough to be compared with the page line by li
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import math
@@ -67,8 +68,8 @@ class FrequencyTables:
         starts = [0, *accumulate(self.length)]
         self.boundaries = [[0, *accumulate(frequency[a:b].tolist())] for a, b in pairwise(starts)]
 
-    def read_pass(self, ans: Ans, indices: list[int]) -> list[int]:
-        """Values of one pass: bucket by bucket, then what escaped."""
+    def read_list(self, ans: Ans, indices: list[int]) -> list[int]:
+        """The integers of one list: table by table, then those that escaped."""
         values, escaped = [0] * len(indices), []
         for index in sorted(set(indices)):
             for position in (p for p, i in enumerate(indices) if i == index):
@@ -92,7 +93,7 @@ class FrequencyTables:
 
 DECAYS = (1239, 9904, 26649, 42696, 53440, 59468, 62573, 64108)
 NAMES = "12345678defghi"
-WHETHER = 64
+PRESENT = 64
 COEFFICIENTS = {
     16: "g228d181d7548d1i1d533id1i1d3447h78hi",
     112: "5447f585e5437h687f433666777233465567",
@@ -124,12 +125,12 @@ def all_tables(model: Model) -> FrequencyTables:
 
 def read_filter(tables: FrequencyTables, ans: Ans, quality: int) -> list[int]:
     """The 36 coefficients."""
-    (whether,) = tables.read_pass(ans, [WHETHER])
-    if not whether:
+    (present,) = tables.read_list(ans, [PRESENT])
+    if not present:
         return [0] * 36
     names = next(names for below, names in COEFFICIENTS.items() if quality < below)
-    values = tables.read_pass(ans, [WHETHER + 1 + NAMES.index(name) for name in names])
-    assert whether == 1 and any(values) and max(map(abs, values)) <= 255
+    values = tables.read_list(ans, [PRESENT + 1 + NAMES.index(name) for name in names])
+    assert present == 1 and any(values) and max(map(abs, values)) <= 255
     return values
 
 
@@ -144,6 +145,7 @@ class Model:
             self.tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             self.metadata = file.metadata()
             self.config = json.loads(self.metadata["config"])
+        self.id = hashlib.sha256(path.read_bytes()).digest()[:8]
         self.z = FrequencyTables(*(self.tensors[f"tables.z.{f}"] for f in ("low", "length", "frequency")))
 
     def layer(self, name: str, x: np.ndarray, quality: int, activation: str) -> np.ndarray:
@@ -216,7 +218,7 @@ def passes(model: Model, height: int, width: int) -> list[tuple[int, int, np.nda
     for index, channels in enumerate(model.config["slices"]):
         whole = [np.ones((height, width), bool)]
         halves = [(row + col) % 2 == parity for parity in (0, 1)]
-        checkered = index < model.config.get("checkered", 0)
+        checkered = index < model.config["checkered"]
         found += [(first, first + channels, p) for p in (halves if checkered else whole)]
         first += channels
     return found
@@ -260,21 +262,17 @@ def decode_tile(
     height: int,
     width: int,
     has_filter: bool,
-    stacked: bool = True,
 ) -> tuple[np.ndarray, np.ndarray, list[int]]:
     """y-hat (M, height, width) in 1/16 step, z-hat, and the filter; sides in latents."""
     shape = (model.config["hyper"], -(-height // 4), -(-width // 4))
-    ans = Ans(z_stream, y_stream if stacked else b"")
+    ans = Ans(z_stream, y_stream)
     channels = np.repeat(np.arange(shape[0]), shape[1] * shape[2]).tolist()
-    z = np.array(model.z.read_pass(ans, channels)).reshape(shape)
-    if not stacked:
-        assert ans.finished()
-        ans = Ans(y_stream)
+    z = np.array(model.z.read_list(ans, channels)).reshape(shape)
     hyper, tables = features(model, z, quality)[:, :height, :width], all_tables(model)
     y = np.zeros_like(hyper)
     for index, (first, end, positions) in enumerate(passes(model, height, width)):
         mean, scale = (v[:, positions] for v in predict(model, index, hyper, y, quality))
-        k = tables.read_pass(ans, scale.ravel().tolist())
+        k = tables.read_list(ans, scale.ravel().tolist())
         y[first:end, positions] = mean + 16 * np.array(k).reshape(mean.shape)
     coefficients = read_filter(tables, ans, quality) if has_filter else [0] * 36
     assert ans.finished()
@@ -291,25 +289,8 @@ def synthesise(model: Model, y_hat: np.ndarray, quality: int) -> np.ndarray:
     pixels = found * model.tensors["synthesis.scale"].astype(float)
     if not model.config["paper"]:
         pixels = pixels + unpack(dense(model, "shortcut", y))
-    if model.config.get("refinement", 0):
         pixels = pixels + refinement(model, pixels, features, quality)
     return pixels
-
-
-def filter_of_version_2(stream: bytes) -> list[int]:
-    """The 36 coefficients of a FILTER stream."""
-    bits = [byte >> n & 1 for byte in stream for n in range(8)] + [0] * 999
-    values: list[int] = []
-    while len(values) < 36:
-        length = bits.index(0)
-        del bits[: length + 1]
-        value = 0
-        if length:
-            value = 2 ** (length - 1) + sum(bits[n] << n for n in range(length - 1))
-            value *= -1 if bits[length - 1] else 1
-            del bits[:length]
-        values.append(value)
-    return values
 
 
 def filtered(image: np.ndarray, tile: tuple[int, int, int, int], values: list[int]) -> np.ndarray:
@@ -548,7 +529,7 @@ class Residual:
         self.ans, self.step = Ans(stream), 2 * bound + 1
 
     def many(self, count: int, table: int) -> list[int]:
-        return self.tables.read_pass(self.ans, [table] * count)
+        return self.tables.read_list(self.ans, [table] * count)
 
     def decode(self, base: np.ndarray, height: int, width: int) -> np.ndarray:
         """base (bands, 16 h, 16 w) to samples (bands, height, width)."""
@@ -616,8 +597,8 @@ class Residual:
             8 * (scale - 4 * n) + 4 if n else 8 * scale + d + 4
             for (_, _, d, scale), n in zip(coded, low_bits, strict=True)
         ]
-        high = self.tables.read_pass(self.ans, tables)
-        low = iter(self.tables.read_pass(self.ans, [FLAT + n for n in low_bits if n]))
+        high = self.tables.read_list(self.ans, tables)
+        low = iter(self.tables.read_list(self.ans, [FLAT + n for n in low_bits if n]))
         return [
             k + (v * 2**n + next(low) - 2 ** (n - 1) if n else v)
             for (_, k, _, _), v, n in zip(coded, high, low_bits, strict=True)

@@ -1,4 +1,4 @@
-"""Alpha tiles come back exactly, stay small where alpha is simple, and damage is refused."""
+"""Alpha is lossless and small if it is simple; damaged streams are refused."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_constant_tile_is_one_byte(value: int, shape: tuple[int, int]) -> None:
     np.testing.assert_array_equal(decode_alpha(bytes([value]), *shape), pixels)
 
 
-def test_every_filter_is_used_where_it_fits_and_undone() -> None:
+def test_the_best_filter_is_chosen_and_inverted() -> None:
     rng = np.random.default_rng(1)
     steps = rng.choice(np.array([1, 2, 3, 250], np.uint8), (60, 61))
     rows = np.cumsum(steps, axis=1, dtype=np.uint8)
@@ -124,7 +124,7 @@ def test_every_truncation() -> None:
             decode_alpha(data[:length], 32, 32)
 
 
-def test_a_bomb_is_not_inflated() -> None:
+def test_a_deflate_bomb_is_not_inflated() -> None:
     bomb = b"\0" + deflate(bytes(50_000_000))
     tracemalloc.start()
     try:
@@ -146,8 +146,7 @@ def test_noise_never_crashes(noise: bytes, compress: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    "pixels",
-    [np.zeros((2, 2, 1), np.uint8), np.zeros((2, 2), np.int16), np.zeros((0, 2), np.uint8)],
+    "pixels", [np.zeros((2, 2, 1), np.uint8), np.zeros((2, 2), np.int16), np.zeros((0, 2), np.uint8)]
 )
 def test_only_a_tile_of_bytes_is_coded(pixels: np.ndarray) -> None:
     with pytest.raises(ValueError, match="alpha is uint8"):

@@ -205,6 +205,13 @@ def test_newer_version(tmp_path: Path) -> None:
         assert "made by a newer dmecodec" in message and "please upgrade" in message
 
 
+def test_a_file_of_before_the_first_release(tmp_path: Path) -> None:
+    older = put(tmp_path, "a.dmen", b"\x89DME\4" + CODED.read_bytes()[5:])
+    for command in (["info"], ["verify"], ["decode", "-o", tmp_path / "a.png"]):
+        message = refused(*command, older)
+        assert f"{older}: made before the first release of dmecodec; encode the original again" in message
+
+
 def varint(value: int) -> bytes:
     low, rest = value & 0x7F, value >> 7
     return bytes([low]) if not rest else bytes([low | 0x80]) + varint(rest)
@@ -213,9 +220,9 @@ def varint(value: int) -> bytes:
 def with_size(width: int, height: int, tile: int) -> bytes:
     """A file with right checksums whose header claims an image of this size, and the streams of one tile."""
     model = Reader(CODED.read_bytes()).header.model
-    body = model[:4] + varint(width) + varint(height) + bytes([2, 128])
-    body += varint(tile // 64) + varint(0) + varint(5) + varint(5)
-    header = b"\x89DME\x02" + varint(len(body)) + body
+    body = model + varint(width) + varint(height) + bytes([2, 128])
+    body += bytes([1, 1, 1, tile // 64]) + varint(5) + varint(5)
+    header = b"\x89DMN\x01" + varint(len(body)) + body
     chunk = bytes(10)
     return b"".join(part + struct.pack("<I", zlib.crc32(part)) for part in (header, chunk))
 
@@ -228,8 +235,8 @@ def test_what_with_size_makes_is_a_file_where_the_size_is_true(tmp_path: Path) -
     "size",
     [
         (2**24 - 1, 4000, 64),
-        (2**24 - 1, 2**24 - 1, 65536),
-        (2**24, 1, 65536),
+        (2**24 - 1, 2**24 - 1, 4096),
+        (2**24, 1, 4096),
         (0, 5, 64),
         (5, 0, 64),
     ],
@@ -256,13 +263,13 @@ def test_unknown_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DMECODEC_MODELS")
     message = refused("decode", CODED, "-o", tmp_path / "a.png")
     assert str(CODED) in message
-    assert "made with model 07a6ff3cb714f545, which is not here" in message
+    assert "made with model 581f5e669f2473b6, which is not here" in message
 
 
 def test_other_weights_than_the_file_was_made_with(tmp_path: Path) -> None:
     other = put(tmp_path, "b.safetensors", (DATA / "tiny.safetensors").read_bytes() + b"\0")
     message = refused("decode", CODED, "-o", tmp_path / "a.png", "--model", other)
-    assert "made with model 07a6ff3cb714f545, but b is" in message
+    assert "made with model 581f5e669f2473b6, but b is" in message
 
 
 @pytest.mark.parametrize("data", [b"", b"no model", bytes(5000)])
@@ -384,7 +391,7 @@ def test_a_message_begins_with_the_name(tmp_path: Path, monkeypatch: pytest.Monk
     put(tmp_path, name, b"no image")
     for given in (name, f"./{name}"):
         message = refused("encode", given, "-o", "a.dmen")
-        assert message.startswith(f"{' '.join(name.split())}: is not an image")
+        assert message.removeprefix("./").startswith(f"{name}: is not an image")
 
 
 def test_a_file_where_the_folder_should_be(tmp_path: Path) -> None:
@@ -430,7 +437,7 @@ def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files.os, "fdopen", lambda descriptor, mode: FullDisk(descriptor, "w+"))
     for command in [*commands(tmp_path / "a"), ["decode", CODED, "-o", tmp_path / "a.tif"]]:
         message = refused(*command)
-        assert message == f"cannot write {command[-1]}: No space left on device"
+        assert message == f"{command[1]}: cannot write {command[-1]}: No space left on device"
 
 
 def test_a_full_disk_that_tells_late(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -485,7 +492,7 @@ def test_out_of_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: E
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr("dmecodec.api.encode", fail)
+    monkeypatch.setattr("dmecodec.api.encode_image", fail)
     message = refused("encode", SMALL, "-o", tmp_path / "a.dmen")
     assert f"{SMALL}: not enough memory" in message
     monkeypatch.setattr("dmecodec.file.File.verify", fail)
@@ -494,13 +501,31 @@ def test_out_of_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: E
     assert both.status and both.err.count("not enough memory") == 2
 
 
-def test_any_other_error_is_a_bug_and_not_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object, **__: object) -> None:
-        raise RuntimeError("a bug")
+def test_any_other_error_is_internal_and_stops_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    encode = dmecodec.api.encode_image
 
-    monkeypatch.setattr("dmecodec.api.encode", fail)
-    with pytest.raises(RuntimeError, match="a bug"):
-        run("encode", SMALL, "-o", tmp_path / "a.dmen")
+    def fail_once(image: object, *arguments: object, **options: object) -> object:
+        if "bad" in str(image):
+            raise ValueError("a\nbug")
+        return encode(image, *arguments, **options)
+
+    monkeypatch.setattr("dmecodec.api.encode_image", fail_once)
+    for name in ("a_bad", "b"):
+        (tmp_path / "in" / f"{name}.png").write_bytes(SMALL.read_bytes())
+    bad = tmp_path / "in" / "a_bad.png"
+    line = f"{bad}: internal error: ValueError: a bug"
+    assert refused("encode", bad) == line
+    several = run("encode", tmp_path / "in", "-o", tmp_path / "out", "--quiet")
+    assert several.status == 1 and one_line(several.err) == line
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["b.dmen"]
+    traced = run("--debug", "encode", bad)
+    assert traced.status == 1 and traced.err.endswith(f"dmecodec: {line}\n")
+    assert traced.err.startswith("Traceback") and "in fail_once" in traced.err
+    monkeypatch.setattr("dmecodec.file.File.verify", fail_once)
+    monkeypatch.setattr("dmecodec.file.File.__str__", lambda _: "bad", raising=False)
+    monkeypatch.setenv("DMECODEC_DEBUG", "1")
+    verified = run("verify", "--deep", CODED, CODED)
+    assert verified.status == 1 and verified.err.count("internal error: ") == 2 == verified.err.count("Traceback")
 
 
 def wait_for(happened: Callable[[], bool], seconds: float = 60) -> bool:

@@ -16,12 +16,13 @@ from conftest import DATA, aerial, in_mode, psnr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from second_bands import digest
+from second_container import Container
 
 import dmecodec
 from dmecodec.codec import decoder
 from dmecodec.codec.fill import fill
 from dmecodec.codec.samples import to_samples
-from dmecodec.entropy.mask import decode_mask, encode_mask
+from dmecodec.entropy.lossless import decode_mask, encode_mask
 from dmecodec.errors import DmecodecError, FormatError, ImageError, OptionError
 from dmecodec.format import writer
 from dmecodec.format.header import Header
@@ -101,6 +102,10 @@ def test_a_damaged_layout_is_another_or_refused(layout: Layout, place: int, flip
         (b"\x08\x01\x00\x01\x01\x00", "every band once"),
         (b"\x08\x02\x00\x02\x00\x00\x00\x00", "every band once"),
         (b"\x08\x01\x00\x01\x00\x04\x05", "unknown flags 0x04 of a band: the file needs a newer dmecodec"),
+        (b"\x08\x01\x00\x01\x00\x05\x05", "unknown flags 0x05"),
+        (b"\x08\x01\x00\x01\x00\x80", "unknown flags 0x80"),
+        (b"\x10\x02\x00\x02\x00\x01\x00\x05\x06\x41\x05\x05\x06", "unknown flags 0x41"),
+        (b"\x08\x01\x00\x01\x00\x01", "ends within the nodata value"),
         (b"\x08\x01\x00\x01\x00\x01\x80\x02", "nodata value 256"),
         (b"\x10\x01\x00\x01\x00\x00\x05\x05", "scale from 5 to 5"),
         (b"\x10\x01\x00\x01\x00\x00\x06\x05", "scale from 6 to 5"),
@@ -146,7 +151,7 @@ def test_a_mask_of_bands_that_there_are_not() -> None:
 
 def test_a_mask_of_a_band_without_nodata() -> None:
     assert decode_mask(b"\x02", 3, 3, [True, False])[..., 1].all()
-    with pytest.raises(FormatError, match="without such a value"):
+    with pytest.raises(FormatError, match="in a band without nodata"):
         decode_mask(b"\x01", 3, 3, [True, False])
 
 
@@ -180,7 +185,7 @@ def scenes(draw: st.DrawFn) -> tuple[np.ndarray, int, int]:
 @settings(max_examples=25)
 def test_nodata_comes_back_exactly(scene: tuple[np.ndarray, int, int], quality: int) -> None:
     pixels, nodata, tile = scene
-    data = dmecodec.encode(pixels, quality, nodata=nodata, tile=tile, alpha=False)
+    data = dmecodec.encode(pixels, quality, nodata=nodata, tile=tile, alpha=False, bands="last")
     decoded = dmecodec.decode(data).reshape(pixels.shape)
     assert decoded.dtype == pixels.dtype
     np.testing.assert_array_equal(decoded == nodata, pixels == nodata)
@@ -474,7 +479,7 @@ def test_network_sees_more_than_eight_bits() -> None:
         (np.zeros((9, 9, 1), np.uint8), {"alpha": True}, ImageError, "1 to 64 bands"),
         (np.full((9, 9, 2), 5, np.uint16), {"alpha": True}, ImageError, "alpha band has values"),
         (np.zeros((9, 9), np.int32), {}, ImageError, "int32"),
-        (DATA / "rgb_q4.png", {"nodata": 0}, OptionError, "for arrays"),
+        (DATA / "rgb_q4.png", {"alpha": True}, OptionError, "for arrays"),
         (DATA / "rgb_q4.png", {"scale": (0, 9)}, OptionError, "these have 8"),
     ],
 )
@@ -505,6 +510,66 @@ def test_masked_arrays() -> None:
         with pytest.raises(OptionError, match="nodata"):
             dmecodec.encode(image, nodata=nodata)
     assert dmecodec.encode(np.ma.array(image.data)) == dmecodec.encode(image.data)
+
+
+@pytest.mark.parametrize("max_error", [None, 0, 2])
+@pytest.mark.parametrize("shape", [(3, 40, 50), (5, 17, 33), (64, 66, 65), (2, 30, 20)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_bands_first(shape: tuple[int, int, int], dtype: type, max_error: int | None) -> None:
+    """The file is that of the transposed array."""
+    image = np.resize(aerial(16, 66, 66).transpose(2, 0, 1), shape).astype(dtype)
+    options = {"quality": 1, "max_error": max_error, "alpha": False}
+    with pytest.raises(ImageError, match="bands seem to come first"):
+        dmecodec.encode(image, **options)
+    data = dmecodec.encode(image, bands="first", **options)
+    last = np.moveaxis(image, 0, -1)
+    assert data == dmecodec.encode(np.ascontiguousarray(last), bands="last", **options)
+    decoded = dmecodec.decode(data)
+    assert decoded.shape == last.shape and decoded.dtype == dtype
+    if max_error is not None:
+        assert abs(decoded.astype(int) - last).max() <= max_error
+        for original in (image, last):
+            with dmecodec.File(io.BytesIO(data)) as file:
+                assert file.verify(original=original) <= max_error
+
+
+@pytest.mark.parametrize("shape", [(3, 9, 9), (1, 2, 2), (64, 65, 65)])
+def test_an_array_that_seems_to_have_its_bands_first(shape: tuple[int, int, int]) -> None:
+    image = np.resize(np.arange(251, dtype=np.uint8), shape)
+    with pytest.raises(ImageError, match="give bands='first', or bands='last'"):
+        dmecodec.encode(image)
+    if shape[2] <= 64:
+        data = dmecodec.encode(image, bands="last", max_error=0)
+        np.testing.assert_array_equal(dmecodec.decode(data), image)
+
+
+@pytest.mark.parametrize("shape", [(9, 9, 9), (9, 50, 9), (4, 50, 3), (65, 70, 64), (7, 3, 9), (2, 2, 2)])
+def test_an_array_that_does_not_seem_so(shape: tuple[int, int, int]) -> None:
+    image = np.resize(np.arange(251, dtype=np.uint8), shape)
+    data = dmecodec.encode(image, max_error=0, alpha=False)
+    assert data == dmecodec.encode(image, max_error=0, alpha=False, bands="last")
+    np.testing.assert_array_equal(dmecodec.decode(data), image)
+
+
+def test_bands_first_with_alpha_and_nodata() -> None:
+    """Both go with the bands, wherever these are."""
+    image = in_mode(aerial(17, 40, 70), "RGBA")
+    first = np.moveaxis(image, -1, 0)
+    assert dmecodec.encode(first, bands="first") == dmecodec.encode(image)
+    first = np.moveaxis(half_empty(64), -1, 0)
+    data = dmecodec.encode(first, bands="first", nodata=0, max_error=0)
+    np.testing.assert_array_equal(dmecodec.decode(data), half_empty(64))
+    grey = image[..., 0]
+    for bands in (None, "first", "last"):  # without an axis of bands it says nothing
+        assert dmecodec.encode(grey, bands=bands) == dmecodec.encode(grey)
+
+
+@pytest.mark.parametrize("bands", ["middle", "", 0, True])
+def test_bands_are_first_or_last(bands: Any) -> None:
+    with pytest.raises(OptionError, match="must be 'first' or 'last'"):
+        dmecodec.encode(np.zeros((9, 9, 3), np.uint8), bands=bands)
+    with pytest.raises(OptionError, match="for arrays"):
+        dmecodec.encode(DATA / "rgb_q4.png", bands="last")
 
 
 def test_sixty_four_bands() -> None:
@@ -574,7 +639,7 @@ def test_golden_files_decode_for_ever(name: str) -> None:
 def test_the_second_decoder_reads_golden_files(name: str) -> None:
     """What docs/format.md says of bands is what the package does."""
     data = (DATA / "bands" / f"{name}.dmen").read_bytes()
-    decoded = second_bands.decode(MODEL, Reader(data))
+    decoded = second_bands.decode(MODEL, Container(data))
     expected = dmecodec.decode(data)
     expected = expected.reshape(*expected.shape[:2], -1)
     levels = max((band.high - band.low) / 255 for band in layout_of(Reader(data)).bands)

@@ -1,4 +1,4 @@
-"""A bound on the error, end to end: every sample of a decoded file is within it, whoever asks for it."""
+"""A bound on the error, end to end: each sample of a decoded file is within it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def error(a: np.ndarray, b: np.ndarray) -> int:
 
 
 def rebuilt(data: bytes, change: dict[tuple[int, int], bytes], bound: int = 2) -> bytes:
-    """The file with other streams or another bound, and right checksums."""
+    """The file with other streams or another bound, and valid checksums."""
     reader = Reader(data)
     tiles = [reader.tile(index) for index in range(reader.header.tile_count)]
     for (index, kind), stream in change.items():
@@ -54,7 +54,7 @@ def data(image: np.ndarray) -> bytes:
 @pytest.mark.parametrize("bound", [0, 3])
 def test_modes_and_sizes(mode: str, size: tuple[int, int], bound: int) -> None:
     pixels = in_mode(aerial(71, *size), mode)
-    data = dmecodec.encode(pixels, max_error=bound)
+    data = dmecodec.encode(pixels, max_error=bound, bands="last")
     decoded = dmecodec.decode(data)
     assert decoded.shape == pixels.shape and decoded.dtype == np.uint8
     assert error(decoded, pixels) <= bound
@@ -82,7 +82,7 @@ def test_a_window_is_a_part_of_the_whole(data: bytes, window: tuple[int, int, in
     np.testing.assert_array_equal(part, whole[row : row + height, col : col + width])
 
 
-def test_a_window_reads_the_tiles_under_it_alone(data: bytes) -> None:
+def test_a_window_reads_only_the_tiles_that_it_touches(data: bytes) -> None:
     header = Reader(data).header
     damaged = {(index, Kind.Y): b"" for index in range(header.tile_count) if index != 5}
     window = (*header.tile_box(5)[:2], *header.tile_box(5)[2:])
@@ -90,8 +90,8 @@ def test_a_window_reads_the_tiles_under_it_alone(data: bytes) -> None:
     np.testing.assert_array_equal(part, dmecodec.decode(data, window=window))
 
 
-def test_no_float_synthesis(data: bytes, image: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
-    """So decoded pixels are the same on every device."""
+def test_decoding_runs_no_float_synthesis(data: bytes, image: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Therefore decoded pixels are the same on every device."""
     monkeypatch.setattr(decoder, "synthesise", None)
     assert error(dmecodec.decode(data), image) <= 2
 
@@ -105,7 +105,7 @@ def test_quality_is_chosen_by_the_bound(image: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("bound", [-1, 32768, 1.0, "2", 2**70])
-def test_no_such_bound(image: np.ndarray, bound: object) -> None:
+def test_an_impossible_bound_is_refused(image: np.ndarray, bound: object) -> None:
     with pytest.raises(OptionError, match="bound of"):
         dmecodec.encode(image, max_error=bound)  # type: ignore[arg-type]
 
@@ -114,13 +114,13 @@ def test_no_such_bound(image: np.ndarray, bound: object) -> None:
     "bound", [np.uint8(127), np.uint8(200), np.int8(100), np.int16(5000), torch.tensor(2)], ids=repr
 )
 def test_a_bound_of_any_integer_type(image: np.ndarray, bound: Any) -> None:
-    """Twice a bound may not fit in its own type."""
+    """The integer type of the bound may be too small for 2 N + 1."""
     data = dmecodec.encode(image, max_error=bound)
     assert data == dmecodec.encode(image, max_error=int(bound))
     assert np.abs(dmecodec.decode(data).astype(int) - image).max() <= int(bound)
 
 
-def test_a_bound_or_a_target(image: np.ndarray) -> None:
+def test_a_bound_excludes_a_target(image: np.ndarray) -> None:
     for target in ({"bpp": 1.0}, {"psnr": 30.0}):
         with pytest.raises(OptionError, match="not both"):
             dmecodec.encode(image, max_error=1, **target)
@@ -129,7 +129,7 @@ def test_a_bound_or_a_target(image: np.ndarray) -> None:
 # ---- verify ---------------------------------------------------------------------------------------------
 
 
-def test_an_original_that_is_another(data: bytes, image: np.ndarray) -> None:
+def test_verify_against_another_original(data: bytes, image: np.ndarray) -> None:
     other = image.copy()
     other[100, 130, 1] ^= 128
     with dmecodec.File(io.BytesIO(data)) as file:
@@ -141,7 +141,7 @@ def test_an_original_that_is_another(data: bytes, image: np.ndarray) -> None:
             file.verify(original=image[..., 0])
 
 
-def test_an_original_without_a_bound(image: np.ndarray) -> None:
+def test_verify_without_a_bound(image: np.ndarray) -> None:
     data = dmecodec.encode(image)
     with dmecodec.File(io.BytesIO(data)) as file:
         assert file.max_error is None
@@ -149,7 +149,7 @@ def test_an_original_without_a_bound(image: np.ndarray) -> None:
         assert file.verify() is None
 
 
-# ---- files that nobody wrote --------------------------------------------------------------------------
+# ---- invalid files ------------------------------------------------------------------------------------
 
 
 def test_damaged_residuals(data: bytes, image: np.ndarray) -> None:
@@ -179,7 +179,7 @@ def test_residuals_and_a_bound_come_together(data: bytes) -> None:
 
 
 @pytest.mark.parametrize(("mode", "bound"), [("RGB", 0), ("RGB", 5), ("LA", 1)])
-def test_there_and_back(tmp_path: Path, mode: str, bound: int) -> None:
+def test_round_trip_of_commands(tmp_path: Path, mode: str, bound: int) -> None:
     original, coded, decoded = (tmp_path / name for name in ("a.png", "a.dmen", "b.png"))
     pixels = in_mode(aerial(72, 60, 80), mode)
     Image.fromarray(pixels).save(original)
@@ -187,8 +187,8 @@ def test_there_and_back(tmp_path: Path, mode: str, bound: int) -> None:
     works("decode", coded, "-o", decoded)
     worst = error(np.asarray(Image.open(decoded)), pixels)
     assert worst <= bound
-    said = works("verify", "--original", original, coded).out
-    assert said == f"{coded}: ok, valid samples at most {worst} levels from the original\n"
+    output = works("verify", "--original", original, coded).out
+    assert output == f"{coded}: ok, valid samples at most {worst} levels from the original\n"
     facts = json.loads(works("info", coded, "--json").out)
     assert facts["max_error"] == bound and facts["metadata"] == []
     assert "RESIDUAL" in facts["streams"]
@@ -215,12 +215,12 @@ def test_an_original_on_standard_input(tmp_path: Path) -> None:
     original, coded = tmp_path / "a.png", tmp_path / "a.dmen"
     Image.fromarray(aerial(74, 20, 20)).save(original)
     works("encode", original, "--max-error", 0)
-    said = works("verify", "--original", "-", coded, data=original.read_bytes()).out
-    assert said.endswith("at most 0 levels from the original\n")
+    output = works("verify", "--original", "-", coded, data=original.read_bytes()).out
+    assert output.endswith("at most 0 levels from the original\n")
     assert "cannot both" in refused("verify", "--original", "-", "-", data=b"")
 
 
-def test_what_lies_under_alpha_0_is_not_compared(tmp_path: Path) -> None:
+def test_pixels_with_alpha_0_are_not_compared(tmp_path: Path) -> None:
     pixels = in_mode(aerial(5, 70, 80), "RGBA")
     pixels[:20, :, 3] = 0
     data = dmecodec.encode(pixels, 5)
@@ -235,7 +235,7 @@ def test_what_lies_under_alpha_0_is_not_compared(tmp_path: Path) -> None:
 )  # fmt: skip
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16])
 def test_verify_against_an_array(bands: int, options: dict[str, Any], kind: type) -> None:
-    """The file tells which values of it are nodata, and whether its last band is alpha."""
+    """The file knows the nodata value, and whether the last band is alpha."""
     array = np.concatenate([aerial(n, 40, 50) for n in (1, 2)], 2)[..., :bands].astype(kind)
     if options.get("alpha") and kind is np.uint16:
         array[..., -1] *= 257  # its range is that of 8 bits

@@ -1,4 +1,4 @@
-"""A bound on the error of bands, 16 bits and nodata: kept for every valid sample, and nodata comes back."""
+"""A bound on the error with bands, 16 bits and nodata: it holds for each valid sample, and nodata is kept."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dmecodec.errors import BoundError
 
 
 def scene(seed: int, shape: tuple[int, int], bands: int, deep: bool) -> np.ndarray:
-    """Bands that look alike, of 8 or 16 bits."""
+    """Similar bands of 8 or 16 bits."""
     planes = [aerial(seed + n, *shape)[..., n % 3] for n in range(bands)]
     stacked = np.stack(planes, 2)
     return stacked.astype(np.uint16) * 23 + 1000 if deep else stacked
@@ -36,7 +36,7 @@ def test_the_bound_holds(
     if nodata is not None:
         rows = np.random.default_rng(seed).integers(0, shape[0] + 1)
         image[:rows] = nodata
-        image[-1, -1, 0] = nodata + 1 if nodata < 255 else nodata - 1  # a valid one, right beside it
+        image[-1, -1, 0] = nodata + 1 if nodata < 255 else nodata - 1  # a valid sample, one level from nodata
     data = dmecodec.encode(image, 1, max_error=bound, nodata=nodata, alpha=False, tile=64)
     pixels = dmecodec.decode(data).reshape(image.shape)
     assert pixels.dtype == image.dtype
@@ -45,7 +45,7 @@ def test_the_bound_holds(
         np.testing.assert_array_equal(pixels == nodata, image == nodata)
 
 
-def test_nothing_valid_costs_next_to_nothing() -> None:
+def test_tiles_without_valid_samples_take_few_bytes() -> None:
     """Empty tiles have no latents and no residual."""
     image = scene(1, (256, 256), 3, False)
     image[:, 64:] = 0
@@ -61,8 +61,8 @@ def test_verify_compares_bands(tmp_path: object) -> None:
 
     image = scene(2, (70, 50), 4, True)
     with File(BytesIO(dmecodec.encode(image, 2, max_error=3))) as file:
-        found = file.verify(original=image)
-        assert found is not None and found <= 3
+        largest_error = file.verify(original=image)
+        assert largest_error is not None and largest_error <= 3
         image[5, 6, 1] += 50
         with pytest.raises(BoundError, match="column 6, row 5"):
             file.verify(original=image)

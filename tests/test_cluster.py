@@ -22,7 +22,7 @@ from dmecodec.batch import run as batch
 from dmecodec.batch.actions import verify_file
 from dmecodec.batch.job import Job, Result
 from dmecodec.batch.run import Work
-from dmecodec.errors import WorkerError
+from dmecodec.errors import InternalError, WorkerError
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 
@@ -117,17 +117,21 @@ def test_a_file_that_kills_workers_is_reported(scheduler: Any, tmp_path: Path) -
     assert str(error) == "always: the workers that worked on it died, one after the other"
 
 
-def test_a_bug_on_a_worker_is_told_in_one_line(scheduler: Any, tmp_path: Path) -> None:
-    todo = [Job("a", str(tmp_path / "a"))]
-    (result,) = batch.run(todo, Work(actions.fail), scheduler=scheduler.scheduler_address)
-    assert isinstance(result.error, WorkerError)
-    assert "failed on its worker: ValueError: a bug with " in str(result.error)
+def test_any_exception_on_a_worker_is_reported_with_its_file(scheduler: Any, tmp_path: Path) -> None:
+    todo = [Job(str(tmp_path / name), str(tmp_path / name)) for name in ("bug", "memory", "good")]
+    running = batch.run(todo, Work(actions.fail_by_name), scheduler=scheduler.scheduler_address)
+    errors = {Path(r.job.source).name: r.error for r in running}
+    bug = errors["bug"]
+    assert isinstance(bug, InternalError) and "in fail_by_name" in bug.traceback
+    assert str(bug).startswith(f"{tmp_path / 'bug'}: internal error: ValueError: a bug with ")
+    assert str(errors["memory"]).startswith(f"{tmp_path / 'memory'}: not enough memory")
+    assert errors["good"] is None
 
 
 def test_workers_with_another_model(scheduler: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DMECODEC_MODELS")
     arguments = [DATA, "-o", tmp_path, "--dask", scheduler.scheduler_address]
-    assert "the default model is 07a6ff3cb714f545 on " in refused("encode", *arguments)
+    assert "the default model is 581f5e669f2473b6 on " in refused("encode", *arguments)
 
 
 def test_what_can_be_wrong_with_a_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,8 +16,16 @@ from PIL import Image
 import dmecodec
 from dmecodec.batch import actions, done
 from dmecodec.batch.job import Job
+from dmecodec.codec.options import EncodeOptions
+from dmecodec.errors import OptionError
+from dmecodec.images.options import ReadOptions
 
 LONG_AGO = 10**9
+
+
+def is_encoded(job: Job, *, model: str | None = None, geo: bool = True, scale: Any = None, **options: Any) -> bool:
+    reading = ReadOptions.checked(scale=scale, geo=geo)
+    return done.is_encoded(job, EncodeOptions.checked(**options), reading, model)
 
 
 def image(path: Path, seed: int, height: int = 20, width: int = 30) -> Path:
@@ -106,11 +115,13 @@ def test_an_input_that_cannot_be_read_is_still_told(tmp_path: Path, coded: Path)
 
 def test_targets_do_not_go_with_it(tmp_path: Path, coded: Path) -> None:
     arguments = ["encode", tmp_path / "in", "-o", coded, "--skip-done"]
-    assert "--skip-done does not go with --bpp, of which" in refused(*arguments, "--bpp", 1)
-    assert "--skip-done does not go with --psnr, of which" in refused(*arguments, "--psnr", 30)
+    assert "--skip-done cannot check --bpp: the output does not record it" in refused(*arguments, "--bpp", 1)
+    assert "--skip-done cannot check --psnr: " in refused(*arguments, "--psnr", 30)
     job = Job(str(tmp_path / "in" / "0.png"), str(coded / "0.dmen"))
-    assert done.is_encoded(job) and not done.is_encoded(job, bpp=1.0)
-    assert not done.is_encoded(job, something=True)  # what it knows nothing of
+    assert is_encoded(job)
+    for unrecorded in ({"bpp": 1.0}, {"effort": 0}, {"something": True}):
+        with pytest.raises(OptionError, match="--skip-done cannot check"):
+            actions.encode_job(job, overwrite=True, skip_done=True, **unrecorded)
 
 
 def test_decoding(tmp_path: Path, coded: Path) -> None:
@@ -124,7 +135,7 @@ def test_decoding(tmp_path: Path, coded: Path) -> None:
     assert outcome.status == 1 and "0.png exists already; add --overwrite" in outcome.err
     rows = json.loads(works(*arguments, "--overwrite").out)
     assert [row.get("skipped", False) for row in rows] == [False, True, True]
-    assert "not go with --window" in refused(*arguments, "--window", "0,0,1,1")
+    assert "cannot check --window" in refused(*arguments, "--window", "0,0,1,1")
 
 
 def test_what_is_no_file_of_ours_is_not_replaced(tmp_path: Path) -> None:
@@ -187,23 +198,23 @@ def test_bands_and_georeference_are_the_inputs(tmp_path: Path, kind: type) -> No
 
     def made_of(image: object, **options: object) -> bool:
         Path(job.target).write_bytes(dmecodec.encode(image, **options))  # type: ignore[arg-type]
-        return done.is_encoded(job)
+        return is_encoded(job)
 
     assert made_of(job.source)
-    assert done.is_encoded(job, geo=True) and not done.is_encoded(job, geo=False)
+    assert is_encoded(job, geo=True) and not is_encoded(job, geo=False)
     other = geotiff(tmp_path / "b.tif", pixels[:-1], 0), geotiff(tmp_path / "c.tif", pixels)
     assert not any(made_of(path) for path in other)
     assert not made_of(pixels, nodata=0) and not made_of(pixels[..., 0])
     if kind is np.uint8:
-        assert not made_of(job.source, geo=False) and done.is_encoded(job, geo=False)
+        assert not made_of(job.source, geo=False) and is_encoded(job, geo=False)
     else:
-        assert not made_of(job.source, scale=(0, 999)) and done.is_encoded(job, scale=(0, 999))
+        assert not made_of(job.source, scale=(0, 999)) and is_encoded(job, scale=(0, 999))
 
 
 def test_another_mode(tmp_path: Path) -> None:
     job = Job(str(image(tmp_path / "a.png", 5)), str(tmp_path / "a.dmen"))
     Path(job.target).write_bytes(dmecodec.encode(aerial(5, 20, 30)[..., 0]))
-    assert not done.is_encoded(job)
+    assert not is_encoded(job)
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16])
@@ -227,11 +238,11 @@ def test_a_georeference_beside_it_that_has_changed(tmp_path: Path) -> None:
     (tmp_path / "a.tfw").write_text("1\n0\n0\n-1\n500\n900\n")
     os.utime(tmp_path / "a.tfw", (LONG_AGO, LONG_AGO))
     works("encode", job.source)
-    assert done.is_encoded(job)
+    assert is_encoded(job)
     (tmp_path / "a.tfw").write_text("1\n0\n0\n-1\n700\n900\n")
     os.utime(tmp_path / "a.tfw", (LONG_AGO, LONG_AGO))  # older than the output all the same
-    assert not done.is_encoded(job)
+    assert not is_encoded(job)
     works("encode", job.source, "--overwrite")
-    assert done.is_encoded(job)
+    assert is_encoded(job)
     os.utime(tmp_path / "a.tfw", (LONG_AGO + 1e10, LONG_AGO + 1e10))
-    assert not done.is_encoded(job)
+    assert not is_encoded(job)

@@ -12,7 +12,7 @@ from dmecodec.entropy.rans import (
     PRECISION,
     VALUE_LIMIT,
     AnsCoder,
-    Decoder,
+    SymbolDecoder,
     Tables,
     encode,
     encode_stacked,
@@ -32,13 +32,13 @@ def tables_of(rng: np.random.Generator, lengths: list[int]) -> Tables:
 
 
 def read_boundary(tables: Tables, index: int, quantile: int) -> int:
-    """The symbol that a state with these low bits stands for."""
+    """The symbol of a state with these low bits."""
     state = np.array([quantile], np.uint32) if quantile else np.array([], np.uint32)
     return int(AnsCoder(state).decode(tables.model(index), 1)[0])
 
 
 def assert_boundaries(tables: Tables, index: int) -> None:
-    """Every symbol begins and ends where the integer table says."""
+    """Each symbol has the interval of the integer table."""
     start = int(tables.length[:index].sum())
     frequency = tables.frequency[start : start + tables.length[index]].astype(np.int64)
     left = np.concatenate([[0], np.cumsum(frequency)])
@@ -70,7 +70,7 @@ def test_boundaries_of_a_model(tiny: Model) -> None:
 
 @st.composite
 def streams(draw: st.DrawFn) -> tuple[Tables, list[tuple[np.ndarray, np.ndarray]]]:
-    """Tables and passes; some values escape, some by as much as is allowed."""
+    """Tables and passes; some values escape, some as far as VALUE_LIMIT allows."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     tables = tables_of(rng, draw(st.lists(st.integers(2, 60), min_size=1, max_size=6)))
     spread = draw(st.sampled_from([1, 20, 70, 5000, VALUE_LIMIT - 1]))
@@ -86,11 +86,11 @@ def streams(draw: st.DrawFn) -> tuple[Tables, list[tuple[np.ndarray, np.ndarray]
 def test_round_trip(case: tuple[Tables, list[tuple[np.ndarray, np.ndarray]]]) -> None:
     tables, passes = case
     data = encode(passes, tables)
-    decoder, ans = Decoder(data, tables), Ans(data)
+    decoder, ans = SymbolDecoder(data, tables), Ans(data)
     second = FrequencyTables(tables.low, tables.length, tables.frequency)
     for values, indices in passes:
         np.testing.assert_array_equal(decoder.read(indices), values)
-        assert second.read_pass(ans, indices.tolist()) == values.tolist()
+        assert second.read_list(ans, indices.tolist()) == values.tolist()
     decoder.finish()
     assert ans.finished()
 
@@ -103,18 +103,18 @@ def test_stacked_round_trip(
 ) -> None:
     top, below = encode_stacked((first[1], first[0]), (second[1], second[0]))
     assert len(below) % 4 == 0
-    decoder, ans = Decoder(top, first[0], below), Ans(top, below)
+    decoder, ans = SymbolDecoder(top, first[0], below), Ans(top, below)
     for tables, passes in (first, second):
         other = FrequencyTables(tables.low, tables.length, tables.frequency)
         decoder.go_on(tables)
         for values, indices in passes:
             np.testing.assert_array_equal(decoder.read(indices), values)
-            assert other.read_pass(ans, indices.tolist()) == values.tolist()
+            assert other.read_list(ans, indices.tolist()) == values.tolist()
     decoder.finish()
     assert ans.finished()
 
 
-def test_stacked_streams_share_what_says_nothing() -> None:
+def test_stacked_streams_share_the_initial_state() -> None:
     rng = np.random.default_rng(2)
     tables = tables_of(rng, [20])
     some = [(rng.integers(-5, 0, 300).astype(np.int32), np.zeros(300, np.uint8))]
@@ -122,10 +122,10 @@ def test_stacked_streams_share_what_says_nothing() -> None:
     assert 2 <= 2 * len(encode(some, tables)) - together <= 4
 
 
-def test_a_lower_stream_of_no_whole_words_is_refused() -> None:
+def test_a_lower_stream_must_have_whole_words() -> None:
     tables = tables_of(np.random.default_rng(0), [5])
     with pytest.raises(FormatError, match="within a word"):
-        Decoder(b"\1", tables, b"\1\0\0\0\0")
+        SymbolDecoder(b"\1", tables, b"\1\0\0\0\0")
 
 
 @pytest.mark.parametrize("value", [-VALUE_LIMIT + 1, -9, -1, 3, 4, 10, VALUE_LIMIT - 1])
@@ -134,12 +134,12 @@ def test_escapes(value: int) -> None:
     tables = Tables(np.zeros(1, np.int32), np.array([4], np.int32), frequency)
     values = np.array([0, value, 1, value], np.int32)
     indices = np.zeros(4, np.uint8)
-    decoder = Decoder(encode([(values, indices)], tables), tables)
+    decoder = SymbolDecoder(encode([(values, indices)], tables), tables)
     np.testing.assert_array_equal(decoder.read(indices), values)
     decoder.finish()
 
 
-def test_a_stream_costs_what_its_symbols_do() -> None:
+def test_the_size_of_a_stream_is_its_ideal_code_length() -> None:
     rng = np.random.default_rng(1)
     tables = Tables(np.array([-2], np.int32), np.array([5], np.int32), normalise(np.array([1, 2, 8, 2, 1e-6])))
     values = rng.choice([-2, -1, 0, 1], 20000, p=np.array([1, 2, 8, 2]) / 13).astype(np.int32)
@@ -148,10 +148,10 @@ def test_a_stream_costs_what_its_symbols_do() -> None:
     assert abs(size - tables.bits(values, indices)) <= 64
 
 
-def test_nothing_costs_nothing() -> None:
+def test_no_symbols_take_no_bytes() -> None:
     tables = tables_of(np.random.default_rng(0), [5])
     assert encode([], tables) == b""
-    decoder = Decoder(b"", tables)
+    decoder = SymbolDecoder(b"", tables)
     assert len(decoder.read(np.zeros(0, np.uint8))) == 0
     decoder.finish()
 
@@ -165,7 +165,7 @@ def stream() -> tuple[Tables, bytes, np.ndarray]:
 
 
 def finish(tables: Tables, data: bytes, indices: np.ndarray) -> None:
-    decoder = Decoder(data, tables)
+    decoder = SymbolDecoder(data, tables)
     decoder.read(indices)
     decoder.finish()
 
@@ -185,9 +185,7 @@ def test_wrong_lengths_are_refused(stream: tuple[Tables, bytes, np.ndarray]) -> 
         finish(tables, data + bytes(4), indices)
 
 
-def test_zero_bytes_at_the_end_are_left_out_and_may_be_there(
-    stream: tuple[Tables, bytes, np.ndarray],
-) -> None:
+def test_zero_bytes_at_the_end_are_left_out_and_may_be_there(stream: tuple[Tables, bytes, np.ndarray]) -> None:
     tables, data, indices = stream
     assert data[-1] != 0
     finish(tables, data + bytes(-len(data) % 4), indices)

@@ -1,4 +1,4 @@
-"""Fixed point: the same integers in any order, on any number of threads, in float32 and float64."""
+"""The exact path: the same integers in any order, on any number of threads, in float32 and float64."""
 
 from __future__ import annotations
 
@@ -55,14 +55,14 @@ def integers(shape: tuple[int, ...], top: int, seed: int = 0) -> Tensor:
 
 
 def calibrated(parameters: EntropyParameters, z: Tensor, y: Tensor) -> dict[nn.Module, Tensor]:
-    """Integers per unit that let each channel's largest value fill eight bits."""
+    """Integers per unit with which the largest value of each channel is 255."""
     peaks: dict[nn.Module, Tensor] = {}
 
-    def note(module: nn.Module, _: object, output: Tensor) -> None:
+    def record(module: nn.Module, _: object, output: Tensor) -> None:
         peaks[module] = output.abs().amax((0, 2, 3)).double()
 
     layers = [m for m in parameters.modules() if isinstance(m, ExactConv)]
-    handles = [layer.register_forward_hook(note) for layer in layers]
+    handles = [layer.register_forward_hook(record) for layer in layers]
     run_float(parameters, z, y)
     for handle in handles:
         handle.remove()
@@ -70,17 +70,17 @@ def calibrated(parameters: EntropyParameters, z: Tensor, y: Tensor) -> dict[nn.M
 
 
 def run_float(parameters: EntropyParameters, z: Tensor, y: Tensor, quality: float = 3.0) -> Tensor:
-    """Means and log-scales of all passes (b, 2 n), given the latents that they would have seen."""
+    """Means and log-scales of all passes (b, 2 n), with `y` as context."""
     knots = torch.full((len(z),), quality)
     hyper = parameters.decoder(z, knots)
     pairs = []
-    for i, one in enumerate(parameters.passes):
-        before = y[:, : one.before].clone() if one.before else None
-        if one.parity == 1 and before is not None:  # of its own slice it sees the other half
-            before[:, one.first : one.end] *= checkerboard(y.shape[2], y.shape[3], 0)
-        pair = parameters.predict(i, hyper, before, knots)
-        if one.parity is not None:
-            board = checkerboard(y.shape[2], y.shape[3], one.parity)
+    for i, pass_ in enumerate(parameters.passes):
+        decoded = y[:, : pass_.context_channels].clone() if pass_.context_channels else None
+        if pass_.parity == 1 and decoded is not None:  # the even positions of its own slice are in the context
+            decoded[:, pass_.first : pass_.end] *= checkerboard(y.shape[2], y.shape[3], 0)
+        pair = parameters.predict(i, hyper, decoded, knots)
+        if pass_.parity is not None:
+            board = checkerboard(y.shape[2], y.shape[3], pass_.parity)
             pair = tuple(part[:, :, board] for part in pair)
         pairs.append(pair)
     return _joined(pairs)
@@ -93,21 +93,21 @@ def _joined(pairs: list[tuple[Tensor, Tensor]]) -> Tensor:
 
 def run_exact(parameters: EntropyParameters, z: Tensor, y: Tensor, quality: int = 96) -> Tensor:
     """Means in 1/16 step and scale indices of all passes (b, 2 n); `y` in 1/16 step."""
-    return torch.cat([_run_one(parameters, z[i : i + 1], y[i], quality) for i in range(len(z))])
+    return torch.cat([_run_exact_image(parameters, z[i : i + 1], y[i], quality) for i in range(len(z))])
 
 
-def _run_one(parameters: EntropyParameters, z: Tensor, y: Tensor, quality: int) -> Tensor:
+def _run_exact_image(parameters: EntropyParameters, z: Tensor, y: Tensor, quality: int) -> Tensor:
     passes, pairs = ExactPasses(parameters, z, quality, *y.shape[1:]), []
-    for i, one in enumerate(parameters.passes):
+    for i, pass_ in enumerate(parameters.passes):
         pairs.append(tuple(part[None] for part in passes.predict(i)))
-        passes.take(i, passes.positions(i, y[one.first : one.end]).int())
+        passes.store(i, passes.gather(i, y[pass_.first : pass_.end]).int())
     assert torch.equal(passes.y, y.flatten(1).int())
     return _joined(pairs)
 
 
 @pytest.fixture(scope="module")
 def middle() -> EntropyParameters:
-    """A frozen entropy model of middling size with random weights."""
+    """A frozen entropy model of medium size with random weights."""
     parameters = random_parameters(MIDDLE)
     z, y = integers((2, MIDDLE.hyper, 3, 4), 20), integers((2, MIDDLE.latents, 12, 16), 6)
     parameters.freeze(calibrated(parameters, z, y))
@@ -116,10 +116,10 @@ def middle() -> EntropyParameters:
 
 def test_float64_gives_the_same(middle: EntropyParameters) -> None:
     double = EntropyParameters(MIDDLE)
-    for mine, theirs in zip(middle.modules(), double.modules(), strict=True):
-        if isinstance(mine, ExactConv):
-            theirs.restore(mine.stored())
-            theirs.weight.data, theirs.shift = theirs.weight.data.double(), theirs.shift.double()
+    for source, target in zip(middle.modules(), double.modules(), strict=True):
+        if isinstance(source, ExactConv):
+            target.restore(source.stored())
+            target.weight.data, target.shift = target.weight.data.double(), target.shift.double()
     for seed in range(3):
         z, y = integers((1, 48, 3, 5), 127, seed), integers((1, 96, 12, 20), 5000, seed)
         for quality in (0, 77, 224):
@@ -172,7 +172,7 @@ def test_order_of_summation_does_not_matter(kernel: tuple[int, int], up: bool) -
 
 @pytest.mark.parametrize("kernel", [(1, 7), (7, 1), (5, 5)])
 def test_the_order_of_taps_does_not_matter(kernel: tuple[int, int]) -> None:
-    """Of one channel that sees itself alone, against sums of whole numbers, tap by tap in any order."""
+    """A depthwise layer against integer sums over its taps in any order."""
     torch.manual_seed(2)
     layer = ExactConv(16, 16, kernel, groups=16, activation="none").requires_grad_(False)
     ones = torch.ones(16, dtype=torch.float64)
@@ -190,8 +190,8 @@ def test_the_order_of_taps_does_not_matter(kernel: tuple[int, int]) -> None:
         assert torch.equal(layer(x, 0).double(), expected)
 
 
-def test_the_bound_is_reached_but_never_passed(middle: EntropyParameters) -> None:
-    """The largest weight scale that is exact is taken, and the worst input stays below 2^24."""
+def test_freeze_takes_the_largest_exact_weight_scale(middle: EntropyParameters) -> None:
+    """The largest possible sum is below 2^24; with twice the weights it would not be."""
     layer = middle.decoder.layers[2]
     weight = layer.weight.abs().double()
     reach = weight.flatten(1).sum(1) * 255 + layer.bias.abs().amax(0)
@@ -259,7 +259,7 @@ def test_thawed_layers_freeze_to_the_same(scale: float) -> None:
     signal, wanted = Signal(20 * ones, 255 * ones), scale * torch.ones(6, dtype=torch.float64)
     layer.freeze(signal, wanted)
     weight, bias = layer.thaw()
-    step = layer.shift.flatten() / scale  # of the sums, in float units
+    step = layer.shift.flatten() / scale  # a step of the sums, in float units
     assert ((weight - before[0]).abs() <= 0.51 * 20 * step[:, None, None, None]).all()
     assert ((bias - before[1]).abs() <= 0.51 * step).all()
     other = ExactConv(8, 6, (3, 3), activation="signed", knots=8).requires_grad_(False)
@@ -289,7 +289,7 @@ def test_gate() -> None:
         assert torch.equal(frozen.double(), wanted)
 
 
-def test_autocast_around_it_changes_nothing(tiny: Model) -> None:
+def test_autocast_of_the_caller_changes_nothing(tiny: Model) -> None:
     image = aerial(40, 100, 90)
     plain = dmecodec.encode(image, 4, device="cpu")
     pixels, latents = dmecodec.decode(plain, device="cpu"), dmecodec.latents(plain, device="cpu")

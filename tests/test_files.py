@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Atomic writing of files."""
 
 import errno
 import os
@@ -29,7 +29,7 @@ def test_writes_a_new_file_and_leaves_nothing_else(tmp_path: Path) -> None:
     assert (tmp_path / "a.bin").read_bytes() == b"abc"
 
 
-def test_takes_a_string_and_a_name_as_long_as_names_may_be(tmp_path: Path) -> None:
+def test_a_path_as_a_string_with_a_name_of_255_bytes(tmp_path: Path) -> None:
     name = "x" * 251 + ".bin"
     with replace_file(str(tmp_path / name), overwrite=False) as file:
         file.write(b"abc")
@@ -47,7 +47,7 @@ def test_the_file_can_be_read_back_while_it_is_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")
-def test_permissions_are_those_of_any_new_file(tmp_path: Path) -> None:
+def test_a_new_file_has_the_usual_permissions(tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:
         put(tmp_path / "a", b"")
@@ -77,7 +77,7 @@ def test_an_existing_file_needs_overwrite(tmp_path: Path) -> None:
     assert names(tmp_path) == ["a"]
 
 
-def test_the_old_file_stands_until_the_new_one_is_complete(tmp_path: Path) -> None:
+def test_the_old_file_is_kept_until_the_new_one_is_complete(tmp_path: Path) -> None:
     target = tmp_path / "a"
     target.write_bytes(b"old")
     with replace_file(target, overwrite=True) as file:
@@ -88,14 +88,11 @@ def test_the_old_file_stands_until_the_new_one_is_complete(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("links", [True, False])
-def test_a_file_made_meanwhile_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool) -> None:
+def test_a_file_created_meanwhile_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool) -> None:
     if not links:
         monkeypatch.setattr(os, "link", no_links)
     target = tmp_path / "a"
-    with (
-        pytest.raises(OutputError, match="--overwrite"),
-        replace_file(target, overwrite=False) as file,
-    ):
+    with pytest.raises(OutputError, match="--overwrite"), replace_file(target, overwrite=False) as file:
         file.write(b"ours")
         target.write_bytes(b"theirs")
     assert target.read_bytes() == b"theirs"
@@ -106,14 +103,14 @@ def no_links(*_: object) -> None:
     raise OSError(errno.EOPNOTSUPP, "Operation not supported")
 
 
-def test_works_where_there_are_no_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_system_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "link", no_links)
     put(tmp_path / "a", b"abc")
     assert (tmp_path / "a").read_bytes() == b"abc"
     assert names(tmp_path) == ["a"]
 
 
-def test_a_claimed_name_is_given_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_rename_without_hard_links_removes_the_target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise OSError(errno.EIO, "Input/output error")
 
@@ -126,7 +123,7 @@ def test_a_claimed_name_is_given_back(tmp_path: Path, monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), FormatError("x"), SystemExit(3)])
 @pytest.mark.parametrize("existing", [True, False])
-def test_any_exception_leaves_things_as_they_were(tmp_path: Path, error: BaseException, existing: bool) -> None:
+def test_any_exception_leaves_the_folder_unchanged(tmp_path: Path, error: BaseException, existing: bool) -> None:
     target = tmp_path / "a"
     if existing:
         target.write_bytes(b"old")
@@ -144,7 +141,7 @@ def test_a_full_disk_is_one_clear_line(tmp_path: Path) -> None:
     assert names(tmp_path) == []
 
 
-def test_a_full_disk_found_out_by_fsync_is_an_error_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_at_fsync_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fsync(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 

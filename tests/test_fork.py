@@ -40,7 +40,7 @@ def verify(_):
 
 
 def read(number):
-    return [int(opened.read((x, 0, 16, 16)).sum()) for x in range(number, 80)]
+    return [int(opened.read((x, 0, 16, 16)).sum()) for x in range(number, 8)]
 
 
 def read_memory(number):

@@ -1,4 +1,4 @@
-"""Freezing a training run: the model file, its entry in the manifest, what is refused."""
+"""Freezing a training run: the model file, its entry in the manifest, errors."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ pytest.importorskip("compressai", reason="training needs compressai")
 
 @pytest.fixture(scope="module")
 def frozen(trained: tuple[Path, list[Snapshot]], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
-    """A model file made of the run, and what freezing said."""
+    """The model file of the run, and the lines of freezing."""
     path = tmp_path_factory.mktemp("models") / "mine.safetensors"
     lines = session.freeze_run(str(trained[0]), str(path), batches=3, table_batches=12)
     return path, list(lines)
@@ -48,7 +48,7 @@ def test_a_frozen_model_codes(frozen: tuple[Path, list[str]], data: Path) -> Non
     assert sizes == sorted(sizes)
 
 
-def test_freezing_tells_what_it_costs(frozen: tuple[Path, list[str]]) -> None:
+def test_freezing_reports_its_cost(frozen: tuple[Path, list[str]]) -> None:
     path, lines = frozen
     assert lines[0].startswith(f"run of {STEPS} steps")
     assert any(str(path) in line and f"{path.stat().st_size} bytes" in line for line in lines)
@@ -57,7 +57,7 @@ def test_freezing_tells_what_it_costs(frozen: tuple[Path, list[str]]) -> None:
 
 
 def test_the_mean_of_runs(trained: tuple[Path, list[Snapshot]], data: Path, tmp_path: Path) -> None:
-    """Halfway between the weights of a run and those of the one that went on from it."""
+    """The mean of the weights of a run and of one that continued it."""
     first, second, other = trained[0], tmp_path / "second", tmp_path / "other"
     shutil.copytree(first, second)
     tensors, progress, config = checkpoint.load(first)
@@ -69,13 +69,13 @@ def test_the_mean_of_runs(trained: tuple[Path, list[Snapshot]], data: Path, tmp_
     assert sum(line.startswith("run of") for line in lines) == 2
     gain = read_file(path)[0]["log_gain"].float()
     assert torch.allclose(gain, tensors["ema.net.log_gain"] + 1, atol=1e-2)
-    unlike = dataclasses.replace(Config.from_json(config), strip=9)
-    Trainer(other, unlike, torch.device("cpu")).save()
-    with pytest.raises(OptionError, match="alike"):
+    other_config = dataclasses.replace(Config.from_json(config), strip=9)
+    Trainer(other, other_config, torch.device("cpu")).save()
+    with pytest.raises(OptionError, match="same network"):
         list(session.freeze_run(str(first), str(path), others=[str(other)], overwrite=True))
 
 
-def test_the_manifest_beside_it_lists_it(frozen: tuple[Path, list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_manifest_lists_the_model(frozen: tuple[Path, list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
     path, _ = frozen
     content = json.loads((path.parent / "manifest.json").read_text())
     (entry,) = content["models"]
@@ -94,7 +94,7 @@ def test_an_existing_model_is_not_replaced(trained: tuple[Path, list[Snapshot]],
     assert target.read_bytes() == b"old"
 
 
-def test_freezing_measures_on_what_the_run_held_out(
+def test_freezing_measures_on_the_validation_images_of_the_run(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Image.fromarray(aerial(77, 64, 128)).save(tmp_path / "held.png")
@@ -103,13 +103,13 @@ def test_freezing_measures_on_what_the_run_held_out(
     few = {"side": 64, "batch": 1, "max_steps": 1, "device": "cpu"}
     session.train([str(data)], str(run), init="tiny", val="held.png", **few)
     monkeypatch.chdir(data)
-    found = session._images_to_freeze_on(run, (), None)
-    assert [image.shape for image in found.validation] == [(64, 128, 3)]
-    own = session._images_to_freeze_on(run, (str(data),), None)
-    assert len(own.validation) == len(load_images([data], 64))
+    of_run = session._images_to_freeze_on(run, (), None)
+    assert [image.shape for image in of_run.validation] == [(64, 128, 3)]
+    of_data = session._images_to_freeze_on(run, (str(data),), None)
+    assert len(of_data.validation) == len(load_images([data], 64))
 
 
-def test_what_cannot_be_exact_is_not_frozen(
+def test_a_layer_that_cannot_be_exact_is_an_error(
     trained: tuple[Path, list[Snapshot]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(exact, "EXACT_LIMIT", 300)
@@ -127,7 +127,7 @@ def test_freezing_needs_a_run_and_a_name(tmp_path: Path) -> None:
         list(session.freeze_run(str(tmp_path), str(tmp_path / "nowhere" / "a.safetensors")))
 
 
-def test_a_damaged_manifest_is_found_before_freezing(trained: tuple[Path, list[Snapshot]], tmp_path: Path) -> None:
+def test_a_damaged_manifest_is_an_error_before_freezing(trained: tuple[Path, list[Snapshot]], tmp_path: Path) -> None:
     for content in ("{", "[]", '{"models": []}', '{"default": "a", "models": [{}]}'):
         (tmp_path / "manifest.json").write_text(content)
         with pytest.raises(ModelError, match=r"manifest\.json"):

@@ -292,6 +292,7 @@ def test_too_little_memory_for_the_input(monkeypatch: pytest.MonkeyPatch) -> Non
 PEAK = """
 import resource, sys
 import numpy as np
+from dmecodec.base.boxes import Box
 from dmecodec.images.metadata import Metadata
 from dmecodec.images.open import open_source
 from dmecodec.images.save import Sink

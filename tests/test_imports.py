@@ -80,7 +80,7 @@ def test_what_is_not_installed_is_told_in_one_line(name: str) -> None:
     assert last.endswith("pip install 'dmecodec[zarr]'")
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/integrations.md", "docs/geotiff.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/usage.md", "docs/integrations.md", "docs/geotiff.md"])
 def test_what_the_pages_import_is_there(page: str) -> None:
     """Every name of ours that an example takes from a module."""
     text = (DATA.parents[1] / page).read_text()

@@ -24,7 +24,7 @@ from dmecodec.batch import run as batch
 from dmecodec.batch.job import Job
 from dmecodec.batch.outputs import folders_of
 from dmecodec.batch.run import Work
-from dmecodec.errors import WorkerError
+from dmecodec.errors import InternalError, WorkerError
 
 posix = pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 
@@ -89,40 +89,46 @@ def test_a_killed_process_costs_no_other_file(tmp_path: Path) -> None:
     assert attempts == ["a", "always", "always", "b", "c", "late", "once", "once"]
 
 
-def test_a_bug_in_a_process_is_told(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    todo = [Job(name, str(tmp_path / name)) for name in ("a", "b")]
-    results = list(batch.run(todo, Work(actions.fail), processes=2))
-    assert all("ended 2 times, last by exit status 1" in str(r.error) for r in results)
-    assert "ValueError: a bug" in capfd.readouterr().err
+@pytest.mark.parametrize("count", [1, 2])
+def test_any_exception_is_reported_with_its_file(tmp_path: Path, count: int) -> None:
+    todo = [Job(name, str(tmp_path / name)) for name in ("bug", "memory", "good")]
+    results = {r.job.source: r for r in batch.run(todo, Work(actions.fail_by_name), processes=count)}
+    bug = results["bug"].error
+    assert isinstance(bug, InternalError) and str(bug) == "bug: internal error: ValueError: a bug with bug"
+    assert bug.filename == "bug" and "in fail_by_name" in bug.traceback
+    assert str(results["memory"].error).startswith("memory: not enough memory")
+    assert results["good"].error is None
 
 
 def test_processes_that_do_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobs, "_BOOT", "raise SystemExit(7)")
+    monkeypatch.setenv("PYTHONHOME", str(tmp_path))
     todo = [Job(name, str(tmp_path / name)) for name in ("a", "b")]
-    with pytest.raises(WorkerError, match="does not start; it ended by exit status 7"):
+    with pytest.raises(WorkerError, match="does not start; it ended by exit status 1"):
         list(batch.run(todo, Work(actions.fail), processes=2))
 
 
 @posix
 def test_a_replacement_that_does_not_start_costs_no_other_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ready, begun = jobs._Process.wait_until_ready, []
+    start, begun = jobs._Worker.start, []
 
-    def wait(process: jobs._Process) -> None:
+    def start_or_fail(process: jobs._Worker) -> None:
         begun.append(process)
-        if len(begun) == 3:  # the one after the first that was killed
-            process._popen.kill()
-        ready(process)
+        with monkeypatch.context() as patch:
+            if len(begun) == 3:  # the one after the first that was killed
+                patch.setenv("PYTHONHOME", str(tmp_path))
+            start(process)
 
-    monkeypatch.setattr(jobs._Process, "wait_until_ready", wait)
+    monkeypatch.setattr(jobs._Worker, "start", start_or_fail)
     (tmp_path / "times").mkdir()
     (tmp_path / "out").mkdir()
     work = Work(actions.die, {"times": str(tmp_path / "times")})
-    todo = [Job(name, str(tmp_path / "out" / name)) for name in ("a", "always", "b", "c")]
+    todo = [Job(name, str(tmp_path / "out" / name)) for name in ("always", "a", "b", "c")]
     results = {r.job.source: r for r in batch.run(todo, work, processes=2)}
     assert "the process that worked on it ended 2 times" in str(results.pop("always").error)
     assert [result.width for result in results.values()] == [1, 1, 1]
 
 
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="spawn imports from the current folder there")
 def test_modules_in_the_current_folder_are_not_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("pickle", "struct", "io"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit(9)")
@@ -180,6 +186,50 @@ def test_processes_share_the_cores(monkeypatch: pytest.MonkeyPatch, limit: str, 
     assert set(jobs._threads(8).values()) == {"1"}
 
 
+def test_the_share_is_that_of_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    todo = [Job(name, str(tmp_path / name)) for name in ("a", "b")]
+    assert [r.width for r in batch.run(todo, Work(actions.count_threads), processes=2)] == [1, 1]
+
+
+SCRIPT = """
+import sys
+from dmecodec.batch import actions, plan, run
+jobs = plan.plan(sys.argv[1:], sys.argv[1], {".dmen"}, ".png")
+work = run.Work(actions.decode_job, {"overwrite": False})
+print([result.error for result in run.run(jobs, work, processes=2)])
+"""
+
+
+def test_a_script_needs_no_main_guard(tmp_path: Path) -> None:
+    for name in "ab":
+        (tmp_path / f"{name}.dmen").write_bytes((DATA / "grey.dmen").read_bytes())
+    (tmp_path / "script.py").write_text(SCRIPT)
+    command = [sys.executable, str(tmp_path / "script.py"), str(tmp_path)]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("[None, None]\n", "")
+
+
+@posix
+@pytest.mark.parametrize("kill", [signal.SIGTERM, signal.SIGKILL])
+def test_processes_end_with_their_parent(tmp_path: Path, kill: signal.Signals) -> None:
+    """Even where the caller is killed, which cannot tell them."""
+    folder = tmp_path / "out"
+    script = SCRIPT.replace("actions.decode_job", "__import__('actions').wait").replace(
+        "sys.argv[1],", f"{str(folder)!r},"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, str(DATA)], start_new_session=True,
+        env=environment() | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(DATA.parent)])},
+    )  # fmt: skip
+    assert wait_for(lambda: len(list(folder.rglob("*.part"))) == 2)
+    process.send_signal(kill)
+    process.wait()
+    assert wait_for(lambda: not group_is_alive(process.pid), 20)
+    assert not list(folder.rglob("*.part"))
+
+
 @pytest.mark.parametrize("count", [0, -1])
 def test_numbers_of_processes_that_make_no_sense(tmp_path: Path, count: int) -> None:
     arguments = [DATA / "grey.png", "-o", tmp_path / "a.dmen", "--jobs", count]
@@ -187,7 +237,7 @@ def test_numbers_of_processes_that_make_no_sense(tmp_path: Path, count: int) -> 
 
 
 def test_one_file_starts_no_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "executable", "nowhere")
+    monkeypatch.setenv("PYTHONHOME", str(tmp_path))  # with which no process starts
     works("encode", "-", "-o", tmp_path / "a.dmen", "--jobs", 4, data=(DATA / "grey.png").read_bytes())
     assert (tmp_path / "a.dmen").read_bytes() == dmecodec.encode(DATA / "grey.png")
 

@@ -1,3 +1,5 @@
+"""MDEI and Loss_MDSE: their features and gradients."""
+
 from __future__ import annotations
 
 import pytest
@@ -29,13 +31,13 @@ def test_odd_sizes(size: tuple[int, int]) -> None:
     assert torch.isfinite(mdse_loss(x, x.flip(3))).all()
 
 
-def test_nothing_learns_and_nothing_is_stored() -> None:
+def test_no_parameters_and_no_stored_buffers() -> None:
     mdei = MDEI()
     assert list(mdei.parameters()) == []
     assert mdei.state_dict() == {}
 
 
-def test_gradient_is_the_true_one() -> None:
+def test_the_gradient_is_exact() -> None:
     x = picture(7, 6, 1).double()
     y = (x + 0.05).requires_grad_()
     mdei = MDEI()
@@ -56,7 +58,7 @@ def test_edges_of_a_flat_coloured_image_are_zero_up_to_the_border(size: tuple[in
     torch.testing.assert_close(EdgeExtraction()(flat), torch.zeros_like(flat), atol=1e-6, rtol=0)
 
 
-def test_edges_lie_where_the_image_has_them() -> None:
+def test_edges_are_at_the_steps_of_the_image() -> None:
     step = torch.zeros(1, 3, 32, 32)
     step[..., 16:] = 1
     edges = EdgeExtraction()(step).abs()
@@ -84,7 +86,7 @@ def test_brightness_alone_is_no_structure_but_blur_is() -> None:
     assert mdse_loss(x, shifted) < 1e-3 * mdse_loss(x, blurred)
 
 
-def test_autocast_around_it_changes_nothing() -> None:
+def test_autocast_of_the_caller_changes_nothing() -> None:
     x = picture()
     y = x + 0.01 * picture().flip(2)
     with torch.autocast("cpu", dtype=torch.bfloat16):

@@ -1,4 +1,4 @@
-"""The models that come with the package, on the example image: what holds for the network, not only for its files."""
+"""The models of the package on the example image: PSNR, sizes, and precision."""
 
 from __future__ import annotations
 
@@ -21,38 +21,35 @@ def example() -> np.ndarray:
     return np.asarray(Image.open(ROOT / "docs" / "example.png").convert("RGB"))
 
 
-def quality_of(image: np.ndarray, quality: float, **options: object) -> float:
+def coded_psnr(image: np.ndarray, quality: float, **options: object) -> float:
     return psnr(dmecodec.decode(dmecodec.encode(image, quality, **options)), image)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("quality", [1, 4, 7])
-def test_the_restoration_filter_is_no_crutch(model: str, quality: int, example: np.ndarray) -> None:
-    """Effort 0 has none, nor have small tiles beside others."""
-    usual = quality_of(example, quality, model=model)
-    assert quality_of(example, quality, model=model, effort=0) > usual - 1
-    assert quality_of(example, quality, model=model, tile=128) > usual - 1
+def test_the_network_does_not_rely_on_the_restoration_filter(model: str, quality: int, example: np.ndarray) -> None:
+    """Files of effort 0, and small tiles with neighbours, have no filter."""
+    filtered = coded_psnr(example, quality, model=model)
+    assert coded_psnr(example, quality, model=model, effort=0) > filtered - 1
+    assert coded_psnr(example, quality, model=model, tile=128) > filtered - 1
 
 
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("quality", [1, 4, 7])
-def test_bf16_costs_next_to_nothing(
+def test_bf16_costs_less_than_a_hundredth_of_a_decibel(
     model: str, quality: int, example: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Against float32, where this processor computes in bf16 at all."""
+    """Compared with float32; both are the same if this processor does not compute in bf16."""
     data = dmecodec.encode(example, quality, model=model)
     fast = dmecodec.decode(data)
-    monkeypatch.setattr(
-        "dmecodec.codec.synthesis.autocast",
-        lambda device: torch.autocast(device.type, enabled=False),
-    )
+    monkeypatch.setattr("dmecodec.codec.synthesis.autocast", lambda device: torch.autocast(device.type, enabled=False))
     exact = dmecodec.decode(data)
     assert np.abs(fast.astype(int) - exact).max() <= 1
     assert psnr(exact, example) - psnr(fast, example) < 0.01
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_the_whole_range(model: str, example: np.ndarray) -> None:
+def test_size_and_psnr_rise_with_the_quality(model: str, example: np.ndarray) -> None:
     files = [dmecodec.encode(example, quality, model=model) for quality in range(8)]
     errors = [psnr(dmecodec.decode(data), example) for data in files]
     assert errors == sorted(errors) and errors[-1] > 43

@@ -1,4 +1,4 @@
-"""The transforms: perfect reconstruction, shapes, and a reach that ends where HALO says."""
+"""The transforms: perfect reconstruction, shapes, and a receptive field within the halo."""
 
 from __future__ import annotations
 
@@ -15,19 +15,12 @@ from dmecodec.network.lambdas import LAMBDAS
 from dmecodec.network.transforms import HALO, Analysis, Synthesis
 
 SMALL = Config(
-    channels=32,
-    hyper=8,
-    slices=(8, 16),
-    hidden=(16, 0),
-    checkered=1,
-    attention=8,
-    refinement=8,
-    refining=MAX_DEPTH,
+    channels=32, hyper=8, slices=(8, 16), hidden=(16, 0), checkered=1, attention=8, refinement=8, refining=MAX_DEPTH
 )
 QUALITY = torch.tensor([3.5])
 CELLS = Box(0, 0, 14, 13)
 INNER = [
-    Box(5, 5, 3, 2),  # in the middle, a halo away from every border
+    Box(5, 5, 3, 2),  # a halo away from every border
     Box(0, 0, 4, 3),
     Box(9, 0, 5, 2),
     Box(0, 9, 2, 4),
@@ -39,7 +32,7 @@ INNER = [
 
 
 def random_weights(module: torch.nn.Module) -> torch.nn.Module:
-    """Every weight counts: full strength beside the shortcut, GDN across channels, tables of the quality."""
+    """Randomises all weights: the path of the paper at full scale, GDN across channels, tables of the quality."""
     for part in module.modules():
         if isinstance(part, PlainGDN):
             part.beta.uniform_(0.5, 1.5)
@@ -82,23 +75,23 @@ def synthesise_crop(synthesis: torch.nn.Module, y: Tensor, inner: Box, halo: int
 
 
 @pytest.mark.parametrize("inner", INNER)
-def test_analysis_sees_no_further_than_the_halo(analysis: torch.nn.Module, inner: Box) -> None:
+def test_the_receptive_field_of_the_analysis_is_within_the_halo(analysis: torch.nn.Module, inner: Box) -> None:
     image = torch.rand(1, 3, 16 * CELLS.height, 16 * CELLS.width)
     expected = crop(analysis(image), inner)
     assert torch.allclose(analyse_crop(analysis, image, inner, HALO), expected, atol=2e-5)
 
 
 @pytest.mark.parametrize("inner", INNER)
-def test_synthesis_sees_no_further_than_the_halo(synthesis: torch.nn.Module, inner: Box) -> None:
+def test_the_receptive_field_of_the_synthesis_is_within_the_halo(synthesis: torch.nn.Module, inner: Box) -> None:
     y = 5 * torch.randn(1, SMALL.latents, CELLS.height, CELLS.width)
     expected = crop(synthesis(y, QUALITY), inner.scaled_up(STRIDE), CELLS.scaled_up(STRIDE))
     scale = float(expected.abs().max())
-    given = synthesise_crop(synthesis, y, inner, HALO)
-    assert torch.allclose(given, expected, atol=1e-5 * scale)
+    cropped = synthesise_crop(synthesis, y, inner, HALO)
+    assert torch.allclose(cropped, expected, atol=1e-5 * scale)
 
 
-def test_a_smaller_halo_would_not_do(analysis: torch.nn.Module, synthesis: torch.nn.Module) -> None:
-    """So the two tests above can fail."""
+def test_a_smaller_halo_changes_the_result(analysis: torch.nn.Module, synthesis: torch.nn.Module) -> None:
+    """Shows that the two tests above can fail."""
     inner = INNER[0]
     image = torch.rand(1, 3, 16 * CELLS.height, 16 * CELLS.width)
     expected = crop(analysis(image), inner)
@@ -106,12 +99,12 @@ def test_a_smaller_halo_would_not_do(analysis: torch.nn.Module, synthesis: torch
     y = 5 * torch.randn(1, SMALL.latents, CELLS.height, CELLS.width)
     pixels = crop(synthesis(y, QUALITY), inner.scaled_up(STRIDE), CELLS.scaled_up(STRIDE))
     scale = float(pixels.abs().max())
-    less = synthesise_crop(synthesis, y, inner, 2)
-    assert not torch.allclose(less, pixels, atol=1e-5 * scale)
+    cropped = synthesise_crop(synthesis, y, inner, 2)
+    assert not torch.allclose(cropped, pixels, atol=1e-5 * scale)
 
 
 def test_each_image_of_a_batch_has_its_own_quality(synthesis: torch.nn.Module) -> None:
-    """A single one is folded into the weights."""
+    """A single quality is multiplied into the weights, several are not; the results are the same."""
     y = torch.randn(2, SMALL.latents, 4, 4)
     qualities = torch.tensor([0.25, 6.5])
     together = synthesis(y, qualities)
@@ -135,14 +128,14 @@ def test_wavelet_reconstructs_perfectly(height: int, width: int) -> None:
 @pytest.mark.parametrize(("height", "width"), [(16, 16), (32, 80)])
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 def test_wavelet_without_a_gradient(height: int, width: int, layout: torch.memory_format) -> None:
-    """In place then, which changes neither what comes out nor what it was given."""
+    """Without autograd it works in place, with the same output and without changing its input."""
     x = torch.randn(2, 3, height, width, dtype=torch.float64).contiguous(memory_format=layout)
-    given, packed = x.clone(), wavelet.pack(x)
+    before, packed = x.clone(), wavelet.pack(x)
     with torch.no_grad():
         assert torch.allclose(wavelet.pack(x), packed, atol=1e-12)
-        kept = packed.clone()
+        packed_before = packed.clone()
         assert torch.allclose(wavelet.unpack(packed), x, atol=1e-12)
-    assert torch.equal(x, given) and torch.equal(packed, kept)
+    assert torch.equal(x, before) and torch.equal(packed, packed_before)
 
 
 def test_wavelet_is_nearly_orthonormal() -> None:
@@ -151,7 +144,7 @@ def test_wavelet_is_nearly_orthonormal() -> None:
 
 
 def test_wavelet_of_smooth_images() -> None:
-    """A constant lives in the three coarsest channels alone; so, inside, does a slope (but for those)."""
+    """Away from the border, constants and slopes have coefficients in the three coarsest channels only."""
     packed = wavelet.pack(torch.full((1, 3, 64, 64), 0.5, dtype=torch.float64))
     assert packed[:, :-3].abs().max() < 1e-6
     assert torch.allclose(packed[:, -3:], torch.tensor(8.0).double(), rtol=1e-3)  # 16 * 0.5
@@ -176,7 +169,7 @@ def test_the_shortcut_alone_is_linear(analysis: torch.nn.Module) -> None:
     try:
         both = analysis(a + b) + analysis(torch.zeros_like(a))
         assert torch.allclose(both, analysis(a) + analysis(b), atol=1e-4)
-        with torch.autocast("cpu", torch.bfloat16):  # and stays in float32
+        with torch.autocast("cpu", torch.bfloat16):  # the shortcut stays in float32
             assert torch.equal(analysis(a).float(), analysis(a))
     finally:
         analysis.enabled = True

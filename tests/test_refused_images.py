@@ -121,6 +121,13 @@ def test_deep_pnm_is_refused(header: bytes) -> None:
     assert "bits a sample" in refusal(io.BytesIO(header + bytes(64)))
 
 
+@pytest.fixture
+def without_rasterio(monkeypatch: pytest.MonkeyPatch) -> None:
+    """rasterio reads JPEG 2000 that Pillow cannot; see test_georeferenced_images.py."""
+    monkeypatch.setattr("dmecodec.images.open.is_installed", lambda: False)
+
+
+@pytest.mark.usefixtures("without_rasterio")
 @pytest.mark.parametrize("raw", [False, True])
 def test_deep_and_many_banded_jpeg2000_is_refused(raw: bool) -> None:
     data = bytearray(saved(picture("RGB"), "JPEG2000", no_jp2=raw).getvalue())
@@ -134,6 +141,7 @@ def test_deep_and_many_banded_jpeg2000_is_refused(raw: bool) -> None:
     assert "5 bands" in refusal(io.BytesIO(bytes(data)))
 
 
+@pytest.mark.usefixtures("without_rasterio")
 @pytest.mark.parametrize("mode", ["RGBA", "LA"])
 def test_jpeg2000_with_a_band_that_is_no_alpha_is_refused(mode: str) -> None:
     """Pillow calls the fourth of four bands alpha even where it is near infrared."""

@@ -1,4 +1,4 @@
-"""The residual layer and the base image alone: the bound holds whatever the base and the original are."""
+"""The residual layer and the base image: the bound holds for any base and any original."""
 
 from __future__ import annotations
 
@@ -13,19 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dmecodec.bounded.fit import encode_residual
-from dmecodec.bounded.interlace import PASSES, WEIGHT_LIMIT, mean_count, spread_count
+from dmecodec.bounded.interlace import LATTICES, WEIGHT_LIMIT, mean_count, spread_count
 from dmecodec.bounded.linear import LinearBase
 from dmecodec.bounded.logistic import SCALES, flat_table, residual_tables, table_index
 from dmecodec.bounded.residual import decode_residual, rank_of
-from dmecodec.bounded.settings import (
-    CONTEXTS,
-    FLAG,
-    LEVELS,
-    MAX_SCALE,
-    WIDE,
-    default_weights,
-    slots,
-)
+from dmecodec.bounded.slots import CONTEXTS, FLAG, LEVELS, MAX_SCALE, WIDE, default_weights, slots
 from dmecodec.entropy import rans as entropy
 from dmecodec.errors import FormatError, ModelError
 from dmecodec.network.wavelet import unpack
@@ -72,14 +64,16 @@ def check(original: np.ndarray, base: np.ndarray, bound: int, **options: object)
     st.integers(0, 20),
 )
 @settings(max_examples=40)
-def test_the_bound_holds(of: str, over: str, seed: int, height: int, width: int, bands: int, bound: int) -> None:
-    original, base = (MAKERS[name](seed + n, height, width, bands) for n, name in ((0, of), (1, over)))
+def test_the_bound_holds(
+    original_kind: str, base_kind: str, seed: int, height: int, width: int, bands: int, bound: int
+) -> None:
+    original, base = (MAKERS[name](seed + n, height, width, bands) for n, name in ((0, original_kind), (1, base_kind)))
     check(original, base, bound)
 
 
 @given(st.integers(0, 1000), st.integers(0, 20), st.integers(1, 40), st.integers(1, 40))
 @settings(max_examples=8)
-def test_samples_that_are_skipped(seed: int, bound: int, height: int, width: int) -> None:
+def test_skipped_samples_keep_the_base(seed: int, bound: int, height: int, width: int) -> None:
     original, base = noise(seed, height, width, 3), aerial(seed, height, width)
     skip = np.random.default_rng(seed).random(base.shape) < np.array([0.2, 0.5, 1.0])
     stream = check(original, base, bound, skip=skip)
@@ -98,48 +92,47 @@ def test_16_bits(bound: int) -> None:
 
 
 @pytest.mark.parametrize("bound", [0, 1, 20, 255])
-def test_extremes(bound: int) -> None:
+def test_extreme_differences(bound: int) -> None:
     board = checkerboard(130, 70, 3)
     check(board, 255 - board, bound)
     check(board, np.zeros_like(board), bound)
     check(noise(0, 200, 1, 3), noise(1, 200, 1, 3), bound)
 
 
-def test_a_good_base_costs_little() -> None:
+def test_a_better_base_takes_fewer_bytes() -> None:
     image = aerial(3, 128, 128)
     assert len(check(image, image, 0)) < len(check(image, image // 16 * 16, 0)) / 3
     assert len(check(image, image // 2 + 40, 40)) < len(check(image, image // 2 + 40, 4))
 
 
-def test_values_that_do_not_occur_are_not_paid_for() -> None:
+def test_listing_the_used_values_saves_bytes() -> None:
     image = MAKERS["close"](5, 128, 128, 3)
     base = aerial(5, 128, 128)
-    listed = len(check(image, base, 0))
-    one = image.copy()
-    one[:4] = aerial(6, 4, 128)  # now nearly all values occur
-    assert listed < 0.8 * len(check(one, base, 0))
+    few_values = len(check(image, base, 0))
+    many_values = image.copy()
+    many_values[:4] = aerial(6, 4, 128)
+    assert few_values < 0.8 * len(check(many_values, base, 0))
 
 
-def test_blocks_of_a_large_tile() -> None:
+def test_sections_of_a_large_tile() -> None:
     image = np.tile(aerial(1, 64, 64), (17, 1, 1))
     check(image, np.roll(image, 1, 0), 2)
 
 
-def test_threads_and_slices_do_not_matter() -> None:
-    """The same stream gives the same pixels, however many threads there are."""
+def test_the_number_of_threads_does_not_change_the_pixels() -> None:
     image, base = aerial(1, 64, 96), aerial(2, 64, 96)
     stream, before = encode_residual(image, base, 2), torch.get_num_threads()
     try:
-        found = []
+        decoded = []
         for threads in (1, 4):
             torch.set_num_threads(threads)
-            found.append(decode_residual(stream, base, 2))
+            decoded.append(decode_residual(stream, base, 2))
     finally:
         torch.set_num_threads(before)
-    np.testing.assert_array_equal(*found)
+    np.testing.assert_array_equal(*decoded)
 
 
-# ---- streams that nobody wrote ---------------------------------------------------------------------------
+# ---- invalid streams -------------------------------------------------------------------------------------
 
 
 @cache
@@ -150,8 +143,7 @@ def undamaged() -> tuple[bytes, np.ndarray]:
 
 @given(st.integers(0, 300), st.integers(1, 255), st.integers(0, 3))
 @settings(max_examples=30)
-def test_damage_is_refused_or_decodes(place: int, flip: int, cut: int) -> None:
-    """Whatever the bytes say, there are pixels or an error of ours."""
+def test_damaged_streams_decode_or_are_refused(place: int, flip: int, cut: int) -> None:
     intact, base = undamaged()
     stream = bytearray(intact)
     stream[place % len(stream)] ^= flip
@@ -185,7 +177,7 @@ def integers(values: list[int], table: int) -> entropy.Symbols:
         ([integers([0], LEVELS), integers([0], FLAG), integers([1], FLAG), integers([0, 0, 1 << 20, 0, 0], WIDE)], 0),
     ],
 )  # fmt: skip
-def test_settings_out_of_range(passes: list[entropy.Symbols], bound: int) -> None:
+def test_integers_out_of_range(passes: list[entropy.Symbols], bound: int) -> None:
     stream = entropy.encode(passes, residual_tables())
     with pytest.raises(FormatError, match=r"out of its range|not lossless"):
         decode_residual(stream, np.zeros((16, 16, 1), np.uint8), bound)
@@ -205,20 +197,20 @@ def test_tables() -> None:
             values = np.arange(tables.length[index] - 1) + tables.low[index]
             edges = (np.append(values, values[-1] + 1) - 0.5 - offset / 8) / s
             expected = np.diff(0.5 + 0.5 * np.tanh(edges / 2))
-            found = tables.frequency[start : start + len(values)] / 2**24
-            assert abs(found - expected).max() < 1e-4
+            shares = tables.frequency[start : start + len(values)] / 2**24
+            assert abs(shares - expected).max() < 1e-4
 
 
-def test_every_sample_is_coded_once_and_its_neighbours_before() -> None:
+def test_each_sample_is_in_one_lattice_and_its_neighbours_in_earlier_ones() -> None:
     order = np.full((48, 32), -1)
-    for number, where in enumerate(PASSES):
+    for number, lattice in enumerate(LATTICES):
         rows, cols = (np.arange(n) for n in order.shape)
-        view = where.of(order)
+        view = lattice.of(order)
         assert (view == -1).all()
-        for row in where.of(np.broadcast_to(rows[:, None], order.shape))[:, 0]:
-            for col in where.of(np.broadcast_to(cols, order.shape))[0]:
-                for dy, dx in where.near + where.far:
-                    r, c = row + dy * where.unit, col + dx * where.unit
+        for row in lattice.of(np.broadcast_to(rows[:, None], order.shape))[:, 0]:
+            for col in lattice.of(np.broadcast_to(cols, order.shape))[0]:
+                for dy, dx in lattice.near + lattice.far:
+                    r, c = row + dy * lattice.unit, col + dx * lattice.unit
                     if 0 <= r < 48 and 0 <= c < 32:
                         assert 0 <= order[r, c] < number
         view[...] = number

@@ -143,19 +143,19 @@ def test_no_seam_between_two_filters() -> None:
     assert abs(difference - 10 * np.log10(tiled[~near].mean() / whole[~near].mean())) < 0.1
 
 
-def test_what_is_done_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_latents_that_no_block_needs_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a wide image some rows of latents are kept, and what stands below, not three rows of tiles."""
     image = np.tile(aerial(53, 275, 260), (5, 8, 1))[:1300, :2080]
     coded = dmecodec.encode(image, 2, tile=256)
     kept: list[tuple[Box, int]] = []
-    forget = Decoder._forget
+    drop = Decoder._drop
 
-    def noted(decoder: Decoder, block: Box, *, last: bool) -> None:
-        forget(decoder, block, last=last)
+    def watched(decoder: Decoder, block: Box, *, is_last_of_row: bool) -> None:
+        drop(decoder, block, is_last_of_row=is_last_of_row)
         latents = [tile._latents for tile in decoder._tiles.values()]
         kept.append((block, sum(found.y.nbytes for found in latents if found is not None)))
 
-    monkeypatch.setattr(Decoder, "_forget", noted)
+    monkeypatch.setattr(Decoder, "_drop", watched)
     dmecodec.decode(coded)
     with dmecodec.File(io.BytesIO(coded)) as file:
         row_of_latents = 2 * file._decoder().model.net.config.latents * 130
@@ -266,20 +266,20 @@ def test_opening_reads_the_header_alone(big_tiled: bytes) -> None:
         assert not file.seen & set().union(*tile_bytes(big_tiled))
 
 
-def test_tiles_are_forgotten_on_the_way_down(big_tiled: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tiles_are_dropped_on_the_way_down(big_tiled: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory is bounded: each tile is decoded once, and dropped when no later row needs it."""
     from dmecodec.codec import decoder
 
     monkeypatch.setattr(Box, "blocks", _small_blocks(Box.blocks))
     held, decoded = [], []
-    original = decoder.Decoder._decode
+    original = decoder.Decoder._open_tile
 
     def watched(self: decoder.Decoder, index: int, group: int) -> object:
         held.append(len(self._tiles))
         decoded.append(index)
         return original(self, index, group)
 
-    monkeypatch.setattr(decoder.Decoder, "_decode", watched)
+    monkeypatch.setattr(decoder.Decoder, "_open_tile", watched)
     dmecodec.decode(big_tiled)
     assert sorted(decoded) == list(range(49))
     assert max(held) <= 7 * 4

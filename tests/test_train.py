@@ -1,4 +1,4 @@
-"""Training a tiny network for a few steps, going on after a kill."""
+"""Training a tiny network for a few steps, and resuming it after a kill."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ from dmecodec.network.config import FAST, Config
 from dmecodec.network.parameters import INDEX_PER_NAT, LOG_SCALE_LOW
 from dmecodec.train import checkpoint, evaluate, session, tables
 from dmecodec.train.data import Crops, load_images
-from dmecodec.train.model import Outcome, TrainingModel, lambda_of, pull
-from dmecodec.train.start import start
+from dmecodec.train.model import Outcome, TrainingModel, lambda_of, rate_offset
+from dmecodec.train.start import initialise
 from dmecodec.train.trainer import Options, Snapshot, Trainer
 from dmecodec.weights import registry
 from dmecodec.weights.model import read_file
@@ -67,7 +67,7 @@ def test_images_come_from_folders_and_shards(data: Path) -> None:
     assert np.array_equal(load_images([shouted], 64)[0], shard[0])
 
 
-def test_data_that_is_not_there_or_not_enough(data: Path, tmp_path: Path) -> None:
+def test_missing_or_unusable_data_is_refused(data: Path, tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="no such file or folder"):
         load_images([tmp_path / "nowhere"], 64)
     with pytest.raises(ImageError, match="no image of at least 512 x 512"):
@@ -77,8 +77,8 @@ def test_data_that_is_not_there_or_not_enough(data: Path, tmp_path: Path) -> Non
         load_images([tmp_path], 64)
 
 
-def as_they_are(monkeypatch: pytest.MonkeyPatch, **shares: float) -> None:
-    """Nothing is done to crops, but what is given."""
+def without_augmentation(monkeypatch: pytest.MonkeyPatch, **shares: float) -> None:
+    """Sets the shares of all augmentations to 0, but those that are given."""
     for share in ("REDUCED", "ENLARGED", "RELIT", "COMPRESSED", "EMPTY"):
         monkeypatch.setattr(Crops, share, shares.get(share, 0.0))
 
@@ -108,16 +108,16 @@ def test_broken_shards_are_refused_by_name(data: Path, tmp_path: Path) -> None:
 def test_some_image_is_held_out_whatever_their_hashes(data: Path) -> None:
     images = load_images([data], 1)
     for several in ([images[0]] * 60, (images * 60)[:60]):
-        found = session._Data([], [])
+        loaded = session._Data([], [])
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(session, "load_images", lambda paths, least, found=several: found)
-            found = session._load_data([str(data)], None, 64)
-        assert found.training and found.validation
+            patch.setattr(session, "load_images", lambda paths, min_side, images=several: images)
+            loaded = session._load_data([str(data)], None, 64)
+        assert loaded.training and loaded.validation
 
 
-def test_crops_are_pieces_of_the_images(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Turned and mirrored, each crop is found again in its image."""
-    as_they_are(monkeypatch)
+def test_crops_occur_in_the_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each crop, rotated and flipped, occurs in its image."""
+    without_augmentation(monkeypatch)
     image = aerial(0, 80, 70)
     for crop in Crops([image], 64, 0).batch(8):
         pixels = (crop * 255).round().byte().permute(1, 2, 0).numpy()
@@ -127,7 +127,7 @@ def test_crops_are_pieces_of_the_images(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_crops_have_plain_borders(monkeypatch: pytest.MonkeyPatch) -> None:
-    as_they_are(monkeypatch, EMPTY=1.0)
+    without_augmentation(monkeypatch, EMPTY=1.0)
     noise = np.random.default_rng(0).integers(0, 256, (96, 96, 3), dtype=np.uint8)
     shares = []
     for crop in Crops([noise], 64, 0).batch(20):
@@ -143,21 +143,14 @@ def detail(x: torch.Tensor) -> float:
 
 @pytest.mark.parametrize(
     ("share", "least", "most"),
-    [
-        ("REDUCED", 0.3, 0.95),
-        ("ENLARGED", 0.3, 0.95),
-        ("RELIT", 0.3, 0.98),
-        ("COMPRESSED", 0.7, 1.2),
-    ],
+    [("REDUCED", 0.3, 0.95), ("ENLARGED", 0.3, 0.95), ("RELIT", 0.3, 0.98), ("COMPRESSED", 0.7, 1.2)],
 )
-def test_crops_as_other_sensors_have_them(
-    monkeypatch: pytest.MonkeyPatch, share: str, least: float, most: float
-) -> None:
-    """Detail is what all of them change; these images are noise, which becomes less either way."""
+def test_augmentation_changes_detail(monkeypatch: pytest.MonkeyPatch, share: str, least: float, most: float) -> None:
+    """Each augmentation changes the mean difference of neighbours; reducing and enlarging smooth these noisy images."""
     images = [aerial(seed, 128, 128) for seed in range(8)]
-    as_they_are(monkeypatch)
+    without_augmentation(monkeypatch)
     plain = Crops(images, 64, 0).batch(48)
-    as_they_are(monkeypatch, **{share: 1.0})
+    without_augmentation(monkeypatch, **{share: 1.0})
     crops = Crops(images, 64, 0).batch(48)
     assert crops.shape == plain.shape and crops.dtype == torch.float32
     assert torch.equal(crops, (255 * crops).round() / 255)
@@ -165,7 +158,7 @@ def test_crops_as_other_sensors_have_them(
     assert least < detail(crops) / detail(plain) < most
 
 
-def test_crops_are_drawn_alike_from_a_seed() -> None:
+def test_a_seed_determines_the_crops() -> None:
     images = [aerial(seed, 100, 128) for seed in range(3)]
     first, again, other = (Crops(images, 64, seed).batch(30) for seed in (5, 5, 6))
     assert torch.equal(first, again) and not torch.equal(first, other)
@@ -175,11 +168,11 @@ def test_crops_are_drawn_alike_from_a_seed() -> None:
 
 
 def test_all_stages_are_trained_and_reported(trained: tuple[Path, list[Snapshot]]) -> None:
-    run, told = trained
-    assert [(snapshot.stage, snapshot.step) for snapshot in told] == [
+    run, snapshots = trained
+    assert [(snapshot.stage, snapshot.step) for snapshot in snapshots] == [
         (stage, step) for stage in (1, 2, 3) for step in (1, 2, 3)
     ]
-    for snapshot in told:
+    for snapshot in snapshots:
         assert np.isfinite(snapshot.loss) and snapshot.psnr > 15
         assert snapshot.y_bpp > 0 and snapshot.z_bpp > 0 and snapshot.megapixels_per_second > 0
         assert f"{snapshot.psnr:.2f} dB" in snapshot.line()
@@ -191,7 +184,7 @@ def test_all_stages_are_trained_and_reported(trained: tuple[Path, list[Snapshot]
 def test_training_lowers_the_loss(data: Path, tmp_path: Path) -> None:
     images = load_images([data], 64)
     trainer = Trainer(tmp_path, CONFIG, torch.device("cpu"))
-    start(trainer.model, images, Crops(images, 64, 1))
+    initialise(trainer.model, images, Crops(images, 64, 1))
     trainer.begin_stage(1)
     x, quality = Crops(images, 64, 2).batch(8), torch.arange(8.0)
 
@@ -205,21 +198,21 @@ def test_training_lowers_the_loss(data: Path, tmp_path: Path) -> None:
     assert loss() < before - 0.03  # a logarithm
 
 
-def test_the_papers_network_is_trained_on_equation_15(data: Path, tmp_path: Path) -> None:
+def test_the_network_of_the_paper_is_trained_on_equation_15(data: Path, tmp_path: Path) -> None:
     outcome = Outcome(*torch.tensor([[1.0, 2.0], [0.5, 0.0], [9.0, 9.0], [4.0, 8.0], [3.0, 6.0]]),
                       torch.zeros(2, 3, 64, 64))  # fmt: skip
     quality = torch.tensor([1.0, 4.0])
     expected = (1.5 + 0.007 * (4 + 0.0185 * 3) + 2 + 0.072 * (8 + 0.0185 * 6)) / 2
-    assert outcome.papers_loss(quality).item() == pytest.approx(expected, rel=1e-5)
-    told: list[Snapshot] = []
+    assert outcome.paper_loss(quality).item() == pytest.approx(expected, rel=1e-5)
+    snapshots: list[Snapshot] = []
     session.train([str(data)], str(tmp_path / "run"), network=replace(CONFIG, paper=True),
-                  report=told.append, report_every=1, **FEW | {"first": 0.0, "last": 0.0})  # fmt: skip
-    for snapshot in told:  # a cost in bits a pixel, not its logarithm
+                  report=snapshots.append, report_every=1, **FEW | {"first": 0.0, "last": 0.0})  # fmt: skip
+    for snapshot in snapshots:  # a cost in bits a pixel, not its logarithm
         assert snapshot.loss > snapshot.y_bpp + snapshot.z_bpp
 
 
-def test_a_per_cent_counts_the_same_for_every_image() -> None:
-    """A plain image at quality 0 and a busy one at 7: cost 0.2 and 8 bits a pixel, half of it distortion."""
+def test_a_saving_of_1_per_cent_counts_the_same_for_each_image() -> None:
+    """Two images at qualities 0 and 7 cost 0.2 and 8 bits per pixel, half of it distortion."""
     quality, zero = torch.tensor([0.0, 7.0]), torch.zeros(2)
     bpp = torch.tensor([0.1, 4.0], requires_grad=True)
     mse = (bpp / lambda_of(quality)).detach()
@@ -229,8 +222,8 @@ def test_a_per_cent_counts_the_same_for_every_image() -> None:
     assert small == pytest.approx(large, rel=0.1) and large == pytest.approx(0.25, rel=0.15)
 
 
-def test_what_a_filter_undoes_costs_all_the_same(data: Path) -> None:
-    """Or the network drifts to images that are good for nothing without one."""
+def test_the_error_before_the_filter_costs_too(data: Path) -> None:
+    """Otherwise the network relies on the filter."""
     model = TrainingModel(CONFIG).train()
     model.set_stage(2)
     x, quality = Crops(load_images([data], 64), 64, 4).batch(4), torch.arange(4.0)
@@ -266,33 +259,30 @@ def test_every_stage_trains_what_it_should(stage: int, data: Path, tmp_path: Pat
 
 
 @given(seed=st.integers(0, 2**16), log_scale=st.floats(-3, 3), weight=st.floats(0, 20))
-def test_training_pulls_latents_as_the_encoder_rounds_them(seed: int, log_scale: float, weight: float) -> None:
-    """But for the tables' precision and tails: there their lengths count, here those of a Gaussian."""
+def test_training_rounds_latents_as_the_encoder(seed: int, log_scale: float, weight: float) -> None:
+    """Up to rounding ties: the encoder uses code lengths of tables, training those of Gaussians."""
     scale_index = round((log_scale - LOG_SCALE_LOW) * INDEX_PER_NAT)
     exact = LOG_SCALE_LOW + scale_index / INDEX_PER_NAT
     generator = torch.Generator().manual_seed(seed)
     residual = math.exp(exact) * torch.randn(1, 2, 5, 5, generator=generator).clamp(-3, 3)
     log_scales = torch.full_like(residual, exact)
     weights = torch.full((1, 2, 1, 1), weight)
-    ours = residual.round() + pull(residual, log_scales, weights)
+    ours = residual.round() + rate_offset(residual, log_scales, weights)
     theirs = round_for_rate(
-        residual[0].flatten(1),
-        np.full(50, scale_index, np.uint8),
-        tables.plain_tables(),
-        np.full(2, weight),
+        residual[0].flatten(1), np.full(50, scale_index, np.uint8), tables.plain_tables(), np.full(2, weight)
     )
     assert (ours.flatten().numpy() != theirs).mean() <= 0.04  # next to ties
 
 
-# ---- going on -----------------------------------------------------------------------------------------------------
+# ---- resuming ----------------------------------------------------------------------------------------------------
 
 
-def test_a_finished_run_can_go_on(trained: tuple[Path, list[Snapshot]], tmp_path: Path, rows: None) -> None:
+def test_a_finished_run_can_be_resumed(trained: tuple[Path, list[Snapshot]], tmp_path: Path, rows: None) -> None:
     run = copy_of(trained[0], tmp_path / "run")
-    told: list[Snapshot] = []
+    snapshots: list[Snapshot] = []
     options = FEW | {"max_steps": 5}
-    session.train([], str(run), resume=True, report=told.append, report_every=1, **options)
-    assert [(snapshot.stage, snapshot.step) for snapshot in told] == [(3, 4), (3, 5)]
+    session.train([], str(run), resume=True, report=snapshots.append, report_every=1, **options)
+    assert [(snapshot.stage, snapshot.step) for snapshot in snapshots] == [(3, 4), (3, 5)]
     assert checkpoint.load(run)[1].total_steps == STEPS + 2
 
 
@@ -321,7 +311,7 @@ def killed_at(stage: int, step: int) -> Callable[[Snapshot], None]:
 
 
 @pytest.mark.parametrize("moment", [(1, 2), (2, 2), (3, 2)], ids=str)
-def test_a_killed_run_goes_on_from_its_last_state(
+def test_a_killed_run_resumes_from_its_last_state(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: tuple[int, int]
 ) -> None:
     monkeypatch.setattr("dmecodec.train.trainer._SAVE_EVERY_MINUTES", 0.0)  # after every step
@@ -329,15 +319,15 @@ def test_a_killed_run_goes_on_from_its_last_state(
     arguments: dict[str, Any] = FEW | {"report_every": 1}
     with pytest.raises(Killed):
         session.train([str(data)], run, init="tiny", report=killed_at(*moment), **arguments)
-    told: list[Snapshot] = []
-    session.train([], run, resume=True, report=told.append, **arguments)
+    snapshots: list[Snapshot] = []
+    session.train([], run, resume=True, report=snapshots.append, **arguments)
     # The step that was reported last had not been saved.
-    assert (told[0].stage, told[0].step) == moment
-    assert (told[-1].stage, told[-1].step) == (3, 3)
+    assert (snapshots[0].stage, snapshots[0].step) == moment
+    assert (snapshots[-1].stage, snapshots[-1].step) == (3, 3)
     assert checkpoint.load(tmp_path / "run")[1].total_steps == STEPS
 
 
-def test_a_kill_before_the_first_state_leaves_a_folder_to_begin_in(data: Path, tmp_path: Path) -> None:
+def test_a_run_killed_before_its_first_state_can_be_started_again(data: Path, tmp_path: Path) -> None:
     run = str(tmp_path / "run")
     arguments: dict[str, Any] = FEW | {"report_every": 1, "init": "tiny"}
     with pytest.raises(Killed):
@@ -359,7 +349,7 @@ os.fsync = killed
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
-def test_a_run_that_was_really_killed_goes_on(data: Path, tmp_path: Path) -> None:
+def test_a_run_killed_by_a_signal_resumes(data: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     few = ["--side", 64, "--batch", 1, "--max-steps", 1, "--device", "cpu", "--stage-1", 0.5]
     process = start_command("train", data, "--out", run, "--init", "tiny", *few,
@@ -422,8 +412,8 @@ def test_a_damaged_state_is_refused(trained: tuple[Path, list[Snapshot]], tmp_pa
             session.train([], str(run), resume=True, **FEW)
     (run / "state.safetensors").write_bytes(whole)
     tensors, progress, config = checkpoint.load(run)
-    for told, kept in (("{}", tensors), ('{"hyper": -1}', tensors), (config, {})):
-        checkpoint.save(run, kept or {"a": torch.zeros(1)}, progress, told)
+    for config_text, kept in (("{}", tensors), ('{"hyper": -1}', tensors), (config, {})):
+        checkpoint.save(run, kept or {"a": torch.zeros(1)}, progress, config_text)
         with pytest.raises(ModelError, match="its state is damaged"):
             session.train([], str(run), resume=True, **FEW)
     bare = {"progress": json.dumps(dataclasses.asdict(progress))}
@@ -432,25 +422,17 @@ def test_a_damaged_state_is_refused(trained: tuple[Path, list[Snapshot]], tmp_pa
         session.train([], str(run), resume=True, **FEW)
 
 
-def test_a_resumed_run_remembers_how_it_was_begun(data: Path, tmp_path: Path) -> None:
+def test_a_resumed_run_keeps_its_settings(data: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    told: list[Snapshot] = []
-    begun = {
-        "time_budget": 50.0,
-        "side": 64,
-        "batch": 3,
-        "max_steps": 1,
-        "psi": 0.0,
-        "first": 0.3,
-        "last": 0.2,
-    }
+    snapshots: list[Snapshot] = []
+    begun = {"time_budget": 50.0, "side": 64, "batch": 3, "max_steps": 1, "psi": 0.0, "first": 0.3, "last": 0.2}
     session.train([str(data)], str(run), init="tiny", device="cpu", **begun)
-    session.train([], str(run), resume=True, device="cpu", max_steps=2, report=told.append, report_every=1)
+    session.train([], str(run), resume=True, device="cpu", max_steps=2, report=snapshots.append, report_every=1)
     remembered = json.loads((run / "settings.json").read_text())
     assert remembered | begun | {"max_steps": 2} == remembered
     assert remembered["data"] == [str(data)]
     assert sorted(path.name for path in run.iterdir()) == ["settings.json", "state.safetensors"]
-    assert (told[-1].stage, told[-1].step) == (3, 2)
+    assert (snapshots[-1].stage, snapshots[-1].step) == (3, 2)
 
 
 @pytest.mark.parametrize("wrong", [{"side": "64"}, {"data": [3]}, {"val": 1}, {"rate": None}])
@@ -464,7 +446,7 @@ def test_settings_of_other_types_are_refused(
         session.train([], str(run), resume=True)
 
 
-def test_networks_have_names(data: Path, tmp_path: Path) -> None:
+def test_networks_by_name(data: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     arguments = {"side": 64, "batch": 1, "max_steps": 1, "device": "cpu", "time_budget": 0.01}
     session.train([str(data)], str(run), network="fast", **arguments)
@@ -474,17 +456,17 @@ def test_networks_have_names(data: Path, tmp_path: Path) -> None:
         session.train([str(data)], str(tmp_path / "other"), network="slow", **arguments)
 
 
-def test_the_papers_network_has_no_first_stage(data: Path, tmp_path: Path) -> None:
+def test_the_network_of_the_paper_has_no_stage_1(data: Path, tmp_path: Path) -> None:
     config = replace(CONFIG, slices=(24,), hidden=(0,), checkered=0, paper=True)
     arguments = {"side": 64, "batch": 2, "max_steps": 1, "device": "cpu", "network": config}
-    told: list[Snapshot] = []
+    snapshots: list[Snapshot] = []
     run = str(tmp_path / "run")
-    session.train([str(data)], run, report=told.append, report_every=1, **arguments)
-    assert [(snapshot.stage, snapshot.step) for snapshot in told] == [(2, 1), (3, 1)]
-    assert told[0].done < 1 / 3600  # of the two hours that are the default
+    session.train([str(data)], run, report=snapshots.append, report_every=1, **arguments)
+    assert [(snapshot.stage, snapshot.step) for snapshot in snapshots] == [(2, 1), (3, 1)]
+    assert snapshots[0].done < 1 / 3600  # of the two hours that are the default
     with pytest.raises(OptionError, match="stage 1 trains the shortcut"):
         session.train([str(data)], str(tmp_path / "other"), first=0.5, **arguments)
-    with pytest.raises(OptionError, match="at most all of it together"):
+    with pytest.raises(OptionError, match="at most 1 together"):
         session.train([str(data)], str(tmp_path / "other"), first=0.5, last=0.6, device="cpu")
     with pytest.raises(OptionError, match="leave out --network"):
         session.train([str(data)], str(tmp_path / "other"), init="tiny", network="paper")
@@ -498,17 +480,17 @@ def test_a_resumed_run_is_checked_with_its_own_network(data: Path, tmp_path: Pat
 
 
 def test_stage_3_takes_what_stage_1_leaves(data: Path, tmp_path: Path) -> None:
-    told: list[Snapshot] = []
+    snapshots: list[Snapshot] = []
     arguments = {"side": 64, "batch": 2, "max_steps": 1, "device": "cpu", "network": CONFIG}
     run = str(tmp_path / "run")
-    session.train([str(data)], run, first=1.0, report=told.append, report_every=1, **arguments)
-    assert [snapshot.stage for snapshot in told] == [1]
+    session.train([str(data)], run, first=1.0, report=snapshots.append, report_every=1, **arguments)
+    assert [snapshot.stage for snapshot in snapshots] == [1]
 
 
 # ---- starting from a model ----------------------------------------------------------------------------------------
 
 
-def test_a_start_from_a_model_is_as_good_as_the_model(data: Path, tmp_path: Path, rows: None) -> None:
+def test_a_start_from_a_model_has_its_rates_and_errors(data: Path, tmp_path: Path, rows: None) -> None:
     arguments: dict[str, Any] = FEW | {"max_steps": 0, "init": "tiny"}
     started: Any = session.train([str(data)], str(tmp_path / "run"), **arguments)
     images = load_images([data], 64)
@@ -523,7 +505,7 @@ def test_a_start_from_a_model_is_as_good_as_the_model(data: Path, tmp_path: Path
         assert started[quality].psnr == pytest.approx(reached, abs=0.6)
 
 
-def test_a_model_without_the_state_of_z_cannot_be_started_from(data: Path, tmp_path: Path) -> None:
+def test_a_start_needs_the_distribution_of_z(data: Path, tmp_path: Path) -> None:
     tensors, metadata = read_file(registry.find("tiny").path)
     kept = {name: value for name, value in tensors.items() if not name.startswith("training.")}
     path = tmp_path / "without.safetensors"
@@ -532,12 +514,12 @@ def test_a_model_without_the_state_of_z_cannot_be_started_from(data: Path, tmp_p
         session.train([str(data)], str(tmp_path / "run"), init=str(path), **FEW)
 
 
-def test_a_file_that_is_no_model_cannot_be_started_from(data: Path, tmp_path: Path) -> None:
+def test_a_start_from_a_damaged_model_is_refused(data: Path, tmp_path: Path) -> None:
     (tmp_path / "a.safetensors").write_bytes(b"no model")
     tensors, metadata = read_file(registry.find(None).path)
     for name, config in (("b", {}), ("c", {"config": "{}"}), ("d", {"config": "[]"})):
-        told = {k: v for k, v in metadata.items() if k != "config"} | config
-        (tmp_path / f"{name}.safetensors").write_bytes(safetensors.torch.save(tensors, told))
+        changed = {k: v for k, v in metadata.items() if k != "config"} | config
+        (tmp_path / f"{name}.safetensors").write_bytes(safetensors.torch.save(tensors, changed))
     named = [(str(tmp_path / f"{name}.safetensors"), "model|trained") for name in "abcd"]
     for init, reason in (("nonsense", "no such model"), *named):
         with pytest.raises(ModelError, match=reason):
@@ -545,11 +527,13 @@ def test_a_file_that_is_no_model_cannot_be_started_from(data: Path, tmp_path: Pa
     assert not (tmp_path / "run").exists()
 
 
-# ---- what can go wrong --------------------------------------------------------------------------------------------
+# ---- errors -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("poison", [float("nan"), float("inf"), 1e30])
-def test_a_loss_that_is_not_finite_stops(trained: tuple[Path, list[Snapshot]], tmp_path: Path, poison: float) -> None:
+def test_a_loss_that_is_not_finite_stops_the_run(
+    trained: tuple[Path, list[Snapshot]], tmp_path: Path, poison: float
+) -> None:
     run = copy_of(trained[0], tmp_path / "run")
     tensors, progress, config = checkpoint.load(run)
     name = next(n for n in tensors if n.startswith("model.net.synthesis") and n.endswith("weight"))

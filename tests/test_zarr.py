@@ -241,7 +241,7 @@ def test_an_array_in_fortran_order(tmp_path: Path) -> None:
 @both
 def test_a_damaged_chunk(tmp_path: Path, form: Any) -> None:
     make(tmp_path / "a", aerial(88, 64, 64), (64, 64, 3), **form())
-    (chunk,) = (p for p in (tmp_path / "a").rglob("*") if p.is_file() and b"DME" in p.read_bytes()[:4])
+    (chunk,) = (p for p in (tmp_path / "a").rglob("*") if p.is_file() and b"DMN" in p.read_bytes()[:4])
     good = chunk.read_bytes()
     chunk.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
     with pytest.raises(DmecodecError, match="checksum"):

@@ -1,1 +1,1 @@
-"""Files, boxes, devices, threads and standard error: nothing here knows of images or codecs."""
+"""Files, boxes, devices, threads and standard error: nothing here depends on images or codecs."""

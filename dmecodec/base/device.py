@@ -1,4 +1,4 @@
-"""Where the transforms run."""
+"""The device and the precision of the transforms."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from .processor import computes_in_bf16
 
 
 def pick_device(name: str | torch.device) -> torch.device:
-    """The device a user means: "auto" and "cuda" are the first GPU, the former the CPU where there is none.
+    """Resolves the name of a device. "cuda" is the first GPU; "auto" is the first GPU if there is one, else the CPU.
 
     Raises:
-        OptionError: where there is no such device here.
+        OptionError: the name is no device, or this machine does not have it.
     """
     if isinstance(name, torch.device):
-        name = str(name) if name.type == "cuda" else name.type  # "mps:0" is the only one
+        name = str(name) if name.type == "cuda" else name.type  # there is one MPS device: "mps:0" is "mps"
     forked = torch.cuda._is_in_bad_fork()  # CUDA cannot be used in the forked child of a process that has used it
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() and not forked else "cpu"
@@ -31,23 +31,25 @@ def pick_device(name: str | torch.device) -> torch.device:
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         device = torch.device("cuda", device.index or 0)
         if device.index >= count:
-            raise OptionError(f"device {name!r}: this machine has {count} CUDA devices")
+            raise OptionError(f"device {name!r}: this machine has {count} CUDA devices; use cpu or a lower number")
     if device.type == "mps" and not torch.backends.mps.is_available():
-        raise OptionError("device 'mps': this machine has none")
+        raise OptionError("device 'mps': this machine has no MPS device; use cpu")
     return device
 
 
 def exact_arithmetic(device: torch.device) -> tuple[torch.device, torch.dtype]:
-    """Where and in what the integers beside transforms on `device` are computed: float64 on CUDA, whose float32 may be
-    rounded to TF32; elsewhere float32 on the CPU."""
+    """Device and dtype of the exact path when the transforms run on `device`.
+
+    It is float64 on CUDA, where float32 may be rounded to TF32; float32 on the CPU for every other device.
+    """
     if device.type == "cuda":
         return device, torch.float64
     return torch.device("cpu"), torch.float32
 
 
 def autocast(device: torch.device) -> AbstractContextManager[object]:
-    """bf16 for the paper's path where the hardware is faster in it; the rest stays in float32."""
-    if device.type == "mps":  # which older versions of torch refuse here
+    """bf16 for the transforms if the hardware is faster in bf16 than in float32, else float32."""
+    if device.type == "mps":  # torch 2.4 has no autocast for MPS
         return nullcontext()
     if device.type == "cuda":
         has_bf16 = torch.cuda.is_bf16_supported()
@@ -57,5 +59,5 @@ def autocast(device: torch.device) -> AbstractContextManager[object]:
 
 
 def full_precision(device: torch.device) -> AbstractContextManager[object]:
-    """float32 whatever is around it; on CUDA convolutions may still take TF32 for it, as torch is told."""
+    """Turns autocast off. On CUDA, float32 convolutions may still use TF32 (`torch.backends.cudnn.allow_tf32`)."""
     return nullcontext() if device.type == "mps" else torch.autocast(device.type, enabled=False)

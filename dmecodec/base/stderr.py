@@ -1,8 +1,7 @@
-"""What libraries written in C print on standard error, where a command says in one line what is wrong.
+"""Suppresses what C libraries print on standard error while a command runs.
 
-libtiff prints its complaints to descriptor 2. Nothing in Python sees them, and the line that users shall read would
-stand among them. A command may keep them back, for the process is its own; the library, in somebody else's process,
-never does.
+libtiff prints its messages to descriptor 2, past Python. A command reports an error in one line, which must not drown
+in them. Only a command suppresses them, because it owns the process; the library never does.
 """
 
 from __future__ import annotations
@@ -16,14 +15,14 @@ from .fork import Lock
 
 _STANDARD_ERROR = 2
 _lock = Lock()
-_own = False
+_owned = False
 _users = 0
-_kept = -1
+_saved = -1
 
 
 def own_standard_error() -> None:
-    """From now on `sys.stderr` has a descriptor of its own, and what libraries print may be kept back."""
-    global _own
+    """Gives `sys.stderr` a descriptor of its own, so that :func:`suppressed_stderr` can redirect descriptor 2."""
+    global _owned
     old = sys.stderr
     try:
         if old.fileno() != _STANDARD_ERROR:
@@ -34,13 +33,13 @@ def own_standard_error() -> None:
     sys.stderr = open(  # noqa: PTH123, SIM115
         descriptor, "w", encoding=old.encoding, errors="backslashreplace", buffering=1
     )
-    _own = True
+    _owned = True
 
 
 @contextmanager
-def kept_back() -> Iterator[None]:
-    """Nothing that libraries print on standard error comes through, in a process that owns it; reentrant."""
-    if not _own:
+def suppressed_stderr() -> Iterator[None]:
+    """Discards what C libraries print, if :func:`own_standard_error` was called. Reentrant, from any thread."""
+    if not _owned:
         yield
         return
     with _lock:
@@ -53,12 +52,12 @@ def kept_back() -> Iterator[None]:
 
 
 def _enter() -> None:
-    global _users, _kept
+    global _users, _saved
     if _users == 0:
-        _kept = os.dup(_STANDARD_ERROR)
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, _STANDARD_ERROR)
-        os.close(nowhere)
+        _saved = os.dup(_STANDARD_ERROR)
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, _STANDARD_ERROR)
+        os.close(null)
     _users += 1
 
 
@@ -66,5 +65,5 @@ def _leave() -> None:
     global _users
     _users -= 1
     if _users == 0:
-        os.dup2(_kept, _STANDARD_ERROR)
-        os.close(_kept)
+        os.dup2(_saved, _STANDARD_ERROR)
+        os.close(_saved)

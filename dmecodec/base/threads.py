@@ -1,8 +1,8 @@
-"""Work on several threads that gives the same bits however many there are.
+"""Parallel work whose result does not depend on the number of threads.
 
-torch can share an operation among threads, but then the last bits of what comes out depend on their number: kernels
-and the ends of chunks change with it. Where bytes of a file follow from floats, each operation runs on a single
-thread instead, and several parts, the same on every machine, side by side.
+If torch splits one operation among threads, the last bits of its result depend on their number. So wherever floats
+decide the bytes of a file, each operation runs on one thread, and several parts run in parallel. The parts are the
+same on every machine.
 """
 
 from __future__ import annotations
@@ -22,16 +22,15 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 _pools: dict[int, ThreadPoolExecutor] = {}
-"""By number of threads: one, but where the caller changes what torch may use."""
+"""By number of threads. More than one entry exists only if the caller changes `torch.set_num_threads`."""
 _lock = Lock()
 
 
 def side_by_side(work: Callable[[T], R], parts: Sequence[T], device: torch.device) -> list[R]:
-    """`work` of every part, in their order, each on a single thread.
+    """Maps `work` over `parts`, each part on a single thread; results in the order of the parts.
 
-    On the CPU as many at a time as torch may use threads, elsewhere one after the other. Inference mode, whether there
-    are gradients, and the CPU's autocast are those of the caller. A call inside `work` runs its parts in turn on the
-    thread that it is on.
+    On the CPU, `torch.get_num_threads()` parts run at a time; on other devices, one. The caller's inference mode,
+    gradient mode and CPU autocast apply in `work`. A nested call runs its parts one after the other.
     """
     count = torch.get_num_threads()
     if count == 1 or device.type != "cpu":
@@ -39,7 +38,7 @@ def side_by_side(work: Callable[[T], R], parts: Sequence[T], device: torch.devic
     inference, gradients = torch.is_inference_mode_enabled(), torch.is_grad_enabled()
     bf16 = torch.is_autocast_enabled("cpu")
 
-    def alone(part: T) -> R:
+    def in_callers_mode(part: T) -> R:
         with (
             torch.inference_mode(inference),
             torch.set_grad_enabled(gradients),
@@ -47,7 +46,7 @@ def side_by_side(work: Callable[[T], R], parts: Sequence[T], device: torch.devic
         ):
             return work(part)
 
-    return list(_pool(count).map(alone, parts))
+    return list(_pool(count).map(in_callers_mode, parts))
 
 
 @contextmanager
@@ -70,21 +69,21 @@ def on_one_thread(needed: bool = True) -> Iterator[None]:
 def _pool(count: int) -> ThreadPoolExecutor:
     with _lock:
         if count not in _pools:
-            _pools[count] = _begun(count)
+            _pools[count] = _start_pool(count)
         return _pools[count]
 
 
-def _begun(count: int) -> ThreadPoolExecutor:
-    """A pool of so many threads, each of which runs an operation of torch alone."""
-    # All begin at once: what each sets is also what threads yet to come would begin with.
-    begun = threading.Barrier(count + 1)
+def _start_pool(count: int) -> ThreadPoolExecutor:
+    """A pool of `count` threads; in each, torch runs an operation on that thread alone."""
+    # All threads set their number before any works: torch also takes the last value set for threads started later.
+    started = threading.Barrier(count + 1)
     pool = ThreadPoolExecutor(count, "dmecodec")
     try:
         for _ in range(count):
-            pool.submit(_alone, begun)
-        begun.wait()
+            pool.submit(_use_one_thread, started)
+        started.wait()
     except BaseException:
-        begun.abort()
+        started.abort()
         pool.shutdown(wait=False)
         raise
     finally:
@@ -92,10 +91,10 @@ def _begun(count: int) -> ThreadPoolExecutor:
     return pool
 
 
-def _alone(begun: threading.Barrier) -> None:
-    torch.get_num_threads()  # or the first operation here would set it anew
+def _use_one_thread(started: threading.Barrier) -> None:
+    torch.get_num_threads()  # initialises it; else the first operation would reset it
     torch.set_num_threads(1)
-    begun.wait()
+    started.wait()
 
 
 def _after_fork() -> None:

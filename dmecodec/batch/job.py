@@ -1,4 +1,4 @@
-"""A job, and what became of it."""
+"""A job, and its result."""
 
 from __future__ import annotations
 
@@ -6,9 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import DmecodecError
-
-STREAM = "-"
-"""Stands for standard input or output."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +18,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a job.
+    """The result of a job.
 
     Attributes:
         job: the job.
@@ -32,7 +29,8 @@ class Result:
         seconds: wall-clock time of the job, loading the model left out.
         quality: of the file that was written or read.
         steps: what a step of each band is worth in its own unit, of rasters of other types than 8 and 16 bits.
-        skipped: whether the output was there before, as it would be made again.
+        skipped: whether the output was left as it is, because `skip_done` found it done.
+        notes: what a user must know of the output, such as what has no place in it.
     """
 
     job: Job
@@ -45,6 +43,7 @@ class Result:
     quality: float = 0.0
     steps: tuple[float, ...] = ()
     skipped: bool = False
+    notes: tuple[str, ...] = ()
 
     @property
     def bpp(self) -> float:
@@ -57,9 +56,11 @@ class Result:
             return {"input": self.job.source, "output": self.job.target, "error": str(self.error)}
         skipped = {"skipped": True} if self.skipped else {}
         steps = {"steps": list(self.steps)} if self.steps else {}
+        notes = {"notes": list(self.notes)} if self.notes else {}
         return (
             skipped
             | steps
+            | notes
             | {
                 "input": self.job.source,
                 "output": self.job.target,

@@ -10,21 +10,27 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from ..base.files import replace_file, replace_path
+from ..base.files import STREAM, replace_file, replace_path
 from ..errors import OutputError
-from .job import STREAM, Job
+from .job import Job
+
+
+def exists(name: str) -> bool:
+    """Whether there is a file or folder of this name; "-" is none."""
+    return name != STREAM and os.path.exists(name)  # noqa: PTH110  (never raises)
 
 
 @contextmanager
 def output(target: str, overwrite: bool) -> Iterator[BinaryIO]:
-    """A file that appears when it is complete, its folder as well, or standard output."""
+    """A file that appears when it is complete, or standard output, which is written at the end."""
     if target != STREAM:
-        with _folder(target), replace_file(target, overwrite=overwrite) as file:
+        _make_folder(Path(target).parent)
+        with replace_file(target, overwrite=overwrite) as file:
             yield file
         return
     if sys.stdout is None:
         raise OutputError("standard output is closed")
-    buffer = io.BytesIO()  # nothing half-written there, either
+    buffer = io.BytesIO()
     yield buffer
     try:
         sys.stdout.buffer.write(buffer.getbuffer())
@@ -35,50 +41,29 @@ def output(target: str, overwrite: bool) -> Iterator[BinaryIO]:
 
 @contextmanager
 def output_path(target: str, overwrite: bool) -> Iterator[Path]:
-    """A name for a file that appears when it is complete, its folder as well."""
-    with _folder(target), replace_path(target, overwrite=overwrite) as path:
+    """A hidden name for a file that gets its own name when it is complete."""
+    _make_folder(Path(target).parent)
+    with replace_path(target, overwrite=overwrite) as path:
         yield path
 
 
 @contextmanager
-def _folder(target: str) -> Iterator[None]:
-    """Makes the folder of an output; what was made goes again when the block fails."""
-    folder = Path(target).parent
-    above = (folder, *folder.parents)
-    made = [part for part in above if not os.path.exists(part)]  # noqa: PTH110  (never raises)
-    try:
-        if made:
-            _make(folder)
-        yield
-    except BaseException:
-        for part in made:
-            with suppress(OSError):  # another job's output is in it
-                part.rmdir()
-        raise
-
-
-@contextmanager
 def folders_of(jobs: Iterable[Job]) -> Iterator[None]:
-    """Makes the folders of all outputs; those that are empty in the end go again.
-
-    Several processes need this: one whose file fails would remove a folder that another is about
-    to write into.
-    """
-    folders = {Path(job.target).parent for job in jobs}
-    above = {part for folder in folders for part in (folder, *folder.parents)}
-    made = [part for part in above if not os.path.exists(part)]  # noqa: PTH110  (never raises)
-    for folder in folders:
-        with suppress(OutputError):  # each job tells of it
-            _make(folder)
+    """Makes the folders of all outputs; removes those that it made and that are empty at the end."""
+    folders = {Path(job.target).parent for job in jobs if job.target != STREAM}
+    made = [part for folder in folders for part in (folder, *folder.parents) if not exists(str(part))]
     try:
+        for folder in folders:
+            with suppress(OutputError):  # each job reports it
+                _make_folder(folder)
         yield
     finally:
-        for part in sorted(made, reverse=True):  # the inner ones first
-            with suppress(OSError):
+        for part in sorted(set(made), reverse=True):  # the inner ones first
+            with suppress(OSError, ValueError):
                 part.rmdir()
 
 
-def _make(folder: Path) -> None:
+def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

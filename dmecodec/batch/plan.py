@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable, Sequence, Set
 from contextlib import suppress
 from pathlib import Path
 
+from ..base.files import STREAM
 from ..errors import FormatError, ImageError, OptionError
-from .job import STREAM, Job
+from .job import Job
 
 DMEN_SUFFIXES = frozenset({".dmen"})
 
@@ -50,7 +51,7 @@ def plan(
 
 
 def image_suffix(path: Path) -> str:
-    """How the name of a decoded file ends where nobody says it: .tif for what was a GeoTIFF."""
+    """How the name of a decoded file ends where nobody says it: .tif for what has a georeference."""
     from ..format.kinds import Kind
     from ..format.reader import Reader
 

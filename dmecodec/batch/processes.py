@@ -1,267 +1,202 @@
 """Many files on several processes of this machine.
 
-Each process is a new interpreter that codes one file at a time and is told the next one through
-its standard input. It imports nothing of the caller's script, so none needs an
-`if __name__ == "__main__"`. What a process was doing when it was killed is known: that file is tried
-once more, in a new process, and is then reported as failed.
+Each process has an executor of its own: when a process is killed, its executor is broken, the file that it worked on
+is known, and no other file is affected.
 """
 
 from __future__ import annotations
 
+import multiprocessing
 import os
-import pickle
-import queue
+import secrets
 import signal
-import subprocess
 import sys
 import threading
-import time
 import warnings
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
-from functools import partial
-from typing import Any, BinaryIO
+from collections import Counter, deque
+from collections.abc import Iterator, MutableMapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing.context import SpawnContext, SpawnProcess
+from types import ModuleType
+from typing import Any, TypeVar
 
 from ..base import files
 from ..base.stderr import own_standard_error
 from ..errors import WorkerError
 from .job import Job, Result
-from .outputs import folders_of
-from .run import Work, run_here
+from .outputs import exists
+from .work import Work, attempt
 
+T = TypeVar("T")
 _ATTEMPTS = 2
-_PATIENCE = 30.0
-"""Seconds that a process has to tidy up before it is killed."""
-_BOOT = (
-    "import sys; sys.path[:] = filter(None, sys.path); "  # not what happens to lie in this folder
-    "import pickle; sys.path[:] = pickle.load(sys.stdin.buffer); "
-    "from dmecodec.batch.processes import serve; serve()"
-)
+_GRACE = 30.0
+"""Seconds that a process has to remove half-written files before it is killed."""
 
 
 def run(jobs: Sequence[Job], work: Work, processes: int) -> Iterator[Result]:
     """Does each job in one of several processes, which share the cores; yields results as they come.
 
-    The bytes of the outputs do not depend on the number of processes. However the loop over the
-    results ends, Ctrl-C included, no process is left, nor a half-written file.
+    The outputs are the same bytes for any number of processes. When the loop over the results ends early, by Ctrl-C
+    for example, no process and no half-written file is left.
 
     Raises:
         WorkerError: no process can be started.
     """
-    with folders_of(jobs):
-        yield from _run(jobs, work, processes)
-
-
-def _run(jobs: Sequence[Job], work: Work, processes: int) -> Iterator[Result]:
-    pool = _Pool(work, processes)
-    threads = ThreadPoolExecutor(processes, "dmecodec", initializer=_leave_ctrl_c_to_the_parent)
-    finished: queue.SimpleQueue[Future[Result]] = queue.SimpleQueue()
+    threads = _threads(processes)
+    new = {job for job in jobs if not exists(job.target)}
+    waiting, deaths = deque(jobs), Counter[Job]()
+    idle = [_Process() for _ in range(processes)]
+    in_work: dict[Future[Result], _Process] = {}
+    any_begun = False
     try:
-        for job in jobs:
-            threads.submit(pool.do, job).add_done_callback(finished.put)
-        for _ in jobs:
-            yield _next(finished).result()
+        while waiting or in_work:
+            while waiting and idle:
+                job = waiting[0]
+                again = work.restarted() if deaths[job] and job in new else work
+                in_work[idle[-1].submit(job, again, threads)] = idle[-1]
+                del waiting[0], idle[-1]
+            for future in wait(in_work, 0.5, FIRST_COMPLETED).done:  # Ctrl-C cannot end a longer wait on Windows
+                process = in_work.pop(future)
+                if not isinstance(future.exception(), BrokenProcessPool):
+                    idle.append(process)
+                    yield future.result()
+                    continue
+                job, end = process.job, _stop([process])
+                any_begun = any_begun or process.has_begun()
+                if not any_begun:
+                    raise WorkerError(f"a process for --jobs does not start; it ended by {end}")
+                idle.append(_Process())
+                deaths[job] += 1
+                if deaths[job] < _ATTEMPTS:
+                    waiting.appendleft(job)
+                    continue
+                message = f"the process that worked on it ended {_ATTEMPTS} times, last by {end}"
+                hint = "where memory is short, fewer --jobs may help"
+                yield Result(job, error=WorkerError(f"{message}; {hint}", filename=job.source))
     finally:
-        threads.shutdown(wait=False, cancel_futures=True)
-        pool.stop()
-        threads.shutdown()
-
-
-def _leave_ctrl_c_to_the_parent() -> None:
-    """Blocks SIGINT in a thread, and so in the processes that it starts: a terminal sends it to all."""
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-
-
-def _next(finished: queue.SimpleQueue[Future[Result]]) -> Future[Result]:
-    while True:
-        with suppress(queue.Empty):
-            return finished.get(timeout=0.5)  # Ctrl-C cannot end a longer wait on Windows
-
-
-# ---- the caller's side -----------------------------------------------------------------------------------------------
-
-
-class _DoesNotStartError(WorkerError):
-    """A process ended before it was ready; `end` says how."""
-
-    def __init__(self, end: str) -> None:
-        super().__init__(f"a process for --jobs does not start; it ended by {end}")
-        self.end = end
-
-
-class _Pool:
-    """One process for each thread that calls :meth:`do`."""
-
-    def __init__(self, work: Work, processes: int) -> None:
-        self._work, self._processes = work, processes
-        self._own = threading.local()
-        self._all: list[_Process] = []
-        self._lock = threading.Lock()
-        self._stopped = self._any_started = False
-
-    def do(self, job: Job) -> Result:
-        """Does a job in the calling thread's process, again where that one is killed."""
-        is_new = not os.path.exists(job.target)  # noqa: PTH110  (never raises)
-        end = ""
-        for attempt in range(_ATTEMPTS):
-            try:
-                process = self._process()
-            except _DoesNotStartError as error:
-                if not self._any_started:  # nor will any other
-                    raise
-                end = error.end
-                continue
-            try:
-                return process.do(job, restarted=attempt > 0 and is_new)
-            except (EOFError, OSError):
-                end = process.end()
-                self._own.process = None
-        return Result(
-            job,
-            error=WorkerError(
-                f"{job.source}: the process that worked on it ended {_ATTEMPTS} times, last by {end}; "
-                "where memory is short, fewer --jobs may help"
-            ),
-        )
-
-    def _process(self) -> _Process:
-        if getattr(self._own, "process", None) is None:
-            with self._lock:  # so that none is started while all are stopped
-                if self._stopped:
-                    raise WorkerError("stopped")
-                process = _Process(self._work, self._processes)
-                self._all.append(process)
-            process.wait_until_ready()
-            self._own.process, self._any_started = process, True
-        return self._own.process
-
-    def stop(self) -> None:
-        """Ends every process; those at work remove what they have half written."""
-        with self._lock:
-            self._stopped = True
-        for process in self._all:
-            process.terminate()
-        deadline = time.monotonic() + _PATIENCE
-        for process in self._all:
-            process.end(patience=max(0.0, deadline - time.monotonic()))
+        _stop([*idle, *in_work.values()])
 
 
 class _Process:
-    """A process that does jobs."""
+    """An executor of one process, which is started with its first job."""
 
-    def __init__(self, work: Work, processes: int) -> None:
+    def __init__(self) -> None:
+        self.context = _Context()
+        self.executor = ProcessPoolExecutor(1, self.context)
+        self.token = secrets.token_hex(8)
+        self.job = Job("", "")
+        self._begun: Future[None] | None = None
+
+    def submit(self, job: Job, work: Work, threads: dict[str, str]) -> Future[Result]:
+        """Gives it a job (WorkerError: it cannot be started)."""
+        self.job = job
         try:
-            self._popen = subprocess.Popen(
-                [sys.executable, "-c", _BOOT],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                env=os.environ | _threads(processes),
-            )
-        except OSError as error:  # too many of them, or no memory
+            if self._begun is None:
+                self._begun = self.executor.submit(_begin, self.token, threads)
+            return self.executor.submit(_attempt, job, work)
+        except BrokenProcessPool as error:  # it ended before it had the job
+            future: Future[Result] = Future()
+            future.set_exception(error)
+            return future
+        except OSError as error:  # too many processes, or no memory
             raise WorkerError(f"no process for --jobs can be started ({error.strerror})") from error
-        self._work = work
-        self._name = ""  # in the hidden files that it writes
-        self._job: Job | None = None
 
-    def wait_until_ready(self) -> None:
-        """Tells it what to do.
+    def has_begun(self) -> bool:
+        """Whether it got as far as doing jobs."""
+        return self._begun is not None and self._begun.done() and self._begun.exception() is None
 
-        Raises:
-            WorkerError: it ends instead of being ready.
-        """
+
+def _stop(processes: Sequence[_Process]) -> str:
+    """Ends processes and removes the half-written files of those that were killed; says how the last one ended."""
+    workers = [worker for process in processes if (worker := process.context.worker) and worker.pid]
+    for worker in workers:
+        worker.terminate()
+    killer = threading.Timer(_GRACE, lambda: [*map(_Worker.kill, workers)])
+    killer.start()
+    for process in processes:
+        process.executor.shutdown(cancel_futures=True)
+        files.remove_leftovers(process.job.target, process.token)
+    killer.cancel()
+    code = (workers[-1].exitcode if workers else None) or 0
+    return f"signal {-code}" if code < 0 else f"exit status {code}"
+
+
+class _Context(SpawnContext):
+    """Spawns a process and remembers it: an executor keeps its own to itself."""
+
+    worker: _Worker | None = None
+
+    def Process(self, *arguments: Any, **options: Any) -> _Worker:  # type: ignore[override]  # noqa: N802
+        """A process that is not started yet."""
+        self.worker = _Worker(*arguments, **options)
+        return self.worker
+
+
+class _Worker(SpawnProcess):
+    """A new interpreter that imports nothing of the caller's script or of the current folder."""
+
+    def start(self) -> None:
+        """Starts it, deaf to Ctrl-C: a terminal sends it to all processes, and the caller's handles it."""
+        mask = getattr(signal, "pthread_sigmask", lambda how, signals: ())
+        before = mask(getattr(signal, "SIG_BLOCK", 0), {signal.SIGINT})
         try:
-            self._send(sys.path)
-            self._send(self._work)
-            self._name = self._receive()
-        except (EOFError, OSError):
-            raise _DoesNotStartError(self.end()) from None
+            # `spawn` runs the script of __main__ again unless it has an `if __name__ == "__main__"`.
+            no_script = _replaced(sys.modules, "__main__", ModuleType("__main__"))
+            with no_script, _replaced(os.environ, "PYTHONSAFEPATH", "1"):
+                super().start()
+        finally:
+            mask(getattr(signal, "SIG_SETMASK", 0), before)
 
-    def do(self, job: Job, *, restarted: bool) -> Result:
-        """Does a job.
 
-        Raises:
-            EOFError, OSError: the process has ended.
-        """
-        self._job = job
-        self._send((job, restarted))
-        result = self._receive()
-        self._job = None
-        return result
-
-    def terminate(self) -> None:
-        """Asks it to end."""
-        with suppress(OSError):
-            self._popen.terminate()
-
-    def end(self, *, patience: float = _PATIENCE) -> str:
-        """Waits for its end, removes what it has left of its last job, and says how it ended."""
-        assert self._popen.stdin is not None
-        with suppress(OSError):
-            self._popen.stdin.close()
-        try:
-            status = self._popen.wait(patience)
-        except subprocess.TimeoutExpired:
-            self._popen.kill()
-            status = self._popen.wait()
-        if self._job is not None:
-            files.remove_leftovers(self._job.target, self._name)
-        return f"signal {-status}" if status < 0 else f"exit status {status}"
-
-    def _send(self, message: Any) -> None:
-        assert self._popen.stdin is not None
-        pickle.dump(message, self._popen.stdin)
-        self._popen.stdin.flush()
-
-    def _receive(self) -> Any:
-        assert self._popen.stdout is not None
-        try:
-            return pickle.load(self._popen.stdout)
-        except pickle.UnpicklingError as error:  # it was killed while it wrote
-            raise EOFError from error
+@contextmanager
+def _replaced(mapping: MutableMapping[str, T], key: str, value: T) -> Iterator[None]:
+    before = mapping.get(key)
+    mapping[key] = value
+    try:
+        yield
+    finally:
+        mapping.pop(key) if before is None else mapping.update({key: before})
 
 
 def _threads(processes: int) -> dict[str, str]:
-    """Variables that give each process its share of the cores; its torch reads them."""
-    has_affinity = hasattr(os, "sched_getaffinity")
-    cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
-    share = max(1, cores // processes)
+    """Variables that give each process its share of the cores. Its torch reads them."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     limit = os.environ.get("OMP_NUM_THREADS", "")
+    share = max(1, cores // processes)
     threads = str(min(share, int(limit)) if limit.isdecimal() else share)
     return {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
 
 
-# ---- the side of the process -----------------------------------------------------------------------------------------
+# ---- in the other process --------------------------------------------------------------------------------------------
 
 
-def serve() -> None:
-    """Does the jobs that come through standard input, until it is closed."""
+def _begin(token: str, threads: dict[str, str]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # As an exception, so that half-written files are removed.
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    os.environ.update(threads)
+    files.PROCESS = token
     warnings.simplefilter("ignore")  # the caller's process warns
-    replies = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # whatever prints does not come between the replies
     own_standard_error()
-    work = pickle.load(sys.stdin.buffer)
-
-    def reply(message: object) -> None:
-        pickle.dump(message, replies)
-        replies.flush()
-
-    with suppress(BrokenPipeError):  # the caller is gone
-        reply(files.PROCESS)
-        for job, restarted in _messages(sys.stdin.buffer):
-            attempt = partial(work, restarted=True) if restarted else work
-            for result in run_here([job], attempt):
-                reply(result)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    signal.signal(signal.SIGTERM, _end)
 
 
-def _messages(stream: BinaryIO) -> Iterator[Any]:
-    while True:
-        try:
-            message = pickle.load(stream)
-        except EOFError:
-            return
-        yield message
+def _end(number: int, frame: object) -> None:
+    signal.signal(number, signal.SIG_IGN)  # another one would interrupt the removal of half-written files
+    sys.exit(128 + number)
+
+
+def _end_with_parent() -> None:
+    """Ends this process when its parent was killed."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _attempt(job: Job, work: Work) -> Result:
+    try:
+        return attempt(job, work)
+    except SystemExit as end:  # an executor would go on with the next job
+        os._exit(end.code if isinstance(end.code, int) else 1)

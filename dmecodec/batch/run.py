@@ -1,32 +1,16 @@
-"""Many jobs in one call, here or by other processes."""
+"""Many jobs in one call, in this process or in others."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, cast
+from collections.abc import Callable, Generator, Sequence
+from typing import cast
 
-from ..errors import DmecodecError, OptionError
+from ..errors import OptionError
 from .job import Job, Result
-from .memory import naming_who_had_no_memory
+from .outputs import folders_of
+from .work import Work, attempt
 
-
-@dataclass(frozen=True)
-class Work:
-    """What is done with each job, in a form that another process can be sent.
-
-    Attributes:
-        action: a function of :mod:`dmecodec.batch.actions`, or of another module that takes the same.
-        options: the named arguments of it.
-    """
-
-    action: Callable[..., Result]
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-    def __call__(self, job: Job, **more: Any) -> Result:
-        """Does one job."""
-        return self.action(job, **self.options, **more)
+__all__ = ["Work", "check_processes", "run"]
 
 
 def run(
@@ -49,19 +33,23 @@ def run(
 
     Raises:
         OptionError: processes and scheduler are both given, or fewer than one process.
-        DependencyError, WorkerError: a scheduler is given, and Dask or it is not here.
+        DependencyError: a scheduler is given, and Dask is not installed.
+        WorkerError: no process can be started, or the scheduler has no worker that can do it.
+        ModelError: a worker of the scheduler has another model of the same name.
     """
     check_processes(processes, scheduler)
-    if scheduler is not None:
-        from . import cluster
+    with folders_of(jobs):
+        if scheduler is not None:
+            from . import cluster
 
-        yield from cluster.run(jobs, cast(Work, work), scheduler)
-    elif min(processes, len(jobs)) > 1:
-        from . import processes as local
+            yield from cluster.run(jobs, cast(Work, work), scheduler)
+        elif min(processes, len(jobs)) > 1:
+            from . import processes as local
 
-        yield from local.run(jobs, cast(Work, work), min(processes, len(jobs)))
-    else:
-        yield from run_here(jobs, work)
+            yield from local.run(jobs, cast(Work, work), min(processes, len(jobs)))
+        else:
+            for job in jobs:
+                yield attempt(job, work)
 
 
 def check_processes(processes: int, scheduler: str | None) -> None:
@@ -74,15 +62,3 @@ def check_processes(processes: int, scheduler: str | None) -> None:
         raise OptionError(f"jobs {processes}: must be at least 1")
     if scheduler is not None and processes > 1:
         raise OptionError("give --jobs or --dask, not both")
-
-
-def run_here(jobs: Iterable[Job], work: Callable[[Job], Result]) -> Iterator[Result]:
-    """Does each job in this process, in their order."""
-    for job in jobs:
-        began = time.perf_counter()
-        try:
-            with naming_who_had_no_memory(job.source):
-                result = work(job)
-        except DmecodecError as error:
-            result = Result(job, error=error, seconds=time.perf_counter() - began)
-        yield result

@@ -1,1 +1,1 @@
-"""Residual layers: what a bound on the error adds to a file."""
+"""The residual layer: it bounds the error of every sample."""

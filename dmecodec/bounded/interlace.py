@@ -1,9 +1,10 @@
-"""The order and the contexts of the residual layer: what of a tile is known when a sample is coded.
+"""The order of the samples of the residual layer, and the contexts that predict them.
 
-The samples of a band are coded in thirteen passes, from every 16th pixel to all of them, so that whatever is at hand on
-all sides predicts the rest and no sample of a pass needs another one of it: a pass is a few operations on arrays. A
-prediction is a weighted sum of differences between neighbours, and so is the expected error, which chooses the table.
-The weights come with the stream. All is 32-bit integer arithmetic; `docs/format.md`, "Residual", is normative.
+The samples of a band are coded lattice by lattice: thirteen lattices, from every 16th pixel to all pixels. The samples
+of a lattice are predicted from decoded samples around them, never from one another, so each lattice takes a few array
+operations. The prediction is a weighted sum of differences between neighbours. The expected error, which selects the
+frequency table, is a weighted sum of magnitudes. The stream holds the weights. The arithmetic is in 32-bit integers.
+`docs/format.md`, "Residual", is normative; there, a lattice is a pass.
 """
 
 from __future__ import annotations
@@ -14,15 +15,15 @@ from dataclasses import dataclass
 import numpy as np
 
 GRID = 16
-"""Tiles are padded to a multiple of this; the first pass codes one sample of each 16 x 16."""
+"""Sections are padded to a multiple of this; the first lattice has one sample of each 16 x 16."""
 WEIGHT_UNIT = 64
-"""Weights count 1/64, and so do predictions and expected errors."""
+"""Weights are in units of 1/64; predictions and expected errors are in units of 1/64 level."""
 WEIGHT_LIMIT = 127
 _ERROR_SHIFT = 4
-"""Errors are kept in quarters of a level: 1/64 shifted by this."""
+"""Errors are stored in units of 1/4 level: 1/64 level shifted by this."""
 _EDGE = 2
-STRIP = 64
-"""Rows of a pass that are worked on at once: what they need stays in the cache."""
+ROWS_AT_ONCE = 64
+"""Rows of a lattice that are predicted at once, so that the operands fit in the cache."""
 
 Offset = tuple[int, int]
 AXES: tuple[Offset, ...] = ((-1, 0), (1, 0), (0, -1), (0, 1))
@@ -36,14 +37,14 @@ RING: tuple[Offset, ...] = (
 
 
 @dataclass(frozen=True)
-class Pass:
-    """Samples at unit * (phase + 2 n) in both directions; neighbours lie at multiples of the unit.
+class Lattice:
+    """The samples at unit * (phase + 2 n) in both directions; their neighbours are at multiples of the unit.
 
     Attributes:
-        kind: 0 for the first pass of a band, then 1 (cell centres), 2 (rows), 3 (columns).
-        unit: 8, 4, 2 or 1 pixels.
-        phase: row and column, 0 or 1.
-        near, far: known neighbours in the band itself.
+        kind: 0 for the first lattice of a band, then 1 (cell centres), 2 (rows), 3 (columns).
+        unit: 8, 4, 2 or 1, in pixels.
+        phase: of row and column, 0 or 1 each.
+        near, far: offsets in units of the decoded neighbours in the same band.
     """
 
     kind: int
@@ -54,11 +55,11 @@ class Pass:
 
     @property
     def corners(self) -> tuple[Offset, ...]:
-        """Those of the eight neighbours that are not near: known in other bands only."""
+        """The other four of the eight neighbours: they are decoded in other bands only."""
         return DIAGONALS if self.near == AXES else AXES
 
     def of(self, full: np.ndarray) -> np.ndarray:
-        """Its samples in an array over the padded tile, a view: (H / 2 unit, W / 2 unit)."""
+        """A view of its samples in an array over the padded section: (H / 2 unit, W / 2 unit)."""
         return _phase(full, self.unit, self.phase)
 
 
@@ -66,30 +67,30 @@ def _phase(full: np.ndarray, unit: int, phase: Offset) -> np.ndarray:
     return full[phase[0] * unit :: 2 * unit, phase[1] * unit :: 2 * unit]
 
 
-def _passes() -> Iterator[Pass]:
-    yield Pass(0, 8, (0, 0))
+def _lattices() -> Iterator[Lattice]:
+    yield Lattice(0, 8, (0, 0))
     for unit in (8, 4, 2, 1):
-        yield Pass(1, unit, (1, 1), DIAGONALS, RING)
-        yield Pass(2, unit, (0, 1), AXES, KNIGHTS)
-        yield Pass(3, unit, (1, 0), AXES, DIAGONALS + KNIGHTS)
+        yield Lattice(1, unit, (1, 1), DIAGONALS, RING)
+        yield Lattice(2, unit, (0, 1), AXES, KNIGHTS)
+        yield Lattice(3, unit, (1, 0), AXES, DIAGONALS + KNIGHTS)
 
 
-PASSES = tuple(_passes())
+LATTICES = tuple(_lattices())
 KINDS = 4
 
 
 def mean_count(kind: int, others: int) -> int:
-    """Weights of a prediction, given the number of bands that are known already."""
+    """Number of weights of a prediction, if `others` bands are decoded already."""
     return (0, 14, 14, 18)[kind] + others * (9 if kind else 1)
 
 
 def spread_count(kind: int, others: int) -> int:
-    """Weights of an expected error, its constant left out."""
+    """Number of weights of an expected error, without its constant."""
     return (6 + 5 * others) if kind else (1 + 4 * others)
 
 
 class Plane:
-    """One array over a padded tile, and its four phases at the level that is being coded.
+    """An array over a padded section, with a cache of its four phases at the unit that is being coded.
 
     Attributes:
         full: int32 (H, W), sides multiples of 16.
@@ -100,47 +101,47 @@ class Plane:
         self._unit = 0
         self._phases: dict[Offset, np.ndarray] = {}
 
-    def at(self, where: Pass, offset: Offset, rows: slice) -> np.ndarray:
-        """The neighbours at an offset of the samples of some rows of a pass."""
-        if self._unit != where.unit:
-            self._unit, self._phases = where.unit, {}
-        row, col = where.phase[0] + offset[0], where.phase[1] + offset[1]
+    def at(self, lattice: Lattice, offset: Offset, rows: slice) -> np.ndarray:
+        """The neighbours at an offset, in units, of the samples in some rows of a lattice."""
+        if self._unit != lattice.unit:
+            self._unit, self._phases = lattice.unit, {}
+        row, col = lattice.phase[0] + offset[0], lattice.phase[1] + offset[1]
         key = row & 1, col & 1
         if key not in self._phases:
-            self._phases[key] = np.pad(_phase(self.full, where.unit, key), _EDGE, mode="edge")
+            self._phases[key] = np.pad(_phase(self.full, lattice.unit, key), _EDGE, mode="edge")
         padded = self._phases[key]
         top, left = _EDGE + (row >> 1), _EDGE + (col >> 1)
         width = padded.shape[1] - 2 * _EDGE
         return padded[top + rows.start : top + rows.stop, left : left + width]
 
-    def put(self, where: Pass, values: np.ndarray) -> None:
-        """Sets the samples of a pass."""
-        where.of(self.full)[...] = values
-        self._phases.pop(where.phase, None)
+    def put(self, lattice: Lattice, values: np.ndarray) -> None:
+        """Sets the samples of a lattice."""
+        lattice.of(self.full)[...] = values
+        self._phases.pop(lattice.phase, None)
 
 
 @dataclass
-class Band:
-    """What is known of one band: its base, its decoded samples and how far the prediction was off."""
+class BandState:
+    """A band that is being coded: its base, its samples so far, and their prediction errors in 1/4 level."""
 
     base: Plane
     value: Plane
     error: Plane
 
     @classmethod
-    def begin(cls, base: np.ndarray) -> Band:
-        """A band of which nothing but the base is known."""
+    def begin(cls, base: np.ndarray) -> BandState:
+        """A band without decoded samples; the base stands for them."""
         return cls(Plane(base), Plane(base.copy()), Plane(np.zeros_like(base)))
 
 
 @dataclass(frozen=True)
 class Features:
-    """What a prediction is made of: int32 arrays, all of the shape of some rows of a pass.
+    """The operands of a prediction: int32 arrays of the shape of some rows of a lattice.
 
     Attributes:
-        centre: what the differences refer to.
-        mean: differences; their weighted sum and the centre are the prediction.
-        spread: magnitudes; their weighted sum is the expected error.
+        centre: the value that the differences refer to.
+        mean: differences; the prediction is the centre plus their weighted sum.
+        spread: magnitudes; the expected error is their weighted sum.
     """
 
     centre: np.ndarray
@@ -148,49 +149,49 @@ class Features:
     spread: Sequence[np.ndarray]
 
 
-def features(band: Band, others: Sequence[Band], where: Pass, rows: slice) -> Features:
-    """Those of some rows of a pass, in the order of the weights."""
-    own = _own_features(band, where, rows) if where.kind else _first_features(band, where, rows)
+def features(band: BandState, others: Sequence[BandState], lattice: Lattice, rows: slice) -> Features:
+    """The features of some rows of a lattice, in the order of the weights; `others` are the decoded bands."""
+    own = _band_features(band, lattice, rows) if lattice.kind else _first_features(band, lattice, rows)
     mean, spread = list(own.mean), list(own.spread)
     for other in others:
-        here = other.value.at(where, (0, 0), rows)
-        if where.kind:
-            near = [other.value.at(where, offset, rows) for offset in where.near]
+        value = other.value.at(lattice, (0, 0), rows)
+        if lattice.kind:
+            near = [other.value.at(lattice, offset, rows) for offset in lattice.near]
             centre = _mean(near)
-            near = [value - centre for value in near]
-            step = here - centre
+            near = [sample - centre for sample in near]
+            step = value - centre
             mean += [step, *near]
-            mean += [other.value.at(where, offset, rows) - centre for offset in where.corners]
+            mean += [other.value.at(lattice, offset, rows) - centre for offset in lattice.corners]
             spread.append(_sum_abs(a - b for a, b in zip(near, own.mean[:4], strict=True)))
         else:
-            step = here - other.base.at(where, (0, 0), rows)
+            step = value - other.base.at(lattice, (0, 0), rows)
             mean.append(step)
-        spread += [np.abs(step), other.error.at(where, (0, 0), rows)]
-        spread += [_sum_at(other.error, where, offsets, rows) for offsets in (AXES, DIAGONALS)]
+        spread += [np.abs(step), other.error.at(lattice, (0, 0), rows)]
+        spread += [_sum_at(other.error, lattice, offsets, rows) for offsets in (AXES, DIAGONALS)]
     return Features(own.centre, mean, spread)
 
 
-def _first_features(band: Band, where: Pass, rows: slice) -> Features:
-    base = band.base.at(where, (0, 0), rows)
-    slope = _sum_abs(band.base.at(where, offset, rows) - base for offset in AXES)
+def _first_features(band: BandState, lattice: Lattice, rows: slice) -> Features:
+    base = band.base.at(lattice, (0, 0), rows)
+    slope = _sum_abs(band.base.at(lattice, offset, rows) - base for offset in AXES)
     return Features(base, [], [slope])
 
 
-def _own_features(band: Band, where: Pass, rows: slice) -> Features:
-    near = [band.value.at(where, offset, rows) for offset in where.near]
+def _band_features(band: BandState, lattice: Lattice, rows: slice) -> Features:
+    near = [band.value.at(lattice, offset, rows) for offset in lattice.near]
     centre = _mean(near)
     near = [value - centre for value in near]
-    far = [band.value.at(where, offset, rows) - centre for offset in where.far]
-    base = band.base.at(where, (0, 0), rows)
-    curve = 4 * base - _sum_at(band.base, where, where.near, rows)
+    far = [band.value.at(lattice, offset, rows) - centre for offset in lattice.far]
+    base = band.base.at(lattice, (0, 0), rows)
+    curve = 4 * base - _sum_at(band.base, lattice, lattice.near, rows)
     rise = base - centre
     spread = [
         _sum_abs(near),
         _sum_abs(far[:4]),
         np.abs(curve),
         np.abs(rise),
-        _sum_at(band.error, where, where.near, rows),
-        _sum_at(band.error, where, where.far[:4], rows),
+        _sum_at(band.error, lattice, lattice.near, rows),
+        _sum_at(band.error, lattice, lattice.far[:4], rows),
     ]
     return Features(centre, [*near, *far, curve, rise], spread)
 
@@ -203,21 +204,21 @@ def _sum_abs(values: Sequence[np.ndarray] | Iterator[np.ndarray]) -> np.ndarray:
     return sum(np.abs(value) for value in values)  # type: ignore[return-value]
 
 
-def _sum_at(plane: Plane, where: Pass, offsets: Sequence[Offset], rows: slice) -> np.ndarray:
-    first, second, third, fourth = (plane.at(where, offset, rows) for offset in offsets)
+def _sum_at(plane: Plane, lattice: Lattice, offsets: Sequence[Offset], rows: slice) -> np.ndarray:
+    first, second, third, fourth = (plane.at(lattice, offset, rows) for offset in offsets)
     return first + second + third + fourth
 
 
 @dataclass(frozen=True)
-class Weights:
-    """How one or several passes are predicted, and which tables their symbols have.
+class SlotWeights:
+    """Weights of the prediction and scales of the tables, shared by the lattices of a slot.
 
     Attributes:
         mean: int32 (mean_count,), -127 to 127.
         spread: int32 (spread_count,), 0 to 127.
-        floor: added to the expected error, in 1/64 level.
-        first: context of the first scale; contexts below have it, too.
-        scales: int32, scale index of each context from there on; those above have the last one.
+        floor: constant of the expected error, in 1/64 level.
+        first: the context of the first scale; lower contexts have the same scale.
+        scales: int32, scale index of each context from `first` on; higher contexts have the last scale.
     """
 
     mean: np.ndarray
@@ -228,35 +229,38 @@ class Weights:
 
 
 def weighted(parts: Sequence[np.ndarray], weights: np.ndarray, start: np.ndarray) -> np.ndarray:
-    """start + the weighted sum, in place."""
+    """Adds the weighted sum of `parts` to `start`, in place."""
     for part, weight in zip(parts, weights.tolist(), strict=True):
         if weight:
             start += part * np.int32(weight)
     return start
 
 
-def strips(height: int) -> Iterator[slice]:
-    """The rows of a pass in portions."""
-    for top in range(0, height, STRIP):
-        yield slice(top, min(top + STRIP, height))
+def row_chunks(height: int) -> Iterator[slice]:
+    """Splits the rows of a lattice into chunks of `ROWS_AT_ONCE`."""
+    for top in range(0, height, ROWS_AT_ONCE):
+        yield slice(top, min(top + ROWS_AT_ONCE, height))
 
 
 def predict(
-    band: Band, others: Sequence[Band], where: Pass, weights: Weights, levels: int
+    band: BandState, others: Sequence[BandState], lattice: Lattice, weights: SlotWeights, levels: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Prediction and expected error of all samples of a pass, in 1/64 level: both int32 (h, w)."""
-    shape = where.of(band.base.full).shape
+    """Prediction and expected error of all samples of a lattice, in 1/64 level: int32 (h, w) each.
+
+    `others` are the decoded bands; predictions are clamped to 0..levels.
+    """
+    shape = lattice.of(band.base.full).shape
     means, spreads = np.empty(shape, np.int32), np.empty(shape, np.int32)
-    for rows in strips(shape[0]):
-        found = features(band, others, where, rows)
-        mean = weighted(found.mean, weights.mean, found.centre * np.int32(WEIGHT_UNIT))
+    for rows in row_chunks(shape[0]):
+        operands = features(band, others, lattice, rows)
+        mean = weighted(operands.mean, weights.mean, operands.centre * np.int32(WEIGHT_UNIT))
         means[rows] = mean.clip(0, WEIGHT_UNIT * levels, out=mean)
         floor = np.full(mean.shape, weights.floor, np.int32)
-        spreads[rows] = weighted(found.spread, weights.spread, floor)
+        spreads[rows] = weighted(operands.spread, weights.spread, floor)
     return means, spreads
 
 
-def settle(band: Band, where: Pass, means: np.ndarray, values: np.ndarray) -> None:
-    """Makes the decoded samples of a pass known to those that follow."""
-    band.value.put(where, values)
-    band.error.put(where, np.abs(values * np.int32(WEIGHT_UNIT) - means) >> _ERROR_SHIFT)
+def store(band: BandState, lattice: Lattice, means: np.ndarray, values: np.ndarray) -> None:
+    """Stores the decoded samples of a lattice and their errors, as context of later lattices."""
+    band.value.put(lattice, values)
+    band.error.put(lattice, np.abs(values * np.int32(WEIGHT_UNIT) - means) >> _ERROR_SHIFT)

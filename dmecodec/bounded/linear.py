@@ -1,9 +1,8 @@
-"""The linear path of the synthesis in fixed point: an image that is the same, bit for bit, everywhere.
+"""The base image: the linear path of the synthesis in fixed point, bit-exact on every machine.
 
-Floating-point synthesis may differ by one grey level between machines, so nothing can be coded on top of it. Here the
-shortcut B and the inverse 9/7 wavelet run in integers, on the latents of one tile alone. The network's own path is left
-out: what that costs grows with what the network has learned (benchmarks/README.md). `docs/format.md`, "Base image", is
-normative.
+The floating-point synthesis may differ by one grey level between machines, so a residual cannot be coded relative to
+it. Here the shortcut B and the inverse 9/7 wavelet run in integers, on the latents of one tile. The path of the paper
+is left out (benchmarks/README.md has the cost). `docs/format.md`, "Base image", is normative.
 """
 
 from __future__ import annotations
@@ -19,70 +18,70 @@ from ..weights.model import Model
 
 GAIN_BITS, LATENT_BITS, WEIGHT_BITS = 24, 13, 24
 LATENT_LIMIT = 1 << 22
-"""Dequantised latents are cut off at 512: pictures reach a tenth of it."""
+"""Dequantised latents are clamped to +-512; those of images reach a tenth of it."""
 EXACT_LIMIT = 1 << 53
-"""float64 holds every integer up to this."""
+"""float64 holds each integer up to 2^53."""
 GREY_BITS = 12
-"""Coefficients and pixels count 2^-12 grey levels ..."""
+"""Coefficients and pixels are in units of 2^-12 grey level."""
 GREY_LIMIT = 1 << 26
-"""... and are cut off at 2^14 levels, so that 64 bits hold every product."""
+"""They are clamped to +-2^14 grey levels, so that 64 bits hold every product."""
 LIFT_BITS = 16
 LIFTING = (-103949, -3472, 57862, 29066)
 """alpha, beta, gamma and delta of the 9/7 wavelet, times 2^16."""
-_STRIP = 16
-"""Rows of latents at once: it bounds memory."""
+_ROWS_AT_ONCE = 16
+"""Rows of latents that are multiplied at once; it bounds memory."""
 LOW_SCALE, HIGH_SCALE = 57007, 75340
 """1 / K and K, times 2^16."""
 
 
 class LinearBase:
-    """The base image of tiles at one quality.
+    """Computes the base image of tiles at one quality.
 
     Args:
         model: a loaded model.
         quality: in 1/32 steps.
 
     Raises:
-        ModelError: the model has no linear path, or weights too large to stay exact.
+        ModelError: the model has no linear path, or its weights are too large for exact arithmetic.
     """
 
     def __init__(self, model: Model, quality: int) -> None:
         shortcut = model.net.synthesis.shortcut
         if shortcut is None:
-            raise ModelError(f"model {model.name} has no linear path; a bound on the error needs it")
+            raise ModelError(f"model {model.name} has no linear path, which a bound on the error needs; name another")
         weight = shortcut.weight.detach().cpu().double().numpy()[:, :, 0, 0]
         assert shortcut.bias is not None
         bias = shortcut.bias.detach().cpu().double().numpy()
-        # Floats times a power of two are exact, and so are integers below 2^53 in float64.
+        # Exact: floats times a power of two, and integers below 2^53 in float64.
         self._weight = np.floor(weight * 2.0**WEIGHT_BITS + 0.5)
         self._bias = np.floor(bias * 2.0 ** (WEIGHT_BITS + LATENT_BITS) + 0.5)
-        # Whatever the latents are, no sum in any order passes this.
+        # No partial sum, in any order, exceeds this for any latents.
         reach = np.abs(self._weight).sum(1) * LATENT_LIMIT + np.abs(self._bias)
         if not (reach < EXACT_LIMIT).all():
-            raise ModelError(f"model {model.name}: the weights of the linear path are too large")
+            raise ModelError(f"model {model.name}: its linear path is too large for a bound on the error; name another")
         knots = model.net.log_inverse_gain.detach().cpu().double().numpy()
         self._gain = inverse_gains(knots, quality, model.name)
 
     def image(self, y_hat: np.ndarray, *, grey: bool = False) -> np.ndarray:
-        """Pixels of one tile, neither rounded nor clamped.
+        """The pixels of one tile, neither rounded to levels nor clamped to 0..255.
 
         Args:
-            y_hat: int32 (M, h, w), counts of 1/16 step.
-            grey: the mean of red, green and blue instead of the three.
+            y_hat: int32 (M, h, w), in 1/16 step.
+            grey: whether to return the mean of red, green and blue.
 
         Returns:
-            int32 (16 h, 16 w, 1 or 3), in units of 2^-12 grey levels (255 is white).
+            int32 (16 h, 16 w, 1 or 3), in units of 2^-12 grey level (255 levels are white).
         """
         colours = by_colour(self._coefficients(y_hat))
-        if grey:  # to the nearest: a sum of three is never half-way
+        if grey:  # rounded: a third of an integer is never half-way
             colours = (colours.sum(0, keepdims=True) + 1) // 3
         return np.stack([unpack(band) for band in colours], 2)
 
     def _coefficients(self, y_hat: np.ndarray) -> np.ndarray:
-        """Packed wavelet coefficients of a tile: int32 (768, h, w) in 2^-12 grey levels."""
+        """Packed wavelet coefficients of a tile: int32 (768, h, w) in 2^-12 grey level."""
         packed = np.empty((PACKED, *y_hat.shape[1:]), np.int32)
-        for top in range(0, y_hat.shape[1], _STRIP):
-            rows = slice(top, top + _STRIP)
+        for top in range(0, y_hat.shape[1], _ROWS_AT_ONCE):
+            rows = slice(top, top + _ROWS_AT_ONCE)
             part = packed[:, rows]
             part[...] = self._convolve(y_hat[:, rows]).reshape(part.shape)
         return packed
@@ -90,7 +89,7 @@ class LinearBase:
     def _convolve(self, y_hat: np.ndarray) -> np.ndarray:
         # |y_hat| < 2^29 and gains below 2^32: the products stay below 2^62.
         y = y_hat.reshape(len(y_hat), -1).astype(np.int64) * self._gain[:, None]
-        shift = GAIN_BITS + 4 - LATENT_BITS  # y_hat counts sixteenths
+        shift = GAIN_BITS + 4 - LATENT_BITS  # 4: y_hat is in 1/16 step
         y = (y + (1 << shift - 1) >> shift).clip(-LATENT_LIMIT, LATENT_LIMIT)
         sums = (self._weight @ y.astype(np.float64) + self._bias[:, None]).astype(np.int64)
         shift = WEIGHT_BITS + LATENT_BITS - GREY_BITS
@@ -98,17 +97,17 @@ class LinearBase:
 
 
 def inverse_gains(knots: np.ndarray, quality: int, name: str) -> np.ndarray:
-    """floor(2^24 exp(g) + 1/2), g interpolated between the knots (8, M): int64 (M,).
+    """floor(2^24 exp(g) + 1/2), with g interpolated between the knots (8, M): int64 (M,).
 
-    In decimals of 60 digits: binary floating point may round differently on another machine.
+    Computed in decimals of 60 digits, as the exponential of floats may differ between machines.
 
     Raises:
-        ModelError: a gain of 256 or more.
+        ModelError: a log gain is 5.5 or more.
     """
     low = min(quality // QUALITY_STEPS, len(knots) - 2)
     part = quality - low * QUALITY_STEPS
     if not (knots[low : low + 2] < 5.5).all():
-        raise ModelError(f"model {name}: its gains are too large for a bound on the error")
+        raise ModelError(f"model {name}: its gains are too large for a bound on the error; name another")
     with localcontext() as context:
         context.prec = 60
         gains = [
@@ -120,7 +119,7 @@ def inverse_gains(knots: np.ndarray, quality: int, name: str) -> np.ndarray:
 
 
 def by_colour(packed: np.ndarray) -> np.ndarray:
-    """Packed coefficients (768, h, w), colours within subbands, to (3, 256, h, w)."""
+    """Packed coefficients (768, h, w), ordered by level, subband and colour, to (3, 256, h, w)."""
     size, start, levels = packed.shape[1:], 0, []
     for fold in FOLDS:
         stop = start + 9 * fold * fold
@@ -170,7 +169,7 @@ def _scaled(x: np.ndarray, factor: int) -> np.ndarray:
 
 
 def _shifted(x: np.ndarray, axis: int, *, before: bool) -> np.ndarray:
-    """The neighbour before or after each, the outermost one its own neighbour."""
+    """The neighbour before or after each along an axis; the outermost is its own neighbour."""
     n = x.shape[axis]
     index = [slice(None)] * 2
     index[axis] = slice(0, 1) if before else slice(n - 1, n)

@@ -1,6 +1,6 @@
-"""The tables of the residual layer: a logistic distribution at a ladder of scales, each at eight offsets.
+"""The frequency tables of the residual layer: logistic distributions of 41 scales, each at eight offsets.
 
-Everything is integers: `docs/format.md` defines them, and no machine can differ.
+They are computed in integers, so they are the same on every machine. `docs/format.md` defines them.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ SCALES = 41
 """Scale i has the parameter s = 2^((i - 20) / 4): from 1/32 to 32."""
 PER_OCTAVE, UNIT_SCALE = 4, 20
 PHASES = 8
-"""The mean lies (phase - 4) / 8 beyond the nearest integer."""
+"""Offsets of the mean: (phase - 4) / 8 from the nearest integer."""
 _REACH = 10
-"""A table goes to ten s on either side; its last symbols have what lies beyond."""
+"""A table reaches ten s to each side; its outermost symbols include the tails."""
 _FINE = 64
 _FLAT = SCALES * PHASES
 MAX_BITS = 10
-"""Integers of up to this many bits have a table in which all are equally frequent."""
+"""There is a uniform table for integers of 1 to this many bits."""
 
 
 def table_index(scale: Any, offset: Any = 0) -> Any:
-    """The table of a scale below `SCALES` whose mean is offset / 8, -4 <= offset < 4; integers or arrays."""
+    """Index of the table of a scale below `SCALES` with mean offset / 8, -4 <= offset < 4; integers or arrays."""
     return scale * PHASES + offset + PHASES // 2
 
 
 def flat_table(bits: Any) -> Any:
-    """The table of equally frequent integers from 0 to 2^bits - 1, bits from 1 to `MAX_BITS`; or of an array."""
+    """Index of the uniform table of 0..2^bits - 1, with bits in 1..`MAX_BITS`; an integer or an array."""
     return _FLAT + bits - 1
 
 
 @cache
 def residual_tables() -> Tables:
-    """All tables, by :func:`table_index` and :func:`flat_table`."""
+    """All tables, indexed by :func:`table_index` and :func:`flat_table`."""
     lows, lengths, frequencies = [], [], []
     for scale in range(SCALES):
         reach = _reach(scale)
@@ -50,7 +50,7 @@ def residual_tables() -> Tables:
             frequencies.append(frequency)
     for bits in range(1, MAX_BITS + 1):
         frequency = np.full((1 << bits) + 1, 1 << PRECISION - bits)
-        frequency[-2:] = frequency[0] - 1, 1  # the escape takes its one from the last integer
+        frequency[-2:] = frequency[0] - 1, 1  # the escape takes 1 from the last integer
         lows.append(0)
         lengths.append(len(frequency))
         frequencies.append(frequency)
@@ -65,7 +65,7 @@ def _reach(scale: int) -> int:
 
 
 def _cumulative(scale: int, count: int) -> np.ndarray:
-    """F(n / 8) in units of 2^-32, for n from 0 to count - 1: int64."""
+    """The distribution function F(n / 8) for n in 0..count - 1, in units of 2^-32: int64."""
     with localcontext() as context:
         context.prec = 60
         inverse = Decimal(2) ** (Decimal(UNIT_SCALE - scale) / PER_OCTAVE)
@@ -79,10 +79,10 @@ def _cumulative(scale: int, count: int) -> np.ndarray:
 
 
 def _frequencies(cumulative: np.ndarray, reach: int, offset: int) -> np.ndarray:
-    """Frequencies of -reach to reach and the escape."""
+    """Frequencies of -reach..reach and the escape."""
     edges = PHASES * np.arange(-reach, reach + 2) - PHASES // 2 - offset
     positive = cumulative[np.abs(edges)]
-    share = (1 << PRECISION) - (2 * reach + 2)  # what is left when every symbol has its one
+    share = (1 << PRECISION) - (2 * reach + 2)  # the rest, after 1 for each symbol
     bounds = share * np.where(edges < 0, (1 << 32) - positive, positive) >> 32
     bounds[0], bounds[-1] = 0, share
     return np.append(np.diff(bounds) + 1, 1)

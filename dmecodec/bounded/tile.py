@@ -1,7 +1,7 @@
-"""Samples of one tile and band group within a bound: the base image, scaled to samples, and the residual upon it.
+"""The samples of one tile and group within a bound: the base image scaled to samples, plus the residual.
 
-Under nodata or a mask there is no residual. Where a band has nodata and the bound is above 0, the layer keeps to one
-level less: the decoder may then move a valid sample that came out as nodata by one level.
+Invalid samples have no residual. If a band has a nodata value and the bound is above 0, the layer keeps a bound that is
+one level smaller. So the decoder can move a valid sample that equals nodata by one level.
 """
 
 from __future__ import annotations
@@ -17,21 +17,16 @@ _WHITE = 255 << GREY_BITS
 
 
 def encode_bounded(
-    samples: np.ndarray,
-    valid: np.ndarray | None,
-    base: np.ndarray,
-    layout: Layout,
-    group: int,
-    bound: int,
+    samples: np.ndarray, valid: np.ndarray | None, base: np.ndarray, layout: Layout, group: int, bound: int
 ) -> bytes:
-    """The RESIDUAL stream.
+    """Encodes the RESIDUAL stream of a tile and group.
 
     Args:
-        samples: the original's, uint8 or uint16 (h, w, c).
-        valid: bool (h, w, c), or None where all are.
-        base: from :func:`base_samples`.
-        layout, group: which bands they are.
-        bound: levels that a valid sample may be off.
+        samples: the original, uint8 or uint16 (h, w, c).
+        valid: bool (h, w, c), or None if all samples are valid.
+        base: of :func:`base_samples`, of the same dtype and shape.
+        layout, group: the bands of the image, and the index of the group.
+        bound: largest error of a valid sample, in levels.
     """
     skip = None if valid is None else ~valid
     bound = layer_bound(layout, group, bound)
@@ -39,14 +34,12 @@ def encode_bounded(
 
 
 def decode_bounded(
-    stream: bytes,
-    valid: np.ndarray | None,
-    base: np.ndarray,
-    layout: Layout,
-    group: int,
-    bound: int,
+    stream: bytes, valid: np.ndarray | None, base: np.ndarray, layout: Layout, group: int, bound: int
 ) -> np.ndarray:
-    """The samples of a tile, the same on every device: uint8 or uint16 (h, w, c).
+    """Decodes the samples of a tile and group; arguments as for :func:`encode_bounded`.
+
+    Returns:
+        uint8 or uint16 (h, w, c), the same on every device.
 
     Raises:
         FormatError: the stream is damaged.
@@ -57,33 +50,33 @@ def decode_bounded(
     for n, band in enumerate(layout.bands[band] for band in layout.groups[group]):
         plane = samples[..., n]
         if band.nodata is not None:
-            beside = band.nodata + 1 if band.nodata < layout.largest else band.nodata - 1
-            plane[plane == band.nodata] = beside
+            neighbour = band.nodata + 1 if band.nodata < layout.largest else band.nodata - 1
+            plane[plane == band.nodata] = neighbour
         if valid is not None:
             plane[~valid[..., n]] = band.nodata or 0
     return samples
 
 
 def layer_bound(layout: Layout, group: int, bound: int) -> int:
-    """The bound that the residual layer itself keeps to."""
+    """The bound of the residual layer itself, in levels."""
     has_nodata = any(layout.bands[band].nodata is not None for band in layout.groups[group])
     return bound - 1 if has_nodata and bound > 0 else bound
 
 
 def base_samples(base: LinearBase, y_hat: np.ndarray, layout: Layout, group: int) -> np.ndarray:
-    """The base image of a tile as samples of a group's bands.
+    """The base image of a tile, as samples of the bands of a group.
 
     Args:
-        base: of the file's quality.
-        y_hat: int32 (M, h, w), counts of 1/16 step.
-        layout, group: which bands they are.
+        base: at the quality of the file.
+        y_hat: int32 (M, h, w), in 1/16 step.
+        layout, group: the bands of the image, and the index of the group.
 
     Returns:
         uint8 or uint16 (16 h, 16 w, c).
     """
     members = layout.groups[group]
     image = base.image(y_hat, grey=len(members) == 1)
-    if len(members) == 2:  # as the synthesis does: the second band was coded twice
+    if len(members) == 2:  # the second band was coded as green and as blue: their mean, as in the synthesis
         image = np.stack([image[..., 0], (image[..., 1] + image[..., 2] + 1) >> 1], 2)
     if layout.depth == 8:
         return ((image + (1 << GREY_BITS - 1)) >> GREY_BITS).clip(0, 255).astype(np.uint8)

@@ -7,8 +7,7 @@ import os
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ..base.files import standard_input
-from ..batch.job import STREAM
+from ..base.files import STREAM, standard_input
 from ..errors import FormatError, ModelError
 from ..format.geo import parse_record
 from ..format.header import Header
@@ -26,7 +25,7 @@ def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
         FormatError: where it is not one, or its header is damaged.
         ImageError: standard input is closed.
     """
-    name = "standard input" if path == STREAM else path
+    name = "standard input" if path == STREAM else os.fsdecode(path)
     try:
         with _open(path) as file:
             reader = Reader(file)
@@ -45,10 +44,11 @@ def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
                 }
             )
     except FormatError as error:
-        raise FormatError(f"{name}: {error}") from error
+        error.filename = name
+        raise
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise FormatError(f"{name}: cannot be read ({reason})") from error
+        raise FormatError(f"cannot be read ({reason})", filename=name) from error
 
 
 def _open(path: str | os.PathLike[str]) -> BinaryIO:
@@ -92,7 +92,7 @@ def _plain(value: float | None) -> float | str | None:
 
 
 def _geo(reader: Reader) -> dict[str, Any]:
-    """CRS, transform and bounds of a file that was a GeoTIFF."""
+    """CRS, transform and bounds of a file that has a georeference."""
     if Kind.GEO not in reader.header.kinds:
         return {}
     record = parse_record(reader.file_stream(Kind.GEO))

@@ -14,8 +14,9 @@ import click
 from click.core import ParameterSource
 
 from .. import __version__
+from ..base.files import STREAM
 from ..base.stderr import own_standard_error
-from ..errors import DmecodecError, OptionError
+from ..errors import DmecodecError, InternalError, OptionError
 
 if TYPE_CHECKING:
     from ..batch.job import Job, Result
@@ -26,9 +27,14 @@ _NO_ARGUMENTS = getattr(click.exceptions, "NoArgsIsHelpError", ())
 
 
 def _complain(message: object) -> None:
-    """One line on stderr, whatever the names in it."""
-    if sys.stderr is not None:  # not click.echo, which would write into a progress bar
-        print(f"dmecodec: {' '.join(str(message).splitlines())}", file=sys.stderr, flush=True)
+    """One line on stderr, whatever the names in it; with --debug the traceback of an internal error, too."""
+    if sys.stderr is None:
+        return
+    context = click.get_current_context(silent=True)
+    if isinstance(message, InternalError) and context and context.find_root().params.get("debug"):
+        print(message.traceback, end="", file=sys.stderr)
+    # Not click.echo, which would write into a progress bar.
+    print(f"dmecodec: {' '.join(str(message).splitlines())}", file=sys.stderr, flush=True)
 
 
 EXPECTED = (DmecodecError, OSError, MemoryError, RuntimeError)
@@ -41,7 +47,7 @@ def told(error: Exception) -> str | None:
         return str(error)
     if isinstance(error, OSError):  # standard output is full, a folder cannot be read
         return f"{error.filename or 'standard output'}: {error.strerror or error}"
-    from ..batch.memory import OUT_OF_MEMORY, is_out_of_memory
+    from ..batch.work import OUT_OF_MEMORY, is_out_of_memory
 
     return OUT_OF_MEMORY if is_out_of_memory(error) else None
 
@@ -99,7 +105,8 @@ class _Commands(click.Group):
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="dmecodec")
-def main() -> None:
+@click.option("--debug", is_flag=True, envvar="DMECODEC_DEBUG", help="Print the traceback of internal errors.")
+def main(debug: bool) -> None:
     """A learned image codec for aerial and satellite imagery."""
 
 
@@ -151,7 +158,7 @@ class _Scale(_Numbers):
         return value if value == "auto" else super().convert(value, param, ctx)
 
 
-_no_geo = click.option("--no-geo", is_flag=True, help="The pixels alone: no georeference, nodata or tags of a GeoTIFF.")
+_no_geo = click.option("--no-geo", is_flag=True, help="The pixels alone: no georeference, nodata or tags.")
 
 
 # ---- encode and decode -----------------------------------------------------------------------------------------------
@@ -175,6 +182,8 @@ _no_geo = click.option("--no-geo", is_flag=True, help="The pixels alone: no geor
 @click.option("--scale", type=_Scale("MIN,MAX", float), metavar="MIN,MAX|auto",
               help="Of 16 bits: the samples to code between.  [default: each band's range]  Of float and other types: "
               "the values that 16 bits span; auto takes each band's range.")  # fmt: skip
+@click.option("--nodata", type=float, metavar="VALUE",
+              help="The value of samples that are not valid.  [default: what a file says]")  # fmt: skip
 @_no_geo
 @_model
 @_device
@@ -198,6 +207,7 @@ def encode(
     tile: int,
     effort: int,
     scale: tuple[float, float] | str | None,
+    nodata: float | None,
     no_geo: bool,
     model: str | None,
     device: str,
@@ -224,11 +234,12 @@ def encode(
     options = {
         "quality": chosen, "bpp": bpp, "psnr": psnr, "max_error": max_error,
         "tile": tile, "effort": effort, "model": model, "device": device,
-        "scale": scale, "geo": not no_geo, "overwrite": overwrite, "skip_done": skip_done,
+        "scale": scale, "nodata": nodata, "geo": not no_geo,
     }  # fmt: skip
     if skip_done:
         done.check_encoding(options)
-    results = batch.run(jobs, batch.Work(actions.encode_job, options), processes=processes, scheduler=scheduler)
+    work = batch.Work(actions.encode_job, options | {"overwrite": overwrite, "skip_done": skip_done})
+    results = batch.run(jobs, work, processes=processes, scheduler=scheduler)
     single = plan.is_single(inputs)
     return _run(jobs, results, single=single, quiet=quiet, as_json=as_json)
 
@@ -279,11 +290,12 @@ def decode(
     jobs = plan.plan(inputs, output, plan.DMEN_SUFFIXES, plan.image_suffix)
     options: dict[str, Any] = {
         "window": window, "bounds": bounds, "profile": profile, "geo": not no_geo,
-        "device": device, "model": model, "overwrite": overwrite, "skip_done": skip_done,
+        "device": device, "model": model,
     }  # fmt: skip
     if skip_done:
         done.check_decoding(options)
-    results = batch.run(jobs, batch.Work(actions.decode_job, options), processes=processes, scheduler=scheduler)
+    work = batch.Work(actions.decode_job, options | {"overwrite": overwrite, "skip_done": skip_done})
+    results = batch.run(jobs, work, processes=processes, scheduler=scheduler)
     single = plan.is_single(inputs)
     return _run(jobs, results, single=single, quiet=quiet, as_json=as_json)
 
@@ -297,7 +309,6 @@ def _run(
     as_json: bool,
 ) -> int:
     """Runs jobs under a progress bar, tells of failures as they come, sums up at the end."""
-    from ..batch.job import STREAM
     from .report import summary_line, summary_table, tracked
 
     done: dict[Job, Result] = {}
@@ -306,6 +317,8 @@ def _run(
             done[result.job] = result
             if result.error is not None:
                 _complain(result.error)
+            for note in result.notes:
+                _complain(f"{result.job.target}: {note}")
     results = [done[job] for job in jobs]
     to_stdout = any(job.target == STREAM for job in jobs)
     if as_json:

@@ -79,7 +79,7 @@ def hyper_latents_of(model: Model, y: Tensor) -> Tensor:
             return encoder(y)
         edges = _edges(y.shape[2] // HYPER_STRIDE, _ROWS // HYPER_STRIDE)
         first, _, second, _, third = encoder.layers
-        x = _strips(lambda part: F.relu(first(encoder.seen(part))), y, edges, (4, 4), 1)
+        x = _strips(lambda part: F.relu(first(encoder.prepare(part))), y, edges, (4, 4), 1)
         x = _strips(lambda part: F.relu(second(part)), x, edges, (4, 2), 1)
         return _strips(third, x, edges, (2, 1), 1)
 

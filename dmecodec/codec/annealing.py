@@ -83,7 +83,7 @@ class Annealer:
             temperature = max(_COLD, _HOT * math.exp(-_COOLING * done))
             quantise = partial(_by_chance, temperature, chance)
             with autocast(self.model.device):
-                y_hat, likelihood = self.parameters.in_passes(y, features, knots, quantise)
+                y_hat, likelihood = self.parameters.run_passes(y, features, knots, quantise)
                 latents = (y_hat * gain).contiguous(memory_format=torch.channels_last)
                 seen = self.model.net.synthesis(latents, knots)
             cost = error_price(quality) * (seen - x).square().sum() - likelihood.log2().sum()

@@ -10,8 +10,7 @@ import torch
 from ..base.boxes import Box
 from ..bounded.linear import LinearBase
 from ..bounded.tile import base_samples, decode_bounded
-from ..entropy.lossless import decode_alpha
-from ..entropy.mask import decode_mask
+from ..entropy.lossless import decode_alpha, decode_mask
 from ..errors import FormatError
 from ..format.kinds import Kind
 from ..format.layout import Layout

@@ -13,8 +13,7 @@ from ..base.boxes import Box
 from ..base.threads import on_one_thread
 from ..bounded.linear import LinearBase
 from ..bounded.tile import base_samples, encode_bounded
-from ..entropy.lossless import encode_alpha
-from ..entropy.mask import encode_mask
+from ..entropy.lossless import encode_alpha, encode_mask
 from ..errors import OptionError
 from ..format import writer
 from ..format.header import Header
@@ -117,12 +116,12 @@ class Encoder:
         return Encoded(writer.write(header, tiles, metadata), header, layout)
 
     def _metadata(self) -> dict[int, bytes]:
-        kept = self.source.metadata
-        found = {Kind.ICC: kept.icc, Kind.EXIF: kept.exif, Kind.XMP: kept.xmp}
-        found[Kind.GEO] = self.source.geo
+        """The file-scoped streams, by kind."""
+        metadata = self.source.metadata
+        streams = {Kind.ICC: metadata.icc, Kind.EXIF: metadata.exif, Kind.XMP: metadata.xmp, Kind.GEO: self.source.geo}
         if self.source.mode == "BANDS":
-            found[Kind.BANDS] = self.source.layout.to_bytes()
-        return {int(kind): data for kind, data in found.items() if data}
+            streams[Kind.BANDS] = self.source.layout.to_bytes()
+        return {int(kind): data for kind, data in streams.items() if data}
 
     @torch.inference_mode()
     def _tile(self, header: Header, index: int, group: int, error_weight: float | None) -> dict[int, bytes]:
@@ -150,7 +149,7 @@ class Encoder:
         return fit_filter(self.model, self.source, box, group, y_hat, quality, self.effort == MAX_EFFORT)
 
     def _annealed(self, annealer: Annealer, latents: Tensor, box: Box, group: int, quality: int) -> Tensor:
-        """Better latents of a tile, found block by block."""
+        """Improves the latents of a tile, block by block."""
         cells = box.scaled_down(STRIDE)
         better, blocks = torch.empty_like(latents), list(box.blocks(BLOCK))
         for i in range(0, len(blocks), _AT_ONCE):
@@ -161,13 +160,12 @@ class Encoder:
                 pixels, _ = network_pixels(self.source, seen, group, self.model.device)
                 places.append((rows, cols))
                 jobs.append((pixels, latents[:, :, rows, cols]))
-            found = annealer.improve_all(jobs, quality)
-            for (rows, cols), part in zip(places, found, strict=True):
+            for (rows, cols), part in zip(places, annealer.improve_all(jobs, quality), strict=True):
                 better[:, :, rows, cols] = part
         return better
 
     def _residual(self, box: Box, group: int, y_hat: np.ndarray, quality: int) -> bytes:
-        """What brings a tile's base image to within the bound."""
+        """The RESIDUAL stream of a tile."""
         assert self.max_error is not None
         if quality not in self._bases:
             self._bases[quality] = LinearBase(self.model, quality)
@@ -180,10 +178,10 @@ class Encoder:
     def _masks(self, index: int, group: int, box: Box) -> tuple[dict[int, bytes], bool]:
         """ALPHA and MASK streams of a tile, and whether it is empty: the same at every quality."""
         if (index, group) not in self._kept_masks:
-            found = encode_masks(self.source, box, group)
+            masks = encode_masks(self.source, box, group)
             if not self._keeps:
-                return found
-            self._kept_masks[index, group] = found
+                return masks
+            self._kept_masks[index, group] = masks
         return self._kept_masks[index, group]
 
     def _latents(self, index: int, group: int, box: Box) -> Tensor:
@@ -197,9 +195,9 @@ class Encoder:
 
 
 def encode_masks(source: Source, box: Box, group: int) -> tuple[dict[int, bytes], bool]:
-    """What is coded without loss of a tile and group, and whether the rest may be left out.
+    """The lossless streams of a tile and group, and whether the tile is empty.
 
-    It may where nothing is valid, neither in the tile nor in what its latents reach around it.
+    It is empty where nothing is valid, neither in the tile nor within the reach of its latents around it.
     """
     layout = source.layout
     if not (layout.has_alpha or layout.has_nodata):

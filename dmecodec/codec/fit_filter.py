@@ -15,15 +15,15 @@ from ..base.threads import side_by_side
 from ..images.source import Source
 from ..network.config import STRIDE
 from ..restoration.details import DETAILS, NO_FILTER
-from ..restoration.fit import Statistics, choose, enough, mean_squares, statistics
-from ..restoration.sampling import APART, counted, windows
+from ..restoration.fit import Statistics, choose, is_sampled_enough, mean_squares, statistics
+from ..restoration.sampling import PATCH_SPACING, counted, sampled_areas
 from ..weights.model import Model
 from .pixels import network_pixels
 from .samples import from_three, to_three
 from .synthesis import synthesise
 
-_TOGETHER = 5
-"""Windows that are decoded in one go on a CPU; others beside them."""
+_WINDOWS_AT_ONCE = 5
+"""Windows that one thread of a CPU synthesises in one call; other threads take other windows."""
 
 
 def fit_filter(
@@ -43,46 +43,44 @@ def fit_filter(
         tile, group: which part of it.
         y_hat: its latents as a decoder will have them, int32 (M, h, w) in 1/16 step.
         quality: in 1/32 steps.
-        whole: whether to look at all of a large tile, or at windows of it.
+        whole: whether to compare all of a large tile, or windows of it.
     """
-    image = source.box
-    looked_at = {block: [block] if whole else windows(block) for block in tile.blocks()}
-    parts = [counted(window, image) for found in looked_at.values() for window in found]
-    pixels = tile.width * tile.height
-    if not enough(sum(part.width * part.height for part in parts), pixels):
+    windows = {block: [block] if whole else sampled_areas(block) for block in tile.blocks()}
+    parts = [counted(window, source.box) for of_block in windows.values() for window in of_block]
+    if not is_sampled_enough(sum(part.width * part.height for part in parts), tile.width * tile.height):
         return NO_FILTER
-    found, usual, pixels = Statistics.none(), np.zeros(DETAILS), 0
-    for block in looked_at:
-        part = _Block(model, block, *_original(source, block, group, model.device))
-        count = {window: part.counts(window, image) for window in looked_at[block]}
-        count = {window: counts for window, counts in count.items() if counts.any()}
-        looks = [
-            _Look(part, alike, [count[w] for w in alike], y_hat, tile, quality)
-            for alike in _alike(list(count), model.device)
+    total, squares, pixels = Statistics.none(), np.zeros(DETAILS), 0
+    for box, of_block in windows.items():
+        block = _Block(model, box, *_original(source, box, group, model.device))
+        counts = {window: block.counts(window, source.box) for window in of_block}
+        counts = {window: mask for window, mask in counts.items() if mask.any()}
+        comparisons = [
+            _Comparison(block, same_size, [counts[window] for window in same_size], y_hat, tile, quality)
+            for same_size in _by_size(list(counts), model.device)
         ]
-        found = sum(side_by_side(_Look.statistics, looks, model.device), found)
-        squares = side_by_side(_Block.mean_squares, [part], model.device)[0]
-        usual += squares * np.count_nonzero(part.valid)
-        pixels += np.count_nonzero(part.valid)
-    return choose(found, pixels, usual / max(1, pixels), quality)
+        total = sum(side_by_side(_Comparison.statistics, comparisons, model.device), total)
+        valid = np.count_nonzero(block.valid)
+        squares += side_by_side(_Block.mean_squares, [block], model.device)[0] * valid
+        pixels += valid
+    return choose(total, pixels, squares / max(1, pixels), quality)
 
 
 @dataclass(frozen=True)
 class _Block:
-    """A block of a tile as the network is to see it.
+    """The original of a block of a tile.
 
     Attributes:
-        model: which will decode it.
-        box: where it is.
-        original: (1, 3, h, w).
-        alive: which bands have a valid sample in it, bool (c,).
-        valid: where all of these have one, bool (h, w).
+        model: decodes it.
+        box: its pixels.
+        original: (1, 3, h, w), as the network sees it.
+        has_valid: which bands have a valid sample in it, bool (c,).
+        valid: where all of these bands are valid, bool (h, w).
     """
 
     model: Model
     box: Box
     original: Tensor
-    alive: np.ndarray
+    has_valid: np.ndarray
     valid: np.ndarray
 
     def counts(self, window: Box, image: Box) -> np.ndarray:
@@ -93,12 +91,12 @@ class _Block:
         return counts
 
     def mean_squares(self) -> np.ndarray:
-        """Of the original's details, all over it."""
-        return mean_squares(self.original, APART)
+        """Mean squares of the details of the whole original."""
+        return mean_squares(self.original, PATCH_SPACING)
 
 
 @dataclass(frozen=True)
-class _Look:
+class _Comparison:
     """Windows of one size in a block, which are decoded together: that takes two thirds of the time.
 
     Attributes:
@@ -115,41 +113,41 @@ class _Look:
     quality: int
 
     def statistics(self) -> Statistics:
-        """Of what a decoder sees of windows that stand alone."""
+        """Statistics of the decoded windows, each decoded without the latents around it."""
         model, cells = self.block.model, self.tile.scaled_down(STRIDE)
         inner = [window.scaled_down(STRIDE).slices(cells) for window in self.windows]
         latents = np.stack([self.y_hat[:, rows, cols] for rows, cols in inner])
-        x = synthesise(model, torch.from_numpy(latents).to(model.device), self.quality)
-        found = Statistics.none()
-        for window, counts, one in zip(self.windows, self.counts, x, strict=True):
-            seen = one[None, :, : window.height, : window.width]
+        images = synthesise(model, torch.from_numpy(latents).to(model.device), self.quality)
+        total = Statistics.none()
+        for window, counts, image in zip(self.windows, self.counts, images, strict=True):
+            decoded = image[None, :, : window.height, : window.width]
             rows, cols = window.slices(self.block.box)
-            target = self.block.original[..., rows, cols]
-            lacking = _of_bands(target - seen.clamp(0, 1), self.block.alive)
-            found += statistics(seen, target, lacking, counts)
-        return found
+            original = self.block.original[..., rows, cols]
+            error = _of_bands(original - decoded.clamp(0, 1), self.block.has_valid)
+            total += statistics(decoded, original, error, counts)
+        return total
 
 
-def _alike(windows: list[Box], device: torch.device) -> Iterator[list[Box]]:
-    """Windows of one size: all together, but on a CPU a few, so that several threads have some."""
-    most = _TOGETHER if device.type == "cpu" else len(windows)
+def _by_size(windows: list[Box], device: torch.device) -> Iterator[list[Box]]:
+    """Windows of one size: all of them, but on a CPU a few at a time, so that several threads have some."""
+    most = _WINDOWS_AT_ONCE if device.type == "cpu" else len(windows)
     for _, group in groupby(windows, lambda window: (window.height, window.width)):
-        alike = list(group)
-        yield from (alike[i : i + most] for i in range(0, len(alike), most))
+        same_size = list(group)
+        yield from (same_size[i : i + most] for i in range(0, len(same_size), most))
 
 
 def _original(source: Source, block: Box, group: int, device: torch.device) -> tuple[Tensor, np.ndarray, np.ndarray]:
-    """See :class:`_Block`."""
+    """Original, `has_valid` and `valid` of a :class:`_Block`."""
     x, valid = network_pixels(source, block, group, device)
     x = x[..., : block.height, : block.width]
     if valid is None:
         bands = len(source.layout.groups[group])
         return x, np.ones(bands, bool), np.ones((block.height, block.width), bool)
-    alive = np.asarray(valid.any((0, 1)))
-    return x, alive, np.asarray(valid[..., alive].all(2) & alive.any())
+    has_valid = np.asarray(valid.any((0, 1)))
+    return x, has_valid, np.asarray(valid[..., has_valid].all(2) & has_valid.any())
 
 
-def _of_bands(error: Tensor, alive: np.ndarray) -> Tensor:
-    """(1, 3, h, w) with the same in channels of the same band, and nothing in a band without valid samples."""
-    matters = torch.from_numpy(alive).to(error.device)[:, None, None]
-    return to_three((from_three(error[0], len(alive)) * matters)[None])
+def _of_bands(error: Tensor, has_valid: np.ndarray) -> Tensor:
+    """(1, 3, h, w) with the mean in channels of the same band, and 0 in a band without valid samples."""
+    factor = torch.from_numpy(has_valid).to(error.device)[:, None, None]
+    return to_three((from_three(error[0], len(has_valid)) * factor)[None])

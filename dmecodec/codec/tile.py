@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..base.device import full_precision
-from ..entropy.rans import VALUE_LIMIT, Decoder, Symbols, encode_stacked
+from ..entropy.rans import VALUE_LIMIT, SymbolDecoder, Symbols, encode_stacked
 from ..errors import ModelError
 from ..format.header import Header
 from ..network.config import HYPER_STRIDE, STRIDE
@@ -70,13 +70,13 @@ def _passes(model: Model, z: Tensor, quality: int, height: int, width: int) -> E
     return ExactPasses(model.net.parameters_of_y, z, quality, height, width)
 
 
-def _flat(scale_index: Tensor) -> np.ndarray:
-    """As the entropy coder takes them: uint8."""
+def _to_bytes(scale_index: Tensor) -> np.ndarray:
+    """Scale indices as the entropy coder takes them: uint8, flat."""
     return scale_index.to("cpu", torch.uint8).numpy().ravel()
 
 
-def _coded(mean: Tensor, steps: np.ndarray) -> Tensor:
-    """y-hat so many steps from the mean: int32 in 1/16 step."""
+def _add_steps(mean: Tensor, steps: np.ndarray) -> Tensor:
+    """y-hat, a number of steps from the mean: int32 in 1/16 step."""
     k = torch.from_numpy(steps).view(mean.shape).to(mean.device)
     return mean.to(torch.int32) + MEAN_UNIT * k
 
@@ -89,7 +89,7 @@ def _latents(passes: ExactPasses, height: int, width: int) -> np.ndarray:
 def encode_symbols(
     model: Model, y: Tensor, quality: int, *, error_weight: float | None = 1.0
 ) -> tuple[np.ndarray, list[Symbols], np.ndarray]:
-    """What is coded of one tile.
+    """The symbols of one tile.
 
     Args:
         model: a loaded model.
@@ -112,16 +112,16 @@ def encode_symbols(
             raise ModelError(f"model {model.name}: its latents of this image are not finite")
         passes = _passes(model, z, quality, height, width)
         weights = None if error_weight is None else error_weight * step_weights(model.net, quality)
-        for i, one in enumerate(model.net.config.passes):
+        for i, pass_ in enumerate(model.net.config.passes):
             mean, scale_index = passes.predict(i)
-            index = _flat(scale_index)
-            residual = passes.positions(i, y[0, one.first : one.end].to(mean)) - mean / MEAN_UNIT
+            index = _to_bytes(scale_index)
+            residual = passes.gather(i, y[0, pass_.first : pass_.end].to(mean)) - mean / MEAN_UNIT
             if weights is None:
                 values = round_plainly(residual)
             else:
-                weight = weights[one.first : one.end]
+                weight = weights[pass_.first : pass_.end]
                 values = round_for_rate(residual, index, model.y_tables, weight)
-            passes.take(i, _coded(mean, values))
+            passes.store(i, _add_steps(mean, values))
             coded.append((values, index))
     return z[0].to("cpu", torch.int32).numpy(), coded, _latents(passes, height, width)
 
@@ -169,7 +169,7 @@ def decode_tile(
         FormatError: where a stream does not end where it should.
     """
     shape = (len(model.z_tables.low), hyper_side(height), hyper_side(width))
-    decoder = Decoder(z_stream, model.z_tables, y_stream)
+    decoder = SymbolDecoder(z_stream, model.z_tables, y_stream)
     z_hat = decoder.read(channels_of(shape)).reshape(shape)
     decoder.go_on(model.stream_tables)
     z = torch.from_numpy(z_hat)[None]
@@ -177,7 +177,7 @@ def decode_tile(
         passes = _passes(model, z, quality, height, width)
         for i in range(len(passes)):
             mean, scale_index = passes.predict(i)
-            passes.take(i, _coded(mean, decoder.read(_flat(scale_index))))
+            passes.store(i, _add_steps(mean, decoder.read(_to_bytes(scale_index))))
     coefficients = read_filter(decoder, quality) if filtered else None
     decoder.finish()
     return TileLatents(_latents(passes, height, width), z_hat, coefficients)

@@ -1,1 +1,1 @@
-"""Symbols to bytes and back: rANS for latents, lossless planes for alpha and masks."""
+"""Symbols to bytes and back: rANS for latents, lossless planes of alpha and masks."""

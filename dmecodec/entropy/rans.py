@@ -1,8 +1,8 @@
-"""Entropy coding: symbols bucketed by table, rANS by constriction, frequencies that are integers of the model.
+"""Entropy coding by rANS (constriction), with integer frequency tables.
 
-The order of everything is part of the format (docs/format.md). A stream is a sequence of passes; a pass is a sequence
-of symbols, each with the index of its table. Symbols are coded bucket by bucket, in order of table index and, within
-one, of position; then follow the values of escaped symbols in order of position.
+The order of the symbols is part of the format (docs/format.md). A stream is a sequence of passes; a pass is a sequence
+of symbols, each with the index of its table. The symbols of a pass are coded in buckets, one for each table, by index;
+within a bucket by position. The values of escaped symbols follow, by position.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ import numpy as np
 
 from ..errors import FormatError
 
-# constriction's modules live inside one compiled extension: they cannot be imported by name.
+# The modules of constriction are inside one compiled extension and cannot be imported by name.
 AnsCoder: Any = constriction.stream.stack.AnsCoder
 Categorical: Any = constriction.stream.model.Categorical
 Uniform: Any = constriction.stream.model.Uniform
 
 PRECISION = 24
-"""Frequencies of a table sum to 2^24."""
+"""The frequencies of a table sum to 2^24."""
 VALUE_LIMIT = 1 << 22
-"""Every coded value is smaller than this in magnitude."""
+"""Coded values are smaller than this in magnitude."""
 _WORD_BYTES, _STATE_WORDS = 4, 2
 _ESCAPE_LENGTHS = Uniform(PRECISION)
 _SIGN = Uniform(2)
@@ -33,12 +33,12 @@ _SIGN = Uniform(2)
 
 @dataclass(frozen=True)
 class Tables:
-    """Frequency tables over runs of integers, each ending in an escape symbol.
+    """Frequency tables over ranges of integers; the last symbol of each is the escape.
 
     Attributes:
         low: int32 (tables,), the value of the first symbol of each table.
-        length: int32 (tables,), symbols of each, the escape included.
-        frequency: int32 (sum of lengths,), every one at least 1, each table summing to 2^24.
+        length: int32 (tables,), number of symbols of each table with the escape.
+        frequency: int32 (sum of lengths,), at least 1; those of each table sum to 2^24.
     """
 
     low: np.ndarray
@@ -46,22 +46,18 @@ class Tables:
     frequency: np.ndarray
 
     def __post_init__(self) -> None:
-        """Refuses tables that could not be coded with (ValueError)."""
+        """Checks lengths and frequencies (ValueError)."""
         if not (len(self.low) == len(self.length) <= 1 << 16 and self.length.min(initial=2) >= 2):
-            raise ValueError("tables of fewer than two symbols")
+            raise ValueError("frequency tables of differing number, or of fewer than two symbols")
         if self.frequency.min() < 1 or len(self.frequency) != self.length.sum():
-            raise ValueError("a frequency below one, or a table cut short")
+            raise ValueError("a frequency below one, or a table that is cut short")
         if (np.add.reduceat(self.frequency, self._starts) != 1 << PRECISION).any():
-            raise ValueError("frequencies do not sum to 2^24")
+            raise ValueError("the frequencies of a table do not sum to 2^24")
 
     def followed_by(self, others: Tables) -> Tables:
-        """These tables, then others."""
-        pairs = (
-            (self.low, others.low),
-            (self.length, others.length),
-            (self.frequency, others.frequency),
-        )
-        return Tables(*(np.concatenate(pair) for pair in pairs))
+        """Concatenates the tables."""
+        names = ("low", "length", "frequency")
+        return Tables(*(np.concatenate([getattr(self, name), getattr(others, name)]) for name in names))
 
     @cached_property
     def _starts(self) -> np.ndarray:
@@ -69,7 +65,7 @@ class Tables:
 
     @cached_property
     def escape(self) -> np.ndarray:
-        """The symbol that stands for a value outside each table: int32 (tables,)."""
+        """The escape symbol of each table: int32 (tables,)."""
         return self.length - 1
 
     @cached_property
@@ -77,34 +73,34 @@ class Tables:
         return {}
 
     def model(self, index: int) -> Any:
-        """constriction's model of one table.
+        """The constriction model of one table.
 
-        It takes floats and adds one to each scaled weight, so that f - 1 gives exactly the frequencies f.
+        constriction scales float weights and adds one to each, so the weights f - 1 give exactly the frequencies f.
         """
-        found = self._models.get(index)
-        if found is None:
+        model = self._models.get(index)
+        if model is None:
             start, length = self._starts[index], self.length[index]
             weights = self.frequency[start : start + length].astype(np.float64) - 1
-            found = self._models[index] = Categorical(weights, lazy=False, perfect=False)
-        return found
+            model = self._models[index] = Categorical(weights, lazy=False, perfect=False)
+        return model
 
     @cached_property
     def _lengths(self) -> np.ndarray:
         return (PRECISION - np.log2(self.frequency)).astype(np.float32)
 
     def code_lengths(self, values: np.ndarray, tables: np.ndarray) -> np.ndarray:
-        """Ideal code length of each value under its table in bits; of an escape, its symbol alone."""
+        """Ideal code length of each value in bits: float32; of an escaped value, the escape symbol alone."""
         symbols, _ = self._symbols(values, tables)
         return self._lengths[self._starts[tables] + symbols]
 
     def bits(self, values: np.ndarray, tables: np.ndarray) -> float:
-        """Ideal code length of all values, escaped ones at a flat 24 bits more."""
+        """Ideal code length of all values in bits, with 24 more for each escaped value."""
         _, escaped = self._symbols(values, tables)
         lengths = self.code_lengths(values, tables)
         return float(lengths.sum(dtype=np.float64)) + PRECISION * len(escaped)
 
     def _symbols(self, values: np.ndarray, tables: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Symbols of values, and the positions of those that escape."""
+        """The symbols of values, and the positions of those that escape."""
         symbols = values - self.low[tables]
         escape = self.escape[tables]
         outside = (symbols < 0) | (symbols >= escape)
@@ -116,34 +112,34 @@ Symbols = tuple[np.ndarray, np.ndarray]
 
 
 def encode(passes: Sequence[Symbols], tables: Tables) -> bytes:
-    """Codes passes of values with |value| < 2^22 into one stream."""
+    """Codes passes into one stream; each |value| must be below `VALUE_LIMIT`."""
     coder = AnsCoder()
     _push_all(coder, passes, tables)
-    return _without_zeros(coder.get_compressed())
+    return _to_bytes(coder.get_compressed())
 
 
 def encode_stacked(
     first: tuple[Sequence[Symbols], Tables], second: tuple[Sequence[Symbols], Tables]
 ) -> tuple[bytes, bytes]:
-    """Codes two streams as one stack of words: decoding goes on with the second where the first ends.
+    """Codes two streams as one stack of words; the decoder reads the first, then the second.
 
-    An rANS coder starts with some 24 bits that say nothing. So only one of the streams has them.
+    The initial state of an rANS coder costs about 24 bits. So only one of the streams has it.
     """
     coder = AnsCoder()
     _push_all(coder, *second)
     below = max(0, coder.num_words() - _STATE_WORDS)
     _push_all(coder, *first)
     words = coder.get_compressed()
-    return _without_zeros(words[below:]), words[:below].astype("<u4").tobytes()
+    return _to_bytes(words[below:]), words[:below].astype("<u4").tobytes()
 
 
-def _without_zeros(words: np.ndarray) -> bytes:
-    """Bytes of the words; the decoder knows that these have four."""
+def _to_bytes(words: np.ndarray) -> bytes:
+    """The words without trailing zero bytes; the decoder pads them to whole words."""
     return words.astype("<u4").tobytes().rstrip(b"\0")
 
 
 def _push_all(coder: Any, passes: Sequence[Symbols], tables: Tables) -> None:
-    for values, indices in reversed(passes):  # a stack: last in, first out
+    for values, indices in reversed(passes):  # rANS is a stack: last in, first out
         _push(coder, values, indices, tables)
 
 
@@ -151,7 +147,7 @@ def _push(coder: Any, values: np.ndarray, indices: np.ndarray, tables: Tables) -
     order, buckets = _buckets(indices)
     symbols = values.take(order).astype(np.int32, copy=False)
     escaped = []
-    for index, start, stop in buckets:  # one table at a time: no look-up for each symbol
+    for index, start, stop in buckets:  # by table, which saves a look-up for each symbol
         bucket, escape = symbols[start:stop], tables.escape[index]
         bucket -= tables.low[index]
         outside = np.flatnonzero((bucket < 0) | (bucket >= escape))
@@ -165,7 +161,7 @@ def _push(coder: Any, values: np.ndarray, indices: np.ndarray, tables: Tables) -
 
 
 def _buckets(indices: np.ndarray) -> tuple[np.ndarray, list[tuple[int, int, int]]]:
-    """The stable order by table, and (table, start, stop) of each that occurs."""
+    """The stable order by table, and (table, start, stop) of each table that occurs."""
     order = np.argsort(indices, kind="stable")
     counts = np.bincount(indices)
     stops = np.cumsum(counts)
@@ -173,13 +169,16 @@ def _buckets(indices: np.ndarray) -> tuple[np.ndarray, list[tuple[int, int, int]
     return order, [(int(i), int(stops[i] - counts[i]), int(stops[i])) for i in used]
 
 
-class Decoder:
-    """Reads the passes of one stream, in the order in which :func:`encode` was given them.
+class SymbolDecoder:
+    """Reads the passes of one stream, in the order of encoding.
 
     Args:
         data: the stream.
-        tables: that it is coded with.
-        below: the stream that the same coder goes on with, of :func:`encode_stacked`.
+        tables: its frequency tables.
+        below: the second stream of :func:`encode_stacked`; :meth:`go_on` switches to it.
+
+    Raises:
+        FormatError: a stream has an impossible length or end.
     """
 
     def __init__(self, data: bytes, tables: Tables, below: bytes = b"") -> None:
@@ -194,37 +193,37 @@ class Decoder:
         self._tables = tables
 
     def read(self, indices: np.ndarray) -> np.ndarray:
-        """The values of one pass, int32, given the table index of each."""
+        """Reads one pass: values, int32 (n,), given the table index of each (n,)."""
         order, buckets = _buckets(indices)
         values = np.empty(len(indices), dtype=np.int32)
         escaped = []
         for index, start, stop in buckets:
             symbols = self._coder.decode(self._tables.model(index), stop - start)
-            where = order[start:stop]
+            positions = order[start:stop]
             outside = np.flatnonzero(symbols == self._tables.escape[index])
             if len(outside):
-                escaped.append(where[outside])
-            values[where] = np.add(symbols, self._tables.low[index], out=symbols)
+                escaped.append(positions[outside])
+            values[positions] = np.add(symbols, self._tables.low[index], out=symbols)
         for position in np.sort(np.concatenate(escaped)) if escaped else ():
             values[position] = _pop_escaped(self._coder, int(indices[position]), self._tables)
         return values
 
     def go_on(self, tables: Tables) -> None:
-        """Turns to the stream below, with other tables."""
+        """Switches to the second stream, and to its tables."""
         self._tables = tables
 
     def finish(self) -> None:
         """Checks that the stream has been read to its end.
 
         Raises:
-            FormatError: where it has not: the symbols cannot be right.
+            FormatError: it has not, so the symbols are wrong.
         """
         if not self._coder.is_empty():
             raise FormatError("damaged: an entropy-coded stream does not end where it should")
 
 
 def _push_escaped(coder: Any, value: int, index: int, tables: Tables) -> None:
-    """Sign, length and bits of the distance to the table, pushed in reverse (Elias gamma)."""
+    """Pushes sign, length and bits of the distance to the range of the table, in reverse (Elias gamma)."""
     low, high = int(tables.low[index]), int(tables.low[index] + tables.escape[index]) - 1
     above = value > high
     distance = value - high if above else low - value  # at least 1
@@ -246,9 +245,9 @@ def _pop_escaped(coder: Any, index: int, tables: Tables) -> int:
 
 
 def normalise(probabilities: np.ndarray) -> np.ndarray:
-    """Integer frequencies, each at least 1, that sum to 2^24: int32, same length.
+    """Converts probabilities (n,) to frequencies, at least 1 each, that sum to 2^24: int32 (n,).
 
-    The largest absorbs what rounding leaves.
+    The largest frequency absorbs the rounding.
     """
     total = 1 << PRECISION
     spare = total - len(probabilities)

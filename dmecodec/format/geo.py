@@ -1,6 +1,7 @@
-"""What a file keeps of where its pixels lie on the ground, and whatever else a GeoTIFF says of them: the GEO stream.
+"""The GEO stream: where the pixels lie on the ground, and whatever else rasterio reports of them.
 
-Plain values, so that `dmecodec info` can show them without rasterio.
+Plain values, so that `dmecodec info` can show them without rasterio. The stream is deflated JSON. A byte of a text
+that is no UTF-8 is the code 0xDC00 + byte, which JSON writes as an escape such as \\udce9.
 """
 
 from __future__ import annotations
@@ -27,19 +28,27 @@ Bounds = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class BandRecord:
-    """What is said of one band of the image."""
+    """What is said of one band of the image.
+
+    Attributes:
+        description, unit, scale, offset: as GDAL reports them.
+        color: name of its colour interpretation.
+        nodata: a nodata value that no sample can have, as text. Any other is in the BANDS stream.
+        tags: by namespace.
+    """
 
     description: str | None = None
     color: str | None = None
     unit: str | None = None
     scale: float = 1.0
     offset: float = 0.0
+    nodata: str | None = None
     tags: Tags = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class GeoRecord:
-    """What a GeoTIFF says beside its pixels.
+    """What an image says beside its pixels.
 
     Attributes:
         crs: coordinate reference system as WKT, or None.
@@ -107,14 +116,20 @@ class GeoRecord:
         """The record of a window that begins at this pixel."""
         if (col, row) == (0, 0):
             return self
-        transform, tags = self.transform, dict(self.tags)
+        transform = self.transform
         if transform is not None:
             a, b, c, d, e, f = transform
             transform = (a, b, a * col + b * row + c, d, e, d * col + e * row + f)
-        if "RPC" in tags:
-            tags["RPC"] = _moved(_moved(tags["RPC"], "SAMP_OFF", -col), "LINE_OFF", -row)
         gcps = tuple((line - row, sample - col, *rest) for line, sample, *rest in self.gcps)
-        return replace(self, transform=transform, tags=tags, gcps=gcps)
+        bands = tuple(replace(band, tags=_cut_tags(band.tags, col, row)) for band in self.bands)
+        return replace(self, transform=transform, tags=_cut_tags(self.tags, col, row), gcps=gcps, bands=bands)
+
+    @property
+    def has_content(self) -> bool:
+        """Whether it says more than the bands and their colours do by themselves."""
+        plain = [replace(band, color=None) == BandRecord() for band in self.bands]
+        tags = {name: values for name, values in self.tags.items() if values != {"AREA_OR_POINT": "Area"}}
+        return bool(self.crs or self.transform or self.gcps or tags) or not all(plain)
 
     def to_bytes(self) -> bytes:
         """The GEO stream.
@@ -124,10 +139,9 @@ class GeoRecord:
         """
         kept = {key: value for key, value in asdict(self).items() if value not in (None, {}, ())}
         try:
-            text = json.dumps(kept, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+            data = _json(kept)
         except ValueError:
             raise ImageError(f"its georeference has a number that is not finite; {_WITHOUT}") from None
-        data = text.encode("utf-8", "replace")
         if len(data) > MAX_JSON:
             raise ImageError(f"its georeference and tags take {len(data)} bytes; {_WITHOUT}")
         return zlib.compress(data, 9)
@@ -137,12 +151,54 @@ def _floor(value: float) -> int:
     return math.floor(max(-(2.0**31), min(2.0**31, value)))
 
 
-def _moved(tags: dict[str, str], key: str, distance: int) -> dict[str, str]:
-    """Tags with one number moved, as text with all its digits."""
+def _json(kept: dict[str, Any]) -> bytes:
+    text = json.dumps(kept, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     try:
-        return tags | {key: repr(float(tags[key]) + distance)}
-    except (KeyError, ValueError):
-        return tags
+        return text.encode()
+    except UnicodeEncodeError:  # bytes that are no UTF-8
+        return json.dumps(kept, separators=(",", ":"), allow_nan=False).encode()
+
+
+_OFFSETS = {
+    "RPC": (("SAMP_OFF", None), ("LINE_OFF", None)),
+    "GEOLOCATION": (("PIXEL_OFFSET", "0"), ("LINE_OFFSET", "0")),
+}
+"""Tags that count pixels from the corner of the image, by namespace: columns and rows, each with its default."""
+_OF_WHOLE_IMAGE = {
+    "ENVI": ("map_info", "geo_points", "rpc_info", "x_start", "y_start", "lines", "samples"),
+}
+"""Tags that count pixels in a way that a window cannot follow, by namespace."""
+
+
+def _cut_tags(tags: Tags, col: int, row: int) -> Tags:
+    """The tags of a window that begins at this pixel. What counts pixels moves with it, or is left out."""
+    cut = dict(tags)
+    for namespace, offsets in _OFFSETS.items():
+        if namespace in cut:
+            values = cut.pop(namespace)
+            for (key, default), distance in zip(offsets, (col, row), strict=True):
+                number = _moved(values.get(key, default), -distance)
+                if number is None:
+                    break
+                values = values | {key: number}
+            else:
+                cut[namespace] = values
+    for namespace, keys in _OF_WHOLE_IMAGE.items():
+        if namespace in cut:
+            cut[namespace] = {key: value for key, value in cut[namespace].items() if key.lower() not in keys}
+    return {name: values for name, values in cut.items() if values}
+
+
+_NUMBER = re.compile(r"(\s*)([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)(?![\w.])(.*)", re.DOTALL)
+
+
+def _moved(text: str | None, distance: int) -> str | None:
+    """A number moved, with all its digits and with its unit: "2199.00 pixels". None where there is none."""
+    found = _NUMBER.fullmatch(text or "")
+    if found is None:
+        return None
+    blank, number, unit = found.groups()
+    return f"{blank}{float(number) + distance!r}{unit}"
 
 
 def parse_record(stream: bytes) -> GeoRecord:
@@ -192,6 +248,7 @@ def _band(found: dict[str, Any]) -> BandRecord:
         unit=_text(found.get("unit")),
         scale=scale,
         offset=offset,
+        nodata=_text(found.get("nodata")),
         tags=_tags(found.get("tags", {})),
     )
 

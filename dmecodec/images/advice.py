@@ -22,6 +22,7 @@ PASS_ARRAY = (
 KEEP = "make it a TIFF, of which 16 bits are kept, with 'gdal_translate IN OUT.tif'"
 CHOOSE = "choose bands first, for example with 'gdal_translate -b 1 -b 2 -b 3 IN OUT.tif'"
 TO_RGB = "convert it to RGB first, for example with 'magick IN -colorspace sRGB OUT.png'"
+EXPAND = "expand it first with 'gdal_translate -expand rgb IN OUT.tif'"
 EXTRACT = "extract the one to encode first, for example with 'magick IN[0] OUT.png'"
 INVERT = "turn it round first, for 8 bits with 'gdal_translate -scale 0 255 255 0 IN OUT.tif'"
 KEEP_PNM = "keep the values with 'gdal_translate -ot Byte IN OUT.tif', or make 255 the largest with 'magick IN OUT.png'"

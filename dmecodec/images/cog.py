@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import base64
-import mmap
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..base.boxes import Box
-from ..base.files import hidden_name
-from ..base.stderr import kept_back
-from ..errors import FormatError, OptionError, OutputError
-from ..format.geo import GeoRecord, Tags
+from ..base.files import companion, hidden_name
+from ..base.stderr import suppressed_stderr
+from ..errors import OptionError, OutputError
+from ..format.geo import GeoRecord
 from ..format.layout import Alpha, Layout
-from .gdal import gdal, opened, rasterio_errors
+from .check_record import in_words, missing
+from .gdal import PIXELS_ALONE, copied, gdal, has_driver, one_line, opened, rasterio_errors, without_driver
 from .metadata import Metadata
+from .pam import AUX_XML, aux_xml
+from .read_record import read_record
+from .stand_ins import has_namespaces, put_right
 from .values import to_values
+from .write_record import color_names, settle_gcps, storable, write_record
 
 DEFAULT_PROFILE = "deflate"
 PROFILES: dict[str, dict[str, str]] = {
@@ -34,6 +38,8 @@ PROFILES: dict[str, dict[str, str]] = {
 }
 """How the pixels of a GeoTIFF are compressed: options of GDAL's COG driver. All but jpeg are lossless."""
 BLOCK = 512
+_MASK = ".msk"
+_OPAQUE = 255
 Blocks = Callable[[Callable[[int, int, np.ndarray], None]], None]
 
 
@@ -64,8 +70,11 @@ def write_geotiff(
     metadata: Metadata,
     target: Path,
     profile: str,
-) -> None:
+) -> list[str]:
     """Decodes a window into a Cloud Optimized GeoTIFF, which takes the place of `target` when it is complete.
+
+    What a GeoTIFF cannot hold goes into `.aux.xml` beside it, and a mask with partial values into `.msk`: both are
+    companions of the target (see :func:`dmecodec.base.files.companion`).
 
     Args:
         blocks: decodes the window: calls a function with column, row (from the window's corner) and the planes of each
@@ -77,25 +86,43 @@ def write_geotiff(
         target: a name in a folder that has room for the raw pixels as well.
         profile: one of `PROFILES`.
 
+    Returns:
+        What is left out, in words.
+
     Raises:
         OutputError: GDAL cannot write it.
         FormatError: the `.dmen` file is damaged.
     """
-    _check_room(target.parent, window.width * window.height * layout.raw_bytes)
-    record = record.cut(window.col, window.row)
+    pixel = layout.raw_bytes + (layout.alpha is Alpha.MASK)
+    _check_room(target.parent, window.width * window.height * pixel)
+    record, left_out = storable(record.cut(window.col, window.row))
     with (
-        kept_back(),
+        suppressed_stderr(),
         _scratch(target.parent) as folder,
         gdal(GDAL_PAM_ENABLED="NO", GDAL_TIFF_INTERNAL_MASK="YES"),
+        _gdal_errors(),
     ):
+        _check_drivers()
         plain, cloud = folder / "plain.tif", folder / "cloud.tif"
-        with _told():
-            _write_plain(blocks, layout, window, record, metadata, plain)
-            _copy_cloud(plain, cloud, profile, record)
-            if _lodges(record):
-                _dislodge(cloud)
-            _read_back(cloud)
+        mask = _write_plain(blocks, layout, window, record, metadata, plain)
+        _copy_cloud(plain, cloud, profile, record)
+        put_right(cloud, record)
+        if mask is not None:
+            _copy_mask(mask, companion(cloud, _MASK))
+        _read_back(cloud)
+        left_out += _write_rest(cloud, record)
+        for ending in (AUX_XML, _MASK):
+            beside = companion(cloud, ending)
+            if beside.is_file():
+                beside.replace(companion(target, ending))
         cloud.replace(target)
+    return left_out
+
+
+def _check_drivers() -> None:
+    for name in ("GTiff", "COG"):
+        if not has_driver(name):
+            raise OutputError(f"{without_driver(name)}, which writes GeoTIFFs{PIXELS_ALONE}")
 
 
 def _check_room(folder: Path, raw: int) -> None:
@@ -123,37 +150,75 @@ def _scratch(parent: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def _gdal_errors() -> Iterator[None]:
     """What GDAL complains of, as one line."""
     try:
         yield
     except UnicodeEncodeError as error:
         raise OutputError("GDAL cannot write where a folder's name is no UTF-8") from error
     except rasterio_errors() as error:
-        reason = " ".join(str(error.__cause__ or error).split())
+        reason = one_line(error)
         full = " (is the disk full?)" if "rite error" in reason else ""
         raise OutputError(f"cannot write the GeoTIFF: {reason}{full}") from error
 
 
 def _write_plain(
     blocks: Blocks, layout: Layout, window: Box, record: GeoRecord, metadata: Metadata, path: Path
-) -> None:
-    """The pixels, uncompressed, and all that is said of them."""
+) -> Path | None:
+    """The pixels, uncompressed, and all that is said of them.
+
+    Returns:
+        The mask, where it has partial values, of which the mask inside a TIFF has none.
+    """
     from rasterio.windows import Window
 
     bands = [n for n in range(layout.planes) if layout.alpha is not Alpha.MASK or n != layout.alpha_plane]
-    with opened(path, "w", **_creation(layout, window, record, metadata)) as file:
-        _write_record(file, layout, record, metadata)
+    is_partial = False
+    with opened(path, "w", **_creation(layout, window, record, metadata)) as file, ExitStack() as stack:
+        write_record(file, layout, record, metadata)
+        mask = stack.enter_context(_new_mask(path, layout, window)) if layout.alpha is Alpha.MASK else None
 
         def write(col: int, row: int, planes: np.ndarray) -> None:
+            nonlocal is_partial
             place = Window(col, row, planes.shape[1], planes.shape[0])
             file.write(to_values(planes, layout)[..., bands].transpose(2, 0, 1), window=place)
-            if layout.alpha is Alpha.MASK:
-                file.write_mask(planes[..., layout.alpha_plane] > 0, window=place)
+            if mask is not None:
+                values = planes[..., layout.alpha_plane].astype(np.uint8)
+                is_partial = is_partial or bool(((values > 0) & (values < _OPAQUE)).any())
+                mask.write(values, 1, window=place)
 
         blocks(write)
-    if record.gcps:
-        _settle_gcps(path, record)
+    if record.gcps and not record.transform:
+        settle_gcps(path, record)
+    return companion(path, _MASK).rename(path.with_name("mask.tif")) if is_partial else None
+
+
+def _new_mask(path: Path, layout: Layout, window: Box) -> Any:
+    """A mask beside a TIFF, of bytes, for all its bands."""
+    options = {"width": window.width, "height": window.height, "count": 1, "dtype": "uint8", "bigtiff": "IF_SAFER"}
+    tiles = {"tiled": True, "blockxsize": BLOCK, "blockysize": BLOCK}
+    mask = opened(companion(path, _MASK), "w", driver="GTiff", **options, **tiles)
+    mask.update_tags(**{f"INTERNAL_MASK_FLAGS_{n + 1}": "2" for n in range(layout.image_bands)})
+    return mask
+
+
+def _copy_mask(mask: Path, target: Path) -> None:
+    copied(str(mask), target, "GTiff", COMPRESS="DEFLATE", TILED="YES", BIGTIFF="IF_SAFER")
+
+
+def _write_rest(cloud: Path, record: GeoRecord) -> list[str]:
+    """Writes what the TIFF does not say into `.aux.xml`; returns what that does not say either, in words."""
+    lacking = _lacking(cloud, record)
+    if not in_words(lacking):
+        return []
+    companion(cloud, AUX_XML).write_bytes(aux_xml(lacking))
+    with gdal(GDAL_PAM_ENABLED="YES"):
+        return in_words(_lacking(cloud, record))
+
+
+def _lacking(path: Path, record: GeoRecord) -> GeoRecord:
+    with opened(path) as file:
+        return missing(record, read_record(file))
 
 
 def _creation(layout: Layout, window: Box, record: GeoRecord, metadata: Metadata) -> dict[str, Any]:
@@ -169,13 +234,14 @@ def _creation(layout: Layout, window: Box, record: GeoRecord, metadata: Metadata
         "blockysize": BLOCK,
         "interleave": "pixel",
         "bigtiff": "IF_SAFER",
-        "photometric": "RGB" if _colours(layout, record)[:3] == ["red", "green", "blue"] else "MINISBLACK",
+        "photometric": "RGB" if color_names(layout, record)[:3] == ["red", "green", "blue"] else "MINISBLACK",
     }
     nodata, *others = layout.declared_nodata
     if any(repr(other) != repr(nodata) for other in others):  # NaN is unlike itself
         raise OutputError("its bands have different nodata values, of which a GeoTIFF holds one")
-    if nodata is not None:
-        options["nodata"] = nodata
+    unusable = [band.nodata for band in record.bands if band.nodata is not None]
+    if nodata is not None or unusable:
+        options["nodata"] = float(unusable[0]) if nodata is None else nodata
     if layout.alpha is Alpha.BAND:
         options["alpha"] = "yes"
     if metadata.icc:
@@ -183,134 +249,15 @@ def _creation(layout: Layout, window: Box, record: GeoRecord, metadata: Metadata
     return options
 
 
-def _colours(layout: Layout, record: GeoRecord) -> list[str]:
-    """Colour interpretation of each band: as it was, else what the mode says."""
-    kept = [band.color or "undefined" for band in record.bands]
-    if len(kept) == layout.image_bands:
-        return kept
-    usual = {1: ["gray"], 3: ["red", "green", "blue"]}.get(len(layout.bands))
-    colours = usual or ["gray", *["undefined"] * (len(layout.bands) - 1)]
-    if layout.alpha is Alpha.BAND:
-        colours.insert(layout.alpha_at, "alpha")
-    return colours
-
-
-def _write_record(file: Any, layout: Layout, record: GeoRecord, metadata: Metadata) -> None:
-    from affine import Affine
-    from rasterio.enums import ColorInterp
-
-    try:
-        _write_tags(file, record.tags)  # first: AREA_OR_POINT says what a transform means
-        crs = _crs(record.crs)
-        if crs is not None:
-            file.crs = crs
-        if record.transform is not None:
-            file.transform = Affine(*record.transform)
-        if record.gcps:
-            file.gcps = _points(record), _gcp_crs(record)
-        # One that only another version of rasterio knows says nothing to this one.
-        known = ColorInterp.__members__
-        file.colorinterp = [known.get(name, ColorInterp.undefined) for name in _colours(layout, record)]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise FormatError("damaged: the georeference makes no sense") from error
-    if metadata.xmp:
-        # rasterio writes "key=value", GDAL takes all of it for the packet.
-        key, _, value = metadata.xmp.decode("utf-8", "replace").partition("=")
-        file.update_tags(ns="xml:XMP", **{key: value})
-    if len(record.bands) != layout.image_bands:
-        return
-    for n, band in enumerate(record.bands, 1):
-        if band.description:
-            file.set_band_description(n, band.description)
-        lodged = {_LODGING: band.tags.get("", {})} if _lodges(record) else {}
-        _write_tags(file, band.tags | lodged, n)
-    file.units = [band.unit for band in record.bands]
-    if any((band.scale, band.offset) != (1, 0) for band in record.bands):
-        file.scales = [band.scale for band in record.bands]
-        file.offsets = [band.offset for band in record.bands]
-
-
-_NOT_FOR_RASTERIO = {"ns", "bidx"}
-"""Keys of tags that its `update_tags` takes for arguments of its own: they cannot be written."""
-
-
-def _write_tags(file: Any, tags: Tags, band: int = 0) -> None:
-    for name, values in tags.items():
-        kept = {key: value for key, value in values.items() if key not in _NOT_FOR_RASTERIO}
-        file.update_tags(band, ns=name or None, **kept)
-
-
-def _crs(wkt: str | None) -> Any:
-    from rasterio.crs import CRS
-    from rasterio.errors import CRSError
-
-    try:
-        return CRS.from_wkt(wkt) if wkt else None
-    except CRSError as error:
-        raise FormatError("damaged: the coordinate reference system makes no sense") from error
-
-
-def _gcp_crs(record: GeoRecord) -> Any:
-    """CRS of the control points; rasterio takes an empty one, but not None, for points without."""
-    from rasterio.crs import CRS
-
-    return _crs(record.gcp_crs) or CRS()
-
-
-def _points(record: GeoRecord, shift: tuple[float, float] = (0.0, 0.0)) -> list[Any]:
-    from rasterio.control import GroundControlPoint
-
-    down, right = shift
-    return [GroundControlPoint(row - down, col - right, x, y, z) for row, col, x, y, z in record.gcps]
-
-
-def _settle_gcps(path: Path, record: GeoRecord) -> None:
-    """Moves control points back where GDAL has moved them: with AREA_OR_POINT=Point it does, by a pixel."""
-
-    with opened(path, "r+") as file:
-        found = file.gcps[0][0]
-        row, col, *_ = record.gcps[0]
-        shift = round(2 * (found.row - row)) / 2, round(2 * (found.col - col)) / 2
-        if any(shift):
-            file.gcps = _points(record, shift), _gcp_crs(record)
-
-
-def _has_namespaces(record: GeoRecord) -> bool:
-    """Whether there are tags in namespaces that GDAL does not know, and copies only when asked for."""
-    of_bands = {name for band in record.bands for name in band.tags}
-    return bool((set(record.tags) | of_bands) - {"", "RPC"})
-
-
-_LODGING = "dmecodec-5f0a9d6c41e27b38"
-"""A namespace for the tags of bands that have none, on the way: asked for namespaces, GDAL leaves out these."""
-
-
-def _lodges(record: GeoRecord) -> bool:
-    return _has_namespaces(record) and any("" in band.tags for band in record.bands)
-
-
-def _dislodge(path: Path) -> None:
-    """Takes that namespace out of the tags, where they stand: blanks in its place leave the layout as it is."""
-    attribute = f' domain="{_LODGING}"'.encode()
-    with path.open("r+b") as file, mmap.mmap(file.fileno(), 0) as data:
-        start = data.find(attribute)
-        end = data.find(b"</GDALMetadata>", start)
-        while -1 < start < end:
-            data[start : start + len(attribute)] = b" " * len(attribute)
-            start = data.find(attribute, start, end)
-
-
 def _copy_cloud(plain: Path, cloud: Path, profile: str, record: GeoRecord) -> None:
-    import rasterio.shutil
-
-    rasterio.shutil.copy(
+    copied(
         str(plain),
-        str(cloud),
-        driver="COG",
+        cloud,
+        "COG",
         BLOCKSIZE=str(BLOCK),
         OVERVIEW_RESAMPLING="AVERAGE",
         BIGTIFF="IF_SAFER",
-        COPY_SRC_MDD="YES" if _has_namespaces(record) else "AUTO",
+        COPY_SRC_MDD="YES" if has_namespaces(record) else "AUTO",
         **PROFILES[profile],
     )
 

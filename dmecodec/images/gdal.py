@@ -28,6 +28,23 @@ def is_installed() -> bool:
 PIXELS_ALONE = ", or add --no-geo for the pixels alone"
 """What may be done instead where nothing but the georeference would be lost."""
 
+_DEFAULTS = {
+    "ESRI_XML_PAM": "NO",
+    "GDAL_DISABLE_READDIR_ON_OPEN": "FALSE",
+    "GDAL_GEOREF_SOURCES": "PAM,INTERNAL,TABFILE,WORLDFILE,XML",
+    "GDAL_IGNORE_AXIS_ORIENTATION": "NO",
+    "GDAL_JP2K_ALT_OFFSETVECTOR_ORDER": "NO",
+    "GDAL_JPEG_TO_RGB": "YES",
+    "GDAL_PAM_ENABLED": "YES",
+    "GDAL_READDIR_LIMIT_ON_OPEN": "1000",
+    "GDAL_TIFF_INTERNAL_MASK_TO_8BIT": "YES",
+    "GTIFF_IGNORE_READ_ERRORS": "NO",
+    "GTIFF_POINT_GEO_IGNORE": "NO",
+    "TIFF_USE_OVR": "NO",
+}
+"""GDAL's own defaults of the settings that change what it reports of a file. A user's environment may say otherwise,
+for example `GDAL_DISABLE_READDIR_ON_OPEN=EMPTY_DIR`, which hides every sidecar."""
+
 
 def need_rasterio(what: str, *, otherwise: str = "") -> ModuleType:
     """rasterio, or one line that says how to get it.
@@ -46,9 +63,43 @@ def opened(path: str | os.PathLike[str], mode: str = "r", **options: object) -> 
     """`rasterio.open` without its warning that a file has no transform."""
     import rasterio
 
+    with quiet():
+        return rasterio.open(path, mode, **options)
+
+
+def copied(source: Any, target: str | os.PathLike[str], driver: str, **options: str) -> None:
+    """`rasterio.shutil.copy` of a path or an open dataset, without its warnings."""
+    import rasterio.shutil
+
+    with quiet():
+        rasterio.shutil.copy(source, os.fspath(target), driver=driver, **options)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """No Python warnings, such as NotGeoreferencedWarning."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return rasterio.open(path, mode, **options)
+        yield
+
+
+def has_driver(name: str) -> bool:
+    """Whether this GDAL has a driver; `GDAL_SKIP` in the environment takes drivers away."""
+    import rasterio
+
+    with rasterio.Env() as env:
+        return name in env.drivers()
+
+
+def without_driver(name: str) -> str:
+    """What to say where there is no such driver."""
+    skipped = "GDAL_SKIP" in os.environ
+    return f"GDAL has no driver {name} here" + (" (GDAL_SKIP is set in the environment)" if skipped else "")
+
+
+def one_line(error: BaseException) -> str:
+    """What GDAL complains of."""
+    return " ".join(str(error.__cause__ or error).split()) or type(error).__name__
 
 
 def rasterio_errors() -> tuple[type[Exception], ...]:
@@ -57,21 +108,29 @@ def rasterio_errors() -> tuple[type[Exception], ...]:
 
     The base of the latter stands in a private module, so it may be elsewhere one day.
     """
-    from rasterio.errors import RasterioError
+    from rasterio.errors import CRSError, DriverRegistrationError, RasterioError
 
+    known = RasterioError, CRSError, DriverRegistrationError, SystemError
     try:
-        return RasterioError, SystemError, import_module("rasterio._err").CPLE_BaseError
+        return *known, import_module("rasterio._err").CPLE_BaseError
     except (ImportError, AttributeError):
-        return RasterioError, SystemError
+        return known
 
 
 @contextmanager
 def gdal(**options: object) -> Iterator[None]:
-    """GDAL with a small cache of blocks, no files of its own beside ours, and nothing on standard error."""
+    """GDAL with its defaults, whatever the environment says, a small cache of blocks, and nothing on standard error."""
     import rasterio
 
-    with _settings, rasterio.Env(**options):
+    with _settings, rasterio.Env(**(_overridden() | options)):
         yield
+
+
+def _overridden() -> dict[str, str]:
+    """The defaults of those settings that are set, in the environment or by the program that called us."""
+    from rasterio._env import get_gdal_config
+
+    return {name: default for name, default in _DEFAULTS.items() if get_gdal_config(name) is not None}
 
 
 class _Settings:

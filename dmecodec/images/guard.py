@@ -9,18 +9,20 @@ from typing import Any
 from PIL import Image
 
 from ..base.fork import Lock
-from ..errors import DependencyError, DmecodecError, ImageError
+from ..errors import DependencyError, DmecodecError, ImageError, UnreadableError
 
 
 @contextmanager
 def named(name: str) -> Iterator[None]:
-    """Puts the name of the image in front of the message of an error, as one line."""
+    """Gives errors of an image its name, and makes their text one line."""
     try:
         yield
     except (ImageError, DependencyError) as error:
-        raise type(error)(" ".join(f"{name}: {error}".split())) from error.__cause__
+        if error.filename is not None:
+            raise
+        raise type(error)(" ".join(str(error).split()), filename=name) from error.__cause__
     except MemoryError:
-        raise ImageError(f"{name}: not enough memory to hold this image") from None
+        raise ImageError("not enough memory to hold this image", filename=name) from None
 
 
 def run_pillow(action: Callable[[], Any], kind: str) -> Any:
@@ -38,7 +40,7 @@ def run_pillow(action: Callable[[], Any], kind: str) -> Any:
     except (DmecodecError, MemoryError):
         raise
     except Exception as error:  # OSError, SyntaxError, struct.error, ...: Pillow promises nothing
-        raise ImageError(f"the {kind} data is truncated, damaged or of an unsupported kind ({error})") from error
+        raise UnreadableError(f"the {kind} data is truncated, damaged or of an unsupported kind ({error})") from error
 
 
 _limit_lock = Lock()

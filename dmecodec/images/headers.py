@@ -61,18 +61,23 @@ def check_header(file: BinaryIO) -> str:
         if check:
             check(file)
         return kind
-    except (struct.error, IndexError):
+    except (struct.error, IndexError, ValueError):  # ValueError: an offset beyond 2^63
         raise ImageError(f"the {kind} header is truncated or damaged") from None
     except OSError as error:
         raise ImageError(f"cannot be read ({error.strerror or error})") from None
 
 
+def format_of(file: BinaryIO) -> str | None:
+    """The format of a file by its first bytes, or None; it is left at its start."""
+    file.seek(0)
+    head = file.read(64)
+    file.seek(0)
+    return _format_of(head)
+
+
 def is_tiff(file: BinaryIO) -> bool:
     """Whether a file begins as a TIFF does; it is left at its start."""
-    file.seek(0)
-    head = file.read(8)
-    file.seek(0)
-    return _format_of(head) == "TIFF"
+    return format_of(file) == "TIFF"
 
 
 def _format_of(head: bytes) -> str | None:
@@ -139,7 +144,7 @@ def _check_one_pnm(file: BinaryIO) -> None:
         raise ImageError(f"holds several images, of which one can be kept; {EXTRACT}")
 
 
-def _boxes(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
+def iso_boxes(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
     """The outer boxes of a file of ISO boxes: kind, and where its content starts and ends."""
     end = file.seek(0, os.SEEK_END)
     start = 0
@@ -159,7 +164,7 @@ def _boxes(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
 
 def _check_avif(file: BinaryIO) -> None:
     """Finds every AV1 configuration; Pillow decodes 10 and 12 bits to 8."""
-    for kind, start, stop in _boxes(file):
+    for kind, start, stop in iso_boxes(file):
         if kind in (b"meta", b"moov"):
             file.seek(start)
             content = file.read(min(stop - start, 2**20))
@@ -174,7 +179,7 @@ def _check_jpeg2000(file: BinaryIO) -> None:
     file.seek(0)
     start, header = 0, b""
     if file.read(4) != b"\xff\x4f\xff\x51":
-        for kind, content, stop in _boxes(file):
+        for kind, content, stop in iso_boxes(file):
             file.seek(content)
             if kind == b"jp2h":
                 header = file.read(min(stop - content, 2**20))

@@ -5,19 +5,23 @@ from __future__ import annotations
 import io
 import os
 import struct
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, cast
 
 import numpy as np
 from PIL import Image
 
-from ..errors import ImageError, OptionError
+from ..errors import ImageError, OptionError, UnreadableError
 from .array import ArraySource, without_mask
 from .gdal import PIXELS_ALONE, is_installed, need_rasterio
+from .georeference import Georeference, find_georeference
 from .guard import named
-from .headers import is_tiff
+from .headers import format_of
 from .options import ReadOptions
 from .raster import from_file, from_pillow, size_of_file
+from .scaling import with_nodata
+from .sidecars import sidecars
 from .source import Source
 from .tiff import tiff_facts
 
@@ -45,25 +49,20 @@ def open_source(image: object, options: ReadOptions = ReadOptions()) -> Source: 
     if isinstance(image, np.ndarray):
         return ArraySource(np.asarray(image), options)  # a matrix, too
     if options.is_of_array:
-        raise OptionError("nodata, alpha and bands are for arrays; a file says by itself what it has")
+        raise OptionError("alpha and bands are for arrays; a file says by itself what it has")
     if isinstance(image, Image.Image):
         with named("image"):
-            return _without_scale(from_pillow(image), options)
+            _refuse_scale(options)
+            return _with_nodata(from_pillow(image), options)
     if isinstance(image, (str, os.PathLike)):
         path = Path(os.fsdecode(image))
         with named(str(path)), _open_path(path) as file:
             if not file.seekable():  # a named pipe
                 return open_source(_seekable(file), options)
-            if _is_for_rasterio(file, path, options.geo):
-                return _from_geotiff(str(path.absolute()), options)
-            return _without_scale(from_file(file), options)
+            return _open_file(file, path, options)
     if hasattr(image, "read"):
         with named(str(getattr(image, "name", "image"))):
-            file = _seekable(cast(BinaryIO, image))
-            if _is_for_rasterio(file, None, options.geo):
-                file.seek(0)
-                return _from_geotiff(file.read(), options)
-            return _without_scale(from_file(file), options)
+            return _open_file(_seekable(cast(BinaryIO, image)), None, options)
     raise ImageError(
         f"cannot read an image from {type(image).__name__}: "
         "give a path, a binary file object, a Pillow image or an array"
@@ -97,48 +96,126 @@ def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
         return size_of_file(file)
 
 
-def _without_scale(source: Source, options: ReadOptions) -> Source:
-    if options.scale is not None:
-        raise OptionError("a scale is for samples of 16 bits; these have 8")
+def _with_nodata(source: Source, options: ReadOptions) -> Source:
+    """The source with the nodata value that a user gives."""
+    if options.nodata is not None:
+        source.layout = with_nodata(source.layout, options.nodata)
     return source
 
 
-_SIDECARS = (
-    ".tfw",
-    ".tifw",
-    ".tiffw",
-    ".wld",
-    ".tab",
-    ".rpb",
-    "_rpc.txt",
-    ".aux.xml",
-    ".msk",
-)
-"""How files end that say of a TIFF beside them what its own tags do not; GDAL takes capitals too."""
+def _open_file(file: BinaryIO, path: Path | None, options: ReadOptions) -> Source:
+    """Opens a file that can seek, which may stand at a path."""
+    kind = format_of(file)
+    if kind == "TIFF" and _is_for_rasterio(file, path, options.geo):
+        return _open_with_rasterio(file, path, kind, options)
+    if kind is None or kind == "TIFF" or not options.geo:
+        return _open_picture(file, path, kind, options)
+    found = find_georeference(file, kind, path)
+    if found is Georeference.CERTAIN:
+        need_rasterio(f"this {kind} file {_where_it_says(path)}, which needs", otherwise=PIXELS_ALONE)
+    if found is Georeference.NONE or not is_installed():
+        return _open_picture(file, path, kind, options)
+    return _open_referenced(file, path, kind, options)
 
 
-def sidecars(path: Path) -> list[Path]:
-    """Those that stand beside a TIFF, under its whole name or its name without `.tif`."""
-    names = [name + end for name in (path.name, path.stem) for end in _SIDECARS]
-    wanted = {name.casefold() for name in names}
+def _open_picture(file: BinaryIO, path: Path | None, kind: str | None, options: ReadOptions) -> Source:
+    """Opens a file with Pillow, or with rasterio what Pillow cannot read."""
     try:
-        found = os.listdir(path.parent)  # noqa: PTH208
-    except OSError:  # a folder that can be entered but not read
-        return [beside for beside in map(path.with_name, names) if beside.is_file()]
-    return [path.with_name(name) for name in found if name.casefold() in wanted]
+        source = from_file(file)
+    except ImageError as error:
+        if kind is None or not is_installed() or not _may_rasterio_read(file, kind, error):
+            raise
+        return _open_instead(file, path, kind, options, error)
+    _refuse_scale(options)
+    return _with_nodata(source, options)
+
+
+def _open_instead(file: BinaryIO, path: Path | None, kind: str, options: ReadOptions, error: ImageError) -> Source:
+    """Opens with rasterio what Pillow refuses, and reads all of it; else raises what Pillow says, or GDAL's refusal."""
+    source = None
+    try:
+        source = _open_with_rasterio(file, path, kind, replace(options, geo=options.geo and kind != "TIFF"))
+        for block in source.box.blocks():
+            source.read(block, range(source.layout.planes))
+        return source
+    except UnreadableError:
+        if source is not None:
+            source.close()
+        raise error from None
+
+
+def _open_referenced(file: BinaryIO, path: Path | None, kind: str, options: ReadOptions) -> Source:
+    """Opens a file that has a georeference: its pixels with Pillow, the rest with rasterio."""
+    from .referenced_source import ReferencedSource
+
+    picture = _open_picture(file, path, kind, options)
+    if picture.geo is not None:  # rasterio has read it all
+        return picture
+    try:
+        source = ReferencedSource(picture, _name_or_bytes(file, path), kind, options)
+    except UnreadableError as error:
+        raise ImageError(f"{_where_it_says(path)}, which is lost here: {error}{PIXELS_ALONE}") from error
+    if source.says_more:
+        return source
+    source.close()
+    return picture
+
+
+def _open_with_rasterio(file: BinaryIO, path: Path | None, kind: str, options: ReadOptions) -> Source:
+    from .rasterio_source import RasterioSource
+
+    return RasterioSource(_name_or_bytes(file, path), kind, options)
+
+
+def _name_or_bytes(file: BinaryIO, path: Path | None) -> str | bytes:
+    if path is not None:
+        return str(path.absolute())
+    file.seek(0)
+    return file.read()
+
+
+def _may_rasterio_read(file: BinaryIO, kind: str, error: ImageError) -> bool:
+    """Whether rasterio may read a whole file that Pillow refuses.
+
+    A JPEG 2000 file is refused for its depth, its bands or its colour space. Others are worth a try only where Pillow
+    fails, and not where it refuses what would lose something. GDAL fills up files that are cut short: those whose
+    end is missing are left alone.
+    """
+    try:
+        if kind == "JPEG 2000":
+            file.seek(-2, os.SEEK_END)
+            return file.read(2) == b"\xff\xd9"
+        if not isinstance(error, UnreadableError):
+            return False
+        if kind == "BMP":
+            file.seek(2)
+            (size,) = struct.unpack("<I", file.read(4))
+            return size <= file.seek(0, os.SEEK_END)
+        return kind == "TIFF"
+    except (struct.error, OSError):
+        return False
+
+
+def _where_it_says(path: Path | None) -> str:
+    """What of a georeference is there, for messages."""
+    beside = sidecars(path) if path is not None else []
+    return f"has {beside[0].name} beside it" if beside else "is georeferenced or has a mask"
+
+
+def _refuse_scale(options: ReadOptions) -> None:
+    if options.scale is not None:
+        raise OptionError("a scale is for samples of 16 bits; these have 8")
 
 
 def _is_for_rasterio(file: BinaryIO, path: Path | None, geo: bool) -> bool:
-    """Whether a file says something that Pillow would lose, of the ground only with `geo`. Leaves it at its start.
+    """Whether a TIFF says something that Pillow would lose, of the ground only with `geo`. Leaves it at its start.
 
     Raises:
         DependencyError: it does, and rasterio is not installed. (A mask alone is passed over then.)
     """
     try:
-        if not is_tiff(file):
-            return False
         facts = tiff_facts(file, geo=geo)
-    except (struct.error, IndexError, OSError):
+    except (struct.error, IndexError, ValueError, OSError):  # ValueError: an offset beyond 2^63
         return False  # for Pillow to complain about
     finally:
         file.seek(0)
@@ -153,12 +230,6 @@ def _is_for_rasterio(file: BinaryIO, path: Path | None, geo: bool) -> bool:
     else:
         return facts.masked and is_installed()
     return True
-
-
-def _from_geotiff(file: str | bytes, options: ReadOptions) -> Source:
-    from .geotiff import GeoSource
-
-    return GeoSource(file, options)
 
 
 def _open_path(path: Path) -> BinaryIO:

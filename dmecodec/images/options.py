@@ -21,7 +21,7 @@ class ReadOptions:
     """What a caller says of an image beside the image itself; made by :meth:`checked`.
 
     Attributes:
-        nodata: of an array, the value of samples that are not valid.
+        nodata: the value of samples that are not valid, of an array or instead of what a file says.
         scale: of uint16, the samples that the network's 0 and 1 stand for; of other types but uint8, the values that
             16 bits span. "auto" is each band's own range, and None too for uint16.
         alpha: of an array, whether its last band is alpha; None says so of 2 or 4 bands of uint8.
@@ -60,7 +60,7 @@ class ReadOptions:
     @property
     def is_of_array(self) -> bool:
         """Whether anything is said that only an array leaves open."""
-        return not self.nodata is self.alpha is self.bands is None
+        return not self.alpha is self.bands is None
 
 
 def _nodata(nodata: object) -> float | None:

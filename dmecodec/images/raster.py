@@ -50,7 +50,8 @@ class PillowSource(Source):
 
     def __init__(self, image: Image.Image, metadata: Metadata) -> None:
         self.width, self.height = image.size
-        self.layout = plain_layout(_coded_mode(image))
+        self._coded_mode = _coded_mode(image)
+        self.layout = plain_layout(self._coded_mode)  # a nodata value may be added
         self.metadata = metadata
         self._image = image
 
@@ -65,8 +66,8 @@ class PillowSource(Source):
             corners = (box.col, box.row + top, box.right, box.row + top + len(part))
             # Image.crop would check the window against Pillow's own limit on pixels.
             window = self._image._new(self._image.im.crop(corners))
-            if window.mode not in (self.mode, "La"):
-                window = window.convert(self.mode)
+            if window.mode not in (self._coded_mode, "La"):
+                window = window.convert(self._coded_mode)
             found = np.asarray(window).reshape(*part.shape[:2], -1)
             part[:] = found if every else found[..., list(planes)]
         return pixels

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -41,6 +42,17 @@ def make_layout(
     alpha = Alpha.MASK if mask else Alpha.NONE if alpha_at is None else Alpha.BAND
     bands = tuple(Band(None if value is None else int(value), 0, largest) for value in nodata)
     return Layout(depth, bands, grouped(len(nodata)), alpha, alpha_at or 0)
+
+
+def with_nodata(layout: Layout, nodata: float) -> Layout:
+    """The layout with a nodata value for every band.
+
+    Raises:
+        OptionError: no sample can have it.
+    """
+    if not (0 <= nodata <= layout.largest and nodata == int(nodata)):
+        raise OptionError(f"nodata {nodata:g}: must be an integer between 0 and {layout.largest}")
+    return replace(layout, bands=tuple(replace(band, nodata=int(nodata)) for band in layout.bands))
 
 
 def scaled(source: Source, scale: Scale | None) -> Layout:
@@ -93,16 +105,16 @@ def _ranges(source: Source) -> tuple[np.ndarray, np.ndarray]:
             samples = source.samples(box, group)
             valid = source.valid(box, samples, group)
             for n, band in enumerate(members):
-                found = samples[..., n] if valid is None else samples[..., n][valid[..., n]]
-                if found.size:
-                    lows[band] = min(lows[band], found.min())
-                    highs[band] = max(highs[band], found.max())
+                values = samples[..., n] if valid is None else samples[..., n][valid[..., n]]
+                if values.size:
+                    lows[band] = min(lows[band], values.min())
+                    highs[band] = max(highs[band], values.max())
     return lows, highs
 
 
 def _check_alpha(plane: np.ndarray) -> None:
     if plane.dtype == np.uint16 and (plane % 257).any():
         raise ImageError(
-            "its alpha band has values of 16 bits that 8 bits cannot say; "
-            "make it a mask of 0 and 65535, or leave it out"
+            "its alpha band has values of 16 bits that 8 bits cannot say; make it a mask of 0 and 65535, or leave it "
+            "out with 'gdal_translate -b 1 -b 2 -b 3 IN OUT.tif'"
         )

@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 
 from PIL import Image, TiffImagePlugin
 
-from ..base.stderr import kept_back
+from ..base.stderr import suppressed_stderr
 from ..errors import ImageError
 from .advice import CHOOSE, EXTRACT, INTERLEAVE, INVERT, SCALE, STRAIGHTEN, TO_RGB, refuse_depth, refuse_shallow
 from .exif import exif_of_tiff
@@ -221,7 +221,7 @@ def load_tiff(image: Tiff) -> None:
     """Loads a TIFF, its EXIF too, and sees that an alpha multiplied in changes no colour."""
     image.getexif()
     exif = exif_of_tiff(image)
-    with kept_back():
+    with suppressed_stderr():
         image.load()
     image.info.pop("exif", None)
     if exif:

@@ -1,1 +1,1 @@
-"""The architecture: one definition for training (float) and for the deployed codec (exact where it must be)."""
+"""The architecture: one definition for training in floats and for the deployed codec, with its exact path."""

@@ -1,6 +1,6 @@
-"""Parameters and floating-point operations, part by part, as the paper counts them (Table 3).
+"""Parameters and floating-point operations by part, counted as in Table 3 of the paper.
 
-What runs as a convolution counts as one, SDPM's handing of weights to channels included (0.02 GFLOPs a transform).
+The convolution with ones by which SDPM spreads its weights over channels is counted: 0.02 GFLOPs per transform.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from .config import HYPER_STRIDE, PAPER, STRIDE, Config, named
+from .config import HYPER_STRIDE, PAPER, STRIDE, Config, get_config
 from .dmenet import DMENet
+from .hyperprior import HyperDecoder
 
 SIDE = 256
-"""The paper counts one image of 3 x 256 x 256."""
+"""Side of the image in pixels: the paper counts 3 x 256 x 256."""
 
 
 @dataclass(frozen=True)
@@ -24,10 +25,10 @@ class Part:
     """One part of a network.
 
     Attributes:
-        name: of the part.
-        parameters: how many numbers it holds.
-        flops: operations on one 3 x 256 x 256 image, two for each multiply-add.
-        total: whether it sums up the parts before it.
+        name: name of the part.
+        parameters: number of parameters.
+        flops: operations on one 3 x 256 x 256 image; a multiply-add counts as two.
+        total: whether this row is a sum of the rows before it.
     """
 
     name: str
@@ -36,7 +37,7 @@ class Part:
     total: bool = False
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
+        """The fields as plain values, for JSON."""
         return asdict(self)
 
 
@@ -50,40 +51,36 @@ def _flops(module: nn.Module, *inputs: Any) -> int:
     return counter.get_total_flops()
 
 
+class _HyperLayers(nn.Module):
+    """The layers of the hyper decoder before LSM (Table 2)."""
+
+    def __init__(self, decoder: HyperDecoder) -> None:
+        super().__init__()
+        self.layers = decoder.layers
+
+    def forward(self, x: torch.Tensor, quality: torch.Tensor) -> torch.Tensor:
+        """(b, N, h, w) to (b, M, 4 h, 4 w)."""
+        for layer in self.layers:
+            x = layer(x, quality)
+        return x
+
+
 def _parts(config: Config) -> list[Part]:
-    """Parts of one network; the entropy bottleneck, some 15 thousand numbers, is a table here."""
+    """The parts of one network. Of the entropy bottleneck (15 thousand numbers) only tables remain, not counted."""
     net = DMENet(config).eval()
     side, m, quality = SIDE // STRIDE, config.latents, torch.zeros(1)
     image, y = torch.zeros(1, 3, SIDE, SIDE), torch.zeros(1, m, side, side)
     z = torch.zeros(1, config.hyper, side // HYPER_STRIDE, side // HYPER_STRIDE)
     decoder = net.parameters_of_y.decoder
-
-    class Coder(nn.Module):
-        """The decoder's layers before LSM."""
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            """Table 2."""
-            for layer in decoder.layers:
-                x = layer(x, quality)
-            return x
-
-    rows = [
+    rows: list[tuple[str, nn.Module, tuple[torch.Tensor, ...]]] = [
         ("analysis: C blocks and SDPM", net.analysis.blocks, (image,)),
         ("synthesis: R blocks and SDPM", net.synthesis.blocks, (y, quality)),
         ("hyper encoder", net.hyper_encoder, (y,)),
+        ("hyper decoder", _HyperLayers(decoder), (z, quality)),
+        ("LSM", decoder.lsm, (y, quality)),
     ]
     parts = [Part(name, _size(module), _flops(module, *inputs)) for name, module, inputs in rows]
-    parts.append(Part("hyper decoder", _size(decoder.layers), _flops(Coder(), z)))
-    parts.append(Part("LSM", _size(decoder.lsm), _flops(decoder.lsm, y, quality)))
-    size, flops = 0, 0
-    for one, network in zip(config.passes, net.parameters_of_y.networks, strict=True):
-        shown = torch.zeros(1, 2 * one.before, side, side) if one.before else None
-        everywhere = _flops(network, y, shown, quality)
-        if one.parity is not None:  # past the context, half of the positions
-            context = _flops(network.context, shown, quality) if network.context else 0
-            everywhere -= (everywhere - context) // 2
-        size, flops = size + _size(network), flops + everywhere
-    parts.append(Part("means and scales (equation 10)", size, flops))
+    parts.append(_entropy_parameters(net, y, quality))
     if not config.paper:
         assert net.analysis.shortcut is not None and net.synthesis.shortcut is not None
         packed = torch.zeros(1, net.analysis.shortcut.in_channels, side, side)
@@ -91,12 +88,24 @@ def _parts(config: Config) -> list[Part]:
         parts.append(Part("linear shortcuts", sum(_size(m) for m, _ in both), sum(_flops(*b) for b in both)))
     if net.synthesis.refinement is not None:
         refinement = net.synthesis.refinement
-        seen = torch.zeros(1, config.channels // 4, SIDE // 2, SIDE // 2)
-        flops = _flops(refinement, image, seen, quality)
-        parts.append(Part("refinement", _size(refinement), flops))
+        features = torch.zeros(1, config.channels // 4, SIDE // 2, SIDE // 2)
+        parts.append(Part("refinement", _size(refinement), _flops(refinement, image, features, quality)))
     gains = net.log_gain.numel() + net.log_inverse_gain.numel()
     parts.append(Part("gains of the qualities", gains, 0))
     return parts
+
+
+def _entropy_parameters(net: DMENet, y: torch.Tensor, quality: torch.Tensor) -> Part:
+    """The networks of all passes; a pass over half of the positions runs at half, its context excepted."""
+    size, flops = 0, 0
+    for pass_, network in zip(net.config.passes, net.parameters_of_y.networks, strict=True):
+        decoded = torch.zeros(1, 2 * pass_.context_channels, *y.shape[2:]) if pass_.context_channels else None
+        pass_flops = _flops(network, y, decoded, quality)
+        if pass_.parity is not None:
+            context = _flops(network.context, decoded, quality) if network.context else 0
+            pass_flops -= (pass_flops - context) // 2
+        size, flops = size + _size(network), flops + pass_flops
+    return Part("means and scales (equation 10)", size, flops)
 
 
 def _total(name: str, parts: list[Part]) -> Part:
@@ -104,8 +113,12 @@ def _total(name: str, parts: list[Part]) -> Part:
 
 
 def count(network: str = "dmenet") -> list[Part]:
-    """Everything that a network of ours runs, then the paper's own blocks (M = 256, one pass, no shortcut)."""
-    everything, paper = _parts(named(network)), _parts(PAPER)
+    """The parts of a network by name, then the blocks of the paper (M = 256, one pass, no shortcut).
+
+    Raises:
+        OptionError: there is no network of this name.
+    """
+    everything, paper = _parts(get_config(network)), _parts(PAPER)
     paper = [part for part in paper if not part.name.startswith("gains")]
     return [
         *everything,

@@ -1,4 +1,4 @@
-"""The shape of a network, stored as JSON in every model file."""
+"""The configuration of a network: every tensor shape follows from it. Model files hold it as JSON."""
 
 from __future__ import annotations
 
@@ -7,26 +7,24 @@ from dataclasses import asdict, dataclass
 
 from ..errors import OptionError
 
-MAX_WIDTH = 1024
-"""No network is wider ..."""
-MAX_SLICES = 32
-"""... nor has more slices, so that a damaged model file cannot ask for all of the memory."""
+MAX_WIDTH, MAX_SLICES = 1024, 32
+"""Largest width and number of slices, so that a damaged model file cannot ask for all of the memory."""
 MAX_DEPTH = 3
-"""The halo of the synthesis, and of the restoration filter after it, allows no more convolutions in the refinement."""
+"""Largest `Config.refining`: more convolutions would see beyond the halo (`transforms.HALO`)."""
 STRIDE = 16
-"""Pixels of one latent along each axis."""
+"""Pixels per latent along each axis."""
 HYPER_STRIDE = 4
-"""Latents of one hyper latent along each axis."""
+"""Latents per hyper latent along each axis."""
 
 
 @dataclass(frozen=True)
 class Pass:
-    """What one pass of the entropy model codes: channels of y, at all positions or at half of them.
+    """One pass of the entropy model: it codes a slice of y at all positions, or at every second one.
 
     Attributes:
-        slice: index of its slice.
-        first, end: its channels are first..end - 1.
-        parity: (row + column) mod 2 of its positions in the tile; None is all of them.
+        slice: index of the slice.
+        first, end: the channels of the slice are first..end - 1.
+        parity: (row + column) mod 2 of the positions in the tile; None is all positions.
     """
 
     slice: int
@@ -36,34 +34,33 @@ class Pass:
 
     @property
     def channels(self) -> int:
-        """How many channels it codes."""
+        """Number of channels that the pass codes."""
         return self.end - self.first
 
     @property
-    def before(self) -> int:
-        """Channels of y that it sees: the slices before, and the other half of its own."""
+    def context_channels(self) -> int:
+        """Channels of y in the context: those of earlier slices; for parity 1 also those of its own slice."""
         return self.end if self.parity == 1 else self.first
 
 
 @dataclass(frozen=True)
 class Config:
-    """What decides the shape of every tensor.
+    """The shape of a network. The field names are those of the JSON in model files.
 
     Attributes:
         channels: N of Table 1, the width of the transforms.
         hyper: N of Table 2, the width of the hyper coder and the number of channels of z.
-        slices: channels of y in each pass of the entropy model; their sum is M. One slice is the
-            paper's own single pass.
-        hidden: width of the parameter network of each slice; 0 is the single 1x1 convolution of
-            equation 10.
-        checkered: the first so many slices are coded in two passes each, as a checkerboard.
+        slices: channels of y in each slice; their sum is M. The paper has a single slice.
+        hidden: width of the parameter network of each slice; 0 is the single 1x1 convolution of equation 10.
+        checkered: number of slices, from the first, that are coded in two passes each, as a checkerboard.
         strip: length of LSM's strip convolutions.
         attention: width of LSM's channel attention.
-        paper: whether it is the paper's own network. All others have what follows, and a linear wavelet path beside
-            both transforms, magnitudes in the hyper encoder, and R blocks that know the quality.
-        squeezed: channels of the hyper encoder's input after a 1x1 convolution.
-        refinement: width of the refinement after the synthesis, which sees what the last R block sees.
-        refining: convolutions between the refinement's first and last.
+        paper: whether it is the network of the paper alone. All others have what follows, a linear wavelet path
+            parallel to both transforms, magnitudes as input of the hyper encoder, and R blocks that depend on the
+            quality.
+        squeezed: width of the 1x1 convolution before the hyper encoder.
+        refinement: width of the refinement after the synthesis, which also sees the input of the last R block.
+        refining: number of convolutions between the first and the last of the refinement.
     """
 
     channels: int = 256
@@ -79,21 +76,21 @@ class Config:
     refining: int = 3
 
     def __post_init__(self) -> None:
-        """Refuses what is no network (ValueError)."""
+        """Checks the ranges (ValueError)."""
         widths = [self.channels, self.hyper, self.latents, self.strip, self.attention, *self.slices]
         if not all(1 <= width <= MAX_WIDTH for width in widths) or not self.strip % 2:
-            raise ValueError("a width of the network is out of range")
+            raise ValueError(f"a width of the network is not in 1..{MAX_WIDTH}, or the strip of LSM is even")
         if self.channels < 4 or (self.channels // 4) % max(1, self.channels // 64):
-            raise ValueError("SDPM cannot slice so many channels")
+            raise ValueError(f"SDPM cannot divide {self.channels} channels into groups")
         if not len(self.hidden) == len(self.slices) <= MAX_SLICES or not all(0 <= w <= MAX_WIDTH for w in self.hidden):
-            raise ValueError("each slice needs the width of its parameter network")
+            raise ValueError("the slices and the widths of their parameter networks do not match")
         if (
             not 0 <= self.checkered <= len(self.slices)
             or not 1 <= self.squeezed <= MAX_WIDTH
             or not 1 <= self.refinement <= MAX_WIDTH
             or not 0 <= self.refining <= MAX_DEPTH
         ):
-            raise ValueError("a part of the network is out of range")
+            raise ValueError("checkered, squeezed, refinement or refining is out of range")
 
     @property
     def latents(self) -> int:
@@ -116,7 +113,11 @@ class Config:
 
     @classmethod
     def from_json(cls, text: str) -> Config:
-        """The inverse of :meth:`to_json`."""
+        """The inverse of :meth:`to_json`.
+
+        Raises:
+            ValueError, LookupError, TypeError: the text is no configuration.
+        """
         fields = json.loads(text)
         for name in ("slices", "hidden"):
             fields[name] = tuple(fields[name])
@@ -124,7 +125,7 @@ class Config:
 
 
 PAPER = Config(slices=(256,), hidden=(0,), checkered=0, paper=True)
-"""The paper's own blocks: M = 256, one pass (Table 3)."""
+"""The blocks of the paper alone: M = 256, one pass (Table 3)."""
 
 FAST = Config(
     channels=128,
@@ -137,14 +138,18 @@ FAST = Config(
     refinement=24,
     refining=2,
 )
-"""Two fifths of the size, for those who want twice the speed."""
+"""Two fifths of the parameters and operations of the default, twice the speed."""
 
 NETWORKS = {"dmenet": Config(), "fast": FAST, "paper": PAPER}
-"""The networks that can be trained by name."""
+"""The networks that can be trained, by name."""
 
 
-def named(name: str) -> Config:
-    """The network of this name; OptionError where there is none."""
+def get_config(name: str) -> Config:
+    """The configuration of this name.
+
+    Raises:
+        OptionError: there is no such network.
+    """
     if name not in NETWORKS:
         raise OptionError(f"no network {name}; there are {', '.join(NETWORKS)}")
     return NETWORKS[name]

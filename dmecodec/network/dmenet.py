@@ -1,4 +1,4 @@
-"""DMENet: the transforms, the gains of every quality, and the networks of the entropy model (Fig. 1)."""
+"""DMENet: the transforms, the gains of each quality, and the networks of the entropy model (Fig. 1)."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from .transforms import Analysis, Synthesis
 
 
 class DMENet(nn.Module):
-    """Everything but the distribution of z: training holds it as an EntropyBottleneck, a model file as tables.
+    """The whole codec but the distribution of z, which is an EntropyBottleneck in training and tables in a model file.
 
     Args:
         config: the shape of the network.
-        gdn: `FastGDN`, CompressAI's with faster gradients, for training; the plain form in the deployed graph.
+        gdn: `GDN` of CompressAI for training; the folded :class:`PlainGDN` in the deployed graph.
     """
 
     def __init__(self, config: Config, gdn: GDNFactory = PlainGDN) -> None:
@@ -34,9 +34,9 @@ class DMENet(nn.Module):
         self.log_inverse_gain = nn.Parameter(torch.zeros(knots, m))
 
     def gain(self, quality: Tensor) -> Tensor:
-        """Steps per unit of each latent channel: (b,) qualities to (b, M, 1, 1)."""
+        """Quantisation steps per unit of each latent channel, for (b,) qualities in 0..7: (b, M, 1, 1)."""
         return interpolate_knots(self.log_gain, quality).exp()[:, :, None, None]
 
     def inverse_gain(self, quality: Tensor) -> Tensor:
-        """What undoes the gain before the synthesis; learned apart from it: (b, M, 1, 1)."""
+        """Factor on y-hat before the synthesis, for (b,) qualities: (b, M, 1, 1). Learned separately from the gain."""
         return interpolate_knots(self.log_inverse_gain, quality).exp()[:, :, None, None]

@@ -1,14 +1,14 @@
-"""Layers of the exact path: float while training, integers once frozen, one definition for both.
+"""Layers of the exact path: floats in training, integers once frozen, in one definition.
 
-Whatever selects the frequency table of a symbol must agree bit for bit between encoder and decoder. So the path from
-z-hat to scale indices and means runs, once frozen, on integers held in float tensors:
+The frequency table of each symbol must be the same in encoder and decoder. So the path from z-hat to means and scale
+indices runs, once frozen, on integers in float tensors:
 
     out = clamp(floor((sum(weight * in) + bias) / 2^shift), low, high)
 
-with integer weights and biases, where rounding half up is already part of the bias. As long as
-sum|weight| * max|in| + |bias| < 2^24 for an output channel, every partial sum is exact in float32 (not in bf16 or
-TF32), in any order, on any device; :meth:`ExactConv.freeze` chooses the largest weight scale for which that holds. On
-CUDA the same integers run in float64, where neither TF32 nor a fast convolution algorithm can touch them.
+Weights and biases are integers; the bias includes the half that rounds to nearest. If
+sum|weight| * max|in| + |bias| < 2^24 for an output channel, each partial sum is exact in float32 (not in bf16 or
+TF32), in any order, on any device. :meth:`ExactConv.freeze` chooses the largest weight scale that keeps this bound. On
+CUDA the same integers run in float64, as float32 may be rounded to TF32 there.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from .depthwise import depthwise
 from .knots import interpolate_integers, interpolate_knots
 
 EXACT_LIMIT = 1 << 24
-"""Integers up to this are exact in float32."""
+"""float32 holds each integer up to 2^24."""
 GATE_UNIT = 256
-"""A hard sigmoid's one, as an integer."""
+"""The integer that stands for 1 in the output of a hard sigmoid."""
 _MAX_WEIGHT = 32767  # stored as int16
 _MAX_SHIFT = 20
 _MAX_HALVINGS = 40
@@ -35,37 +35,37 @@ _RANGES = {"relu": (0, 255), "signed": (-255, 255), "gate": (0, GATE_UNIT), "non
 
 
 class ExactnessError(ValueError):
-    """A channel cannot be represented within the exactness bound."""
+    """No integer weights of a layer meet the exactness bound."""
 
 
 @dataclass(frozen=True)
 class Signal:
-    """What an integer tensor means: float value = integer / scale, with |integer| <= top.
+    """The meaning of an integer tensor: value = integer / scale, |integer| <= top.
 
     Attributes:
         scale: float64 (c,), integers per unit of each channel.
-        top: float64 (c,), the largest magnitude of each channel.
+        top: float64 (c,), largest magnitude of the integers of each channel.
     """
 
     scale: Tensor
     top: Tensor
 
     def __add__(self, other: Signal) -> Signal:
-        """Channels of both, one after the other."""
+        """Concatenates the channels."""
         return Signal(torch.cat([self.scale, other.scale]), torch.cat([self.top, other.top]))
 
 
 class ExactConv(nn.Module):
-    """A convolution (or its transpose, stride 2) and its activation.
+    """A convolution, or a transposed convolution of stride 2, and its activation.
 
     Args:
-        inputs, outputs: channels.
+        inputs, outputs: number of channels.
         kernel: height and width.
-        up: transposed convolution that doubles both sides.
+        up: whether it is a transposed convolution, which doubles both sides.
         groups: as in `torch.nn.Conv2d`.
-        activation: "relu", "signed" (linear, clamped when frozen), "gate" (hard sigmoid
-            clamp(1/2 + x/4, 0, 1)) or "none" (linear, unclamped).
-        knots: rows of the bias, one a quality; 1 is an ordinary bias.
+        activation: "relu", "signed" (linear, clamped once frozen), "gate" (hard sigmoid clamp(1/2 + x/4, 0, 1)) or
+            "none" (linear, unclamped).
+        knots: rows of the bias, one for each knot of the quality; 1 is a bias that does not depend on it.
     """
 
     shift: Tensor
@@ -92,20 +92,16 @@ class ExactConv(nn.Module):
         self.up, self.groups, self.activation = up, groups, activation
         self.frozen = False
 
-    def extra_repr(self) -> str:
-        """What print() shows."""
-        return f"{tuple(self.weight.shape)}, {self.activation}, {'frozen' if self.frozen else 'float'}"
-
     def forward(self, x: Tensor, quality: Tensor | int) -> Tensor:
         """Applies the layer.
 
         Args:
-            x: (b, inputs, h, w), floats, or integers in a float tensor once frozen.
-            quality: (b,) float in knots while training; an int in 1/32 steps once frozen.
+            x: (b, inputs, h, w), floats; once frozen, integers in a float tensor.
+            quality: (b,) float in 0..7; once frozen, an int in 1/32 steps.
         """
         if self.frozen:
             assert isinstance(quality, int)
-            return self._integers(x, quality)
+            return self._shift_and_clamp(self._sums(x, quality), self.shift)
         assert isinstance(quality, Tensor)
         if self.bias.shape[0] == 1:
             y = self._convolve(x, self.weight, self.bias[0])
@@ -124,40 +120,40 @@ class ExactConv(nn.Module):
             return depthwise(x, weight, bias)
         return F.conv2d(x, weight, bias, padding=self.padding)
 
-    def _integers(self, x: Tensor, quality: int) -> Tensor:
-        return self._settled(self._sums(x, quality), self.shift)
-
-    def at(self, x: Tensor, where: Tensor | None, quality: int) -> Tensor:
-        """The frozen layer at some positions of one image, or at all of them.
+    def at_positions(self, x: Tensor, positions: Tensor | None, quality: int) -> Tensor:
+        """Applies the frozen layer to one image, and gathers some positions.
 
         Args:
             x: (1, inputs, h, w).
-            where: int64 (n,), row by row; None is everywhere.
+            positions: int64 (n,), indices in row-major order; None is all positions.
             quality: in 1/32 steps.
 
         Returns:
             (n, outputs).
         """
         rows = self._sums(x, quality).permute(0, 2, 3, 1).flatten(0, 2)
-        rows = rows if where is None else rows.index_select(0, where)
-        return self._settled(rows, self.shift.flatten())
+        rows = rows if positions is None else rows.index_select(0, positions)
+        return self._shift_and_clamp(rows, self.shift.flatten())
 
-    def rows(self, parts: Sequence[Tensor], quality: int) -> Tensor:
-        """The frozen layer, of a single tap, at n positions: (n, outputs).
+    def on_rows(self, parts: Sequence[Tensor], quality: int) -> Tensor:
+        """Applies the frozen layer, of kernel 1x1, to n positions given as rows.
 
         Args:
-            parts: the channels that it sees, some in each, (n, c).
+            parts: integers (n, c) each; together they are the input channels in order.
             quality: in 1/32 steps.
+
+        Returns:
+            (n, outputs).
         """
         first, *others = [part.T[None, :, :, None] for part in parts]
-        if not first.shape[2]:  # a tile of a single latent has no odd position
+        if not first.shape[2]:  # a tile of 1 x 1 latents has no odd position
             return parts[0].new_zeros(0, self.bias.shape[1])
-        # As convolutions: matrix products may be told to round (torch.set_float32_matmul_precision).
-        own, *weights = self.weight.split([part.shape[1] for part in parts], 1)
-        y = F.conv2d(first, own, self._bias(quality).to(first.dtype))
+        # Convolutions, as torch.set_float32_matmul_precision can make matrix products inexact.
+        first_weight, *weights = self.weight.split([part.shape[1] for part in parts], 1)
+        y = F.conv2d(first, first_weight, self._bias(quality).to(first.dtype))
         for x, weight in zip(others, weights, strict=True):
             y += F.conv2d(x, weight)
-        return self._settled(y[0, :, :, 0].T, self.shift.flatten())
+        return self._shift_and_clamp(y[0, :, :, 0].T, self.shift.flatten())
 
     def _bias(self, quality: int) -> Tensor:
         return self.bias[0] if len(self.bias) == 1 else interpolate_integers(self.bias, quality)
@@ -165,8 +161,8 @@ class ExactConv(nn.Module):
     def _sums(self, x: Tensor, quality: int) -> Tensor:
         return self._convolve(x, self.weight, self._bias(quality).to(x.dtype))
 
-    def _settled(self, y: Tensor, shift: Tensor) -> Tensor:
-        """Shifted and clamped; in place, as fresh memory costs more than the arithmetic."""
+    def _shift_and_clamp(self, y: Tensor, shift: Tensor) -> Tensor:
+        """floor(y / 2^shift), then the activation; in place, as new memory costs more than the arithmetic."""
         y = y.mul_(shift).floor_()
         limits = _RANGES[self.activation]
         if self.activation == "gate":
@@ -174,22 +170,22 @@ class ExactConv(nn.Module):
         return y if limits is None else y.clamp_(*limits)
 
     def freeze(self, signal: Signal, scale: Tensor | None = None) -> Signal:
-        """Turns the layer into integers, in place.
+        """Replaces weights and biases by integers, in place.
 
         Args:
-            signal: what the integers that come in mean.
-            scale: integers per unit of each output channel, float64 (outputs,); not for gates.
+            signal: meaning of the input integers.
+            scale: integers per unit of each output channel, float64 (outputs,); gates have a fixed one.
 
         Returns:
-            What the integers that go out mean.
+            Meaning of the output integers.
 
         Raises:
-            ExactnessError: where no weight scale meets the bound.
+            ExactnessError: no weight scale meets the bound.
         """
         if self.activation == "gate":
             scale = torch.full((self.bias.shape[1],), GATE_UNIT / 4.0, dtype=torch.float64)
         assert scale is not None
-        weight = self._by_output(self.weight.detach().double())
+        weight = self._output_first(self.weight.detach().double())
         per_input = (1 / signal.scale, signal.top)
         if self.groups > 1:  # depthwise: output c sees input c alone
             inverse, top = (v[:, None, None] for v in per_input)
@@ -199,22 +195,23 @@ class ExactConv(nn.Module):
         for _ in range(_MAX_HALVINGS):
             integers, offsets, shift = _quantise(real * scale[:, None, None], bias * scale, top)
             if (shift >= 0).all() or self.activation not in ("relu", "signed"):
-                break  # done, or what comes out has a fixed unit
-            # A channel that is next to silent was asked for more resolution than there is.
+                break  # each channel fits, or its output has a fixed unit
+            # The weights of a channel with tiny values are too large at this scale: halve its resolution.
             scale = torch.where(shift < 0, scale / 2, scale)
         if (shift < 0).any():
-            raise ExactnessError(f"{int((shift < 0).sum())} output channels pass 2^24 at any scale")
-        self._set(self._by_output(integers.view(weight.shape)), offsets, shift)
-        self._note_scales(signal.scale.float(), scale.float())
+            count = int((shift < 0).sum())
+            raise ExactnessError(f"the weights of {count} output channels are too large: sums exceed 2^24")
+        self._set_integers(self._output_first(integers.view(weight.shape)), offsets, shift)
+        self._set_scales(signal.scale.float(), scale.float())
         limits = _RANGES[self.activation]
         high = float(limits[1]) if limits else float(EXACT_LIMIT)
         return Signal(scale, torch.full_like(scale, high))
 
-    def _by_output(self, weight: Tensor) -> Tensor:
-        """Puts the output channel first, and back again."""
+    def _output_first(self, weight: Tensor) -> Tensor:
+        """Moves the output channels to the front; its own inverse."""
         return weight.transpose(0, 1) if self.up else weight
 
-    def _set(self, weight: Tensor, bias: Tensor, shift: Tensor) -> None:
+    def _set_integers(self, weight: Tensor, bias: Tensor, shift: Tensor) -> None:
         self.weight = nn.Parameter(weight.float().contiguous(), requires_grad=False)
         self.bias = nn.Parameter(bias.long(), requires_grad=False)
         factor = torch.pow(2.0, -shift.float())[None, :, None, None]
@@ -222,7 +219,7 @@ class ExactConv(nn.Module):
         self.frozen = True
 
     def stored(self) -> dict[str, Tensor]:
-        """The tensors of a frozen layer as a model file holds them (names as in docs/format.md)."""
+        """The tensors of the frozen layer for a model file, named as in docs/format.md."""
         shift = (-torch.log2(self.shift)).flatten()
         return {
             "weight": self.weight.detach().cpu().to(torch.int16),
@@ -233,28 +230,32 @@ class ExactConv(nn.Module):
         }
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
-        """Becomes the frozen layer that :meth:`stored` gave."""
+        """Sets the tensors that :meth:`stored` returned; the layer is frozen then.
+
+        Raises:
+            ValueError: a shape does not match.
+        """
         expected = (self.weight.shape, self.bias.shape, self.bias.shape[1:])
         if tuple(tensors[name].shape for name in ("weight", "bias", "shift")) != expected:
-            raise ValueError("shape does not fit the configuration")
-        self._set(tensors["weight"], tensors["bias"], tensors["shift"])
-        self._note_scales(tensors["scale_in"], tensors["scale_out"])
+            raise ValueError("the shape of a tensor of the exact path does not match the configuration")
+        self._set_integers(tensors["weight"], tensors["bias"], tensors["shift"])
+        self._set_scales(tensors["scale_in"], tensors["scale_out"])
 
-    def _note_scales(self, scale_in: Tensor, scale_out: Tensor) -> None:
-        """Keeps what the integers mean; inference never looks at it, :meth:`thaw` does."""
+    def _set_scales(self, scale_in: Tensor, scale_out: Tensor) -> None:
+        """Sets the meaning of the integers, which only :meth:`thaw` uses."""
         self.register_buffer("scale_in", scale_in, persistent=False)
         self.register_buffer("scale_out", scale_out, persistent=False)
 
     def thaw(self) -> tuple[Tensor, Tensor]:
-        """Float weight and bias of a frozen layer, as exact as the integers are."""
+        """The float weight and bias that the integers of a frozen layer represent."""
         scale, step = self.scale_out.double(), self.shift.double().flatten()
-        weight = self._by_output(self.weight.detach().double())
+        weight = self._output_first(self.weight.detach().double())
         shape = (-1, 1, 1, 1) if self.groups > 1 else (1, -1, 1, 1)
         weight = weight * self.scale_in.view(shape) * (step / scale)[:, None, None, None]
-        # freeze() put half a unit into the bias, to round; with shift 0 there is nothing to round.
+        # freeze() added half a unit to the bias, for rounding; not with shift 0.
         half = torch.where(step < 1, 0.5 / step, 0.0)
         bias = (self.bias.double() - half) * step / scale
-        return self._by_output(weight).float().contiguous(), bias.float()
+        return self._output_first(weight).float().contiguous(), bias.float()
 
 
 class ExactLayers(nn.ModuleList):
@@ -265,9 +266,9 @@ class ExactLayers(nn.ModuleList):
 
 
 def _quantise(real: Tensor, bias: Tensor, top: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Integer weights, biases (rounding included) and shifts, each channel as fine as is exact.
+    """Integer weights, biases (with the half for rounding) and shifts: of each channel the finest that is exact.
 
-    The shift is -1 where not even the coarsest is.
+    A shift of -1 means that none is exact.
     """
     outputs = real.shape[0]
     shift = torch.full((outputs,), -1, dtype=torch.int64)

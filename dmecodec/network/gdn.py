@@ -1,7 +1,7 @@
 """Generalised divisive normalisation in its plain, folded form.
 
-Training uses CompressAI's `GDN` (`train/gdn.py`), whose parameters are reparametrised to stay positive. The deployed
-graph holds what comes out of that: beta and gamma themselves.
+Training uses `GDN` of CompressAI, which reparametrises beta and gamma to keep them positive. The deployed graph holds
+beta and gamma themselves.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-_STRIP = 1 << 15
-"""Positions normalised at a time: few enough that they stay in the processor's cache."""
+_CHUNK = 1 << 15
+"""Positions normalised at a time; they fit in the cache of the processor."""
 
 
 class PlainGDN(nn.Module):
@@ -29,13 +29,13 @@ class PlainGDN(nn.Module):
         self.register_buffer("gamma", 0.1 * torch.eye(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalises each position across its channels; in place, but where a gradient is asked for."""
+        """Normalises each position across its channels. Works in place unless x requires a gradient."""
         if x.requires_grad:
             norm = F.conv2d(x * x, self.gamma[:, :, None, None], self.beta)
             return x * (norm.sqrt() if self.inverse else norm.rsqrt())
-        for strip in x.split(max(1, _STRIP // x.shape[3]), 2):
-            norm = F.conv2d(strip * strip, self.gamma[:, :, None, None], self.beta)
-            strip.mul_(norm.sqrt_() if self.inverse else norm.rsqrt_())
+        for chunk in x.split(max(1, _CHUNK // x.shape[3]), 2):
+            norm = F.conv2d(chunk * chunk, self.gamma[:, :, None, None], self.beta)
+            chunk.mul_(norm.sqrt_() if self.inverse else norm.rsqrt_())
         return x
 
 
@@ -43,7 +43,7 @@ GDNFactory = Callable[..., nn.Module]
 
 
 def fold_gdn(state: dict[str, Tensor], prefix: str, gdn: nn.Module) -> None:
-    """Replaces the entries of a CompressAI `GDN` at `prefix` in a state dict by beta and gamma."""
+    """Replaces the entries of a CompressAI `GDN` at `prefix` in a state dict by the folded beta and gamma."""
     for name in [key for key in state if key.startswith(prefix)]:
         del state[name]
     with torch.no_grad():

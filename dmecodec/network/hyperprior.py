@@ -1,4 +1,4 @@
-"""The hyper encoder and decoder of Table 2, and LSM."""
+"""The hyper encoder and the hyper decoder of Table 2, and LSM."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from .config import Config
 from .exact import ExactConv, ExactLayers, Signal, gate
 
 Z_CLAMP = 127
-"""The hyper decoder sees z-hat clamped to this magnitude; the stream holds it whole."""
+"""The hyper decoder clamps z-hat to this magnitude. The stream holds z-hat unclamped."""
 
 
 def magnitudes(y: Tensor) -> Tensor:
-    """y (b, c, h, w) to (b, 2 c, h, w): the clamped value / 4 and log(1 + |y|).
+    """y (b, c, h, w) to (b, 2 c, h, w): y / 4 clamped to +-2, then log(1 + |y|).
 
-    Wavelet-like latents are symmetric in sign, so their scale is read off magnitudes.
+    The latents are symmetric in sign, so their scale follows from magnitudes.
     """
     y = y.float()
     return torch.cat([y.clamp(-8, 8) / 4, torch.log1p(y.abs())], 1)
 
 
 class HyperEncoder(nn.Module):
-    """y (b, M, h, w) to z (b, N, h / 4, w / 4). Runs on the encoder's side only, so any float will do."""
+    """y (b, M, h, w) to z (b, N, h / 4, w / 4). Only the encoder runs it, so it need not be exact."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -37,23 +37,23 @@ class HyperEncoder(nn.Module):
         )
 
     def forward(self, y: Tensor) -> Tensor:
-        """Sees the latents with their gain, as they are about to be rounded.
+        """Latents times the gain, not yet rounded, to hyper latents.
 
-        On a CPU the encoder takes the same steps in strips (`coding/analysis.py`).
+        `codec/analysis.py` repeats these steps in strips on a CPU.
         """
-        return self.layers(self.seen(y))
+        return self.layers(self.prepare(y))
 
-    def seen(self, y: Tensor) -> Tensor:
-        """What the first layer of Table 2 sees of y: (b, M, h, w) to (b, c, h, w)."""
+    def prepare(self, y: Tensor) -> Tensor:
+        """The input of the first layer of Table 2: (b, M, h, w) to (b, c, h, w)."""
         return y if self.squeeze is None else self.squeeze(magnitudes(y))
 
 
 class LSM(nn.Module):
     """The latent representation space enhancement module (section 2.4), in a form that is exact in integers.
 
-    Spatial attention by large strip convolutions (LKE), x * (1 + gate), then channel attention, a bottleneck at every
-    position (no pooling: no part of the codec may look at the whole image). The 1x1 convolution of equation 10 follows
-    in the parameter network.
+    Spatial attention by strip convolutions (LKE), x * (1 + gate); then channel attention, a bottleneck at each
+    position. There is no pooling, as every part of the codec must have a bounded receptive field. The 1x1 convolution
+    of equation 10 is part of the parameter network.
     """
 
     def __init__(self, channels: int, strip: int, attention: int) -> None:
@@ -86,16 +86,12 @@ class HyperDecoder(nn.Module):
         n, m = config.hyper, config.latents
         self.inputs = n
         self.layers = ExactLayers(
-            [
-                ExactConv(n, n, (3, 3), up=True),
-                ExactConv(n, n, (3, 3), up=True),
-                ExactConv(n, m, (3, 3)),
-            ]
+            [ExactConv(n, n, (3, 3), up=True), ExactConv(n, n, (3, 3), up=True), ExactConv(n, m, (3, 3))]
         )
         self.lsm = LSM(m, config.strip, config.attention)
 
     def forward(self, z: Tensor, quality: Tensor | int) -> Tensor:
-        """The same graph for floats and, once frozen, for integers."""
+        """Applies it to floats or, if frozen, to integers."""
         x = z.clamp(-Z_CLAMP, Z_CLAMP)
         for layer in self.layers:
             x = layer(x, quality)

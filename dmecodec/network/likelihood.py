@@ -1,4 +1,4 @@
-"""How likely integer latents are: Gaussians over unit intervals (equation 13)."""
+"""Likelihoods of integer latents: Gaussians integrated over unit intervals (equation 13)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,15 @@ _LOG_SCALE_RANGE = (-3.0, 6.0)
 
 
 def gaussian_likelihood(y: Tensor, mean: Tensor, log_scale: Tensor) -> Tensor:
-    """Probability of the unit interval around y (equation 13's p): same shape, float32."""
+    """Probability p of the unit interval around y in equation 13.
+
+    Args:
+        y, mean: in steps, any shape.
+        log_scale: in nats, of the same shape; clamped to -3..6.
+
+    Returns:
+        float32 of the same shape, at least 1e-9.
+    """
     scale = log_scale.clamp(*_LOG_SCALE_RANGE).exp()
     distance = (y - mean).abs()
     upper = torch.special.ndtr((0.5 - distance) / scale)

@@ -1,9 +1,9 @@
-"""What is added to the synthesis: a small network that takes ringing and quantisation noise out of the image.
+"""The refinement: a small network after the synthesis that removes ringing and quantisation noise.
 
-The linear path leaves what every wavelet codec leaves at low rates: ringing along edges, and texture lost to zeros.
-A few 3x3 convolutions at half resolution see the whole reconstruction, and a bias for each quality tells them how much
-to expect. They learn in minutes what the paper's path, from the latents up, would need days for; what that path has
-found at half resolution may help them.
+The linear path has the artefacts of every wavelet codec at low rates: ringing along edges, and texture quantised to
+zero. The refinement is a few 3x3 convolutions on the reconstruction at half resolution, with a bias for each quality.
+It learns in minutes what the path of the paper would need days for. If `Config.informed`, it also sees the features
+of that path at half resolution.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ _FOLD = 2
 
 
 class Refinement(nn.Module):
-    """An image (b, 3, h, w), about 0..1, to a better one.
+    """Adds a correction to an image (b, 3, h, w), nominally in 0..1.
 
     Args:
         channels: width of the network.
         depth: convolutions between the first and the last.
-        features: channels that the synthesis has at half resolution.
+        features: channels of the synthesis at half resolution.
     """
 
     def __init__(self, channels: int, depth: int, features: int) -> None:
@@ -35,12 +35,12 @@ class Refinement(nn.Module):
         self.features = nn.Conv2d(features, channels, 1)
         self.middle = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=1) for _ in range(depth))
         self.last = nn.Conv2d(channels, pixels, 3, padding=1)
-        with torch.no_grad():  # at first it changes next to nothing
+        with torch.no_grad():  # starts near the identity
             self.last.weight.mul_(0.01)
             self.last.bias.zero_()  # type: ignore[union-attr]
 
     def forward(self, x: Tensor, features: Tensor, quality: Tensor) -> Tensor:
-        """The sum stays in float32, whatever the convolutions run in.
+        """Refines an image; the sum is float32 even if the convolutions run in bf16.
 
         Args:
             x: (b, 3, h, w).
@@ -52,6 +52,6 @@ class Refinement(nn.Module):
         h += interpolate_knots(self.quality, quality)[:, :, None, None].to(h.dtype)
         h = F.leaky_relu(h, 0.1, inplace=True)
         for layer in self.middle:
-            found = F.leaky_relu(layer(h), 0.1, inplace=True)
-            h = h + found if torch.is_grad_enabled() else found.add_(h)
+            residual = F.leaky_relu(layer(h), 0.1, inplace=True)
+            h = h + residual if torch.is_grad_enabled() else residual.add_(h)
         return x + F.pixel_shuffle(self.last(h).float(), _FOLD)

@@ -1,10 +1,10 @@
 """SDPM, the slice dynamic pyramid module (section 2.3), at 1/4 resolution in both transforms.
 
-The text of that section is missing from the copy at hand; this is our own design under its constraints. The channels
-are sliced (SS) so that each branch sees half of them. The strange feature extraction block (SEB) follows irregular
-shapes: every pixel mixes strips and a square by weights of its own. The pyramid block (PEB) sees three scales, each
-built on the one before. A 1x1 convolution joins the branches, and the module adds to its input. The receptive field is
-bounded (`REACH`), so it runs on tiles as on whole images.
+The text of that section is missing from our copy of the paper; this is our own design under its constraints. The
+channels are split in two halves (SS), one for each branch. The strange feature extraction block (SEB) follows
+irregular shapes: each pixel mixes a row, a column and a square kernel by its own weights. The pyramid block (PEB) has
+three scales, each computed from the one before. A 1x1 convolution joins the branches, and its output is added to the
+input. The receptive field is bounded (`REACH`), so the module gives the same values in blocks as on a whole image.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from .depthwise import DepthwiseConv
 
 REACH = 6
-"""Pixels around one, at 1/4, that the module sees."""
+"""Radius of the receptive field, in pixels at 1/4 of the resolution."""
 
 
 class SEB(nn.Module):
@@ -39,15 +39,15 @@ class SEB(nn.Module):
         """(b, c, h, w) to (b, c, h, w)."""
         weights = self.choice(x).unflatten(1, (3, self.groups)).softmax(1).flatten(1, 2)
         weights = weights.to(x.dtype).contiguous(memory_format=torch.channels_last)
-        # A group's weight goes to all of its channels by a convolution with ones: on a CPU that is far faster
-        # than copies, and gives the layout of what is weighed, without which mixing is slow.
-        row, column, square = (F.conv2d(weights, one) for one in self.spread.chunk(3))
+        # A convolution with ones copies the weight of a group to its channels. On a CPU it is faster than a copy,
+        # and its output is channels last, as the operands of the mix must be to be fast.
+        row, column, square = (F.conv2d(weights, ones) for ones in self.spread.chunk(3))
         mixed = torch.addcmul(row * self.row(x), column, self.column(x))
         return torch.addcmul(mixed, square, self.square(x))
 
 
 class PEB(nn.Module):
-    """A pyramid of scales: 3x3, then 5x5 and 7x7 on what the smaller ones found; their sum."""
+    """A pyramid of scales: the sum of a 3x3 convolution, a 5x5 on its output, and a 7x7 on that."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -55,15 +55,15 @@ class PEB(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(b, c, h, w) to (b, c, h, w)."""
-        found = []
+        outputs = []
         for scale in self.scales:
             x = F.leaky_relu(scale(x), 0.1, inplace=True)
-            found.append(x)
-        return found[0] + found[1] + found[2]
+            outputs.append(x)
+        return outputs[0] + outputs[1] + outputs[2]
 
 
 class SDPM(nn.Module):
-    """Slice, extract shapes and scales, join; the residual starts small so that it cannot harm."""
+    """SEB and PEB on half of the channels each, joined by a 1x1 convolution; the residual starts at a tenth."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -77,7 +77,7 @@ class SDPM(nn.Module):
         """(b, c, h, w) to (b, c, h, w)."""
         half = self.seb.row.in_channels
         first, second = x.split([half, x.shape[1] - half], 1)
-        # Copies are dense, in the layout of x: a view of half the channels is slow in every operation.
+        # Copied, as operations on a view of half of the channels are slow.
         shapes, scales = self.seb(first.clone()), self.peb(second.clone())
         both = torch.cat([shapes, scales], 1)
         return x + self.join(F.leaky_relu(both, 0.1, inplace=True))

@@ -1,4 +1,4 @@
-"""The float form of frozen entropy parameters: what can be differentiated, or trained on."""
+"""Frozen entropy parameters back to floats, to differentiate or to train."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .parameters import LOG_SCALE_LOW, EntropyParameters, PassParameters
 
 @torch.no_grad()
 def thaw(target: EntropyParameters, frozen: EntropyParameters) -> None:
-    """Gives `target`, of the same shape, float weights as exact as the integers of `frozen` are."""
+    """Sets the float weights of `target`, of the same shape, to the values that the integers of `frozen` represent."""
     layers = {n: m for n, m in frozen.named_modules() if isinstance(m, ExactConv)}
     for name, layer in target.named_modules():
         if isinstance(layer, ExactConv):

@@ -1,9 +1,9 @@
-"""The analysis and synthesis transforms: Table 1's blocks with SDPM, and the linear shortcut beside them.
+"""The analysis and synthesis transforms: the blocks of Table 1 with SDPM, in parallel with a linear shortcut.
 
     y = g_a(x) + A pack(x)          x-hat = refine(g_s(y-hat) + unpack(B y-hat))
 
-The shortcut (A and B start as the principal components of packed wavelet coefficients) makes a working codec before any
-training; the paper's path learns what a linear transform cannot do.
+A and B, the matrices of the shortcut, start as the principal components of packed wavelet coefficients. So the codec
+works before any training, and the path of the paper (g_a, g_s) learns what a linear transform cannot do.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from .lambdas import LAMBDAS
 from .refinement import Refinement
 from .sdpm import SDPM
 
-# The paper's path starts as a small correction to the shortcut, and sees latents scaled down:
-# the inverse GDN explodes on raw coefficients.
+# The path of the paper starts as a small correction to the shortcut. Its latents are scaled down, as the inverse GDN
+# diverges on raw coefficients.
 _ANALYSIS_SCALE, _SYNTHESIS_SCALE, _SYNTHESIS_INPUT = 0.05, 0.02, 0.2
 
 HALO = 4
-"""Latents beyond a tile that the synthesis (and, in pixels / 16, the analysis) can see; a test proves it."""
+"""Width of the halo in latents: neither transform sees further beyond a block (tests/test_network.py)."""
 
 
 def _down(inputs: int, outputs: int, kernel: int) -> nn.Conv2d:
@@ -34,7 +34,7 @@ def _down(inputs: int, outputs: int, kernel: int) -> nn.Conv2d:
 
 
 class _Up(nn.ConvTranspose2d):
-    """Doubles both sides; where conditional, inputs have a gain and outputs a bias for each quality."""
+    """Doubles both sides. If conditional, inputs have a gain and outputs a bias for each quality."""
 
     def __init__(self, inputs: int, outputs: int, conditional: bool) -> None:
         super().__init__(inputs, outputs, 3, stride=2, padding=1, output_padding=1)
@@ -44,24 +44,24 @@ class _Up(nn.ConvTranspose2d):
             self.offset = nn.Parameter(torch.zeros(len(LAMBDAS), outputs))
 
     def forward(self, x: Tensor, quality: Tensor) -> Tensor:  # type: ignore[override]
-        """(b, inputs, h, w) to (b, outputs, 2 h, 2 w); quality is (b,), or (1,) for all of them."""
+        """(b, inputs, h, w) to (b, outputs, 2 h, 2 w); quality is (b,) in 0..7, or (1,) for the whole batch."""
         weight, bias = self.weight, self.bias
         assert bias is not None
         if not self.conditional:
             return F.conv_transpose2d(x, weight, bias, 2, 1, 1)
         gain = interpolate_knots(self.log_gain, quality).exp()
         offset = bias + interpolate_knots(self.offset, quality)
-        if len(quality) == 1:  # as it is outside training: nothing passes over x
+        if len(quality) == 1:  # outside training: the gain goes into the weight, which saves a pass over x
             weight = weight * gain[0][:, None, None, None]
             return F.conv_transpose2d(x, weight, offset[0], 2, 1, 1)
         x = x * gain[:, :, None, None].to(x.dtype)
-        # Without a bias of its own: the gradient of that takes a CPU as long as all the others together.
+        # The bias is added separately: on a CPU its gradient in conv_transpose2d takes as long as all others.
         y = F.conv_transpose2d(x, weight, None, 2, 1, 1)
         return y + offset[:, :, None, None].to(y.dtype)
 
 
 class _RBlock(nn.Sequential):
-    """Doubling, then inverse GDN."""
+    """R block of Table 1: transposed convolution, then inverse GDN."""
 
     def __init__(self, inputs: int, outputs: int, conditional: bool, gdn: GDNFactory) -> None:
         super().__init__(_Up(inputs, outputs, conditional), gdn(outputs, inverse=True))
@@ -73,7 +73,7 @@ class _RBlock(nn.Sequential):
 
 
 class RBlocks(nn.Sequential):
-    """The paper's path of the synthesis: latents (b, M, h, w) to (b, 3, 16 h, 16 w)."""
+    """g_s, the path of the paper: latents (b, M, h, w) to (b, 3, 16 h, 16 w)."""
 
     def __init__(self, config: Config, gdn: GDNFactory) -> None:
         n, m, conditional = config.channels, config.latents, not config.paper
@@ -86,7 +86,7 @@ class RBlocks(nn.Sequential):
         )
 
     def forward(self, y: Tensor, quality: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
-        """What comes out, and what the last block sees: (b, N / 4, 8 h, 8 w)."""
+        """The output, and the input of the last block (b, N / 4, 8 h, 8 w)."""
         four, three, sdpm, two, one = self
         features = two(sdpm(three(four(y, quality), quality)), quality)
         return one(features, quality), features
@@ -111,12 +111,12 @@ class Analysis(nn.Module):
         )
         self.scale = _scale(m, 1.0 if config.paper else _ANALYSIS_SCALE)
         self.shortcut = None if config.paper else nn.Conv2d(wavelet.PACKED, m, 1)
-        self.enabled = True  # stage 1 of the training runs the shortcut alone
+        self.enabled = True  # False in stage 1 of the training: the shortcut alone
 
     def forward(self, x: Tensor) -> Tensor:
-        """The shortcut and the sum stay in float32, whatever the paper's path runs in.
+        """Applies the transform; shortcut and sum are float32 even if the path of the paper runs in bf16.
 
-        On a CPU the encoder takes the same steps in strips (`coding/analysis.py`).
+        `codec/analysis.py` repeats these steps in strips on a CPU.
         """
         y = self.blocks(x).float() * self.scale if self.enabled else None
         if self.shortcut is not None:
@@ -128,7 +128,7 @@ class Analysis(nn.Module):
 
 
 class Synthesis(nn.Module):
-    """Latents (b, M, h, w) with the gain undone to an image (b, 3, 16 h, 16 w), about 0..1."""
+    """Latents (b, M, h, w) times the inverse gain to an image (b, 3, 16 h, 16 w), nominally in 0..1."""
 
     def __init__(self, config: Config, gdn: GDNFactory = PlainGDN) -> None:
         super().__init__()
@@ -141,16 +141,16 @@ class Synthesis(nn.Module):
         self.enabled = True
 
     def forward(self, y: Tensor, quality: Tensor) -> Tensor:
-        """The shortcut and the sums stay in float32, whatever the paper's path runs in.
+        """Applies the transform; shortcut and sums are float32 even if the path of the paper runs in bf16.
 
         Args:
-            y: latents, their gain undone.
-            quality: (b,) in 0..7, or (1,) for all of them.
+            y: latents times the inverse gain.
+            quality: (b,) in 0..7, or (1,) for the whole batch.
         """
         x, features = None, None
         if self.enabled:
-            found, features = self.blocks(y * _SYNTHESIS_INPUT, quality)
-            x = found.float() * self.scale
+            pixels, features = self.blocks(y * _SYNTHESIS_INPUT, quality)
+            x = pixels.float() * self.scale
         if self.shortcut is not None:
             with full_precision(y.device):
                 linear = wavelet.unpack(self.shortcut(y.float()))

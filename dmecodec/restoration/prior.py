@@ -1,8 +1,7 @@
-"""Coefficients as the last symbols of a Y stream, under frequency tables that are the same for every model.
+"""The coefficients of the restoration filter as the last symbols of a Y stream, and their frequency tables.
 
-The tables are part of the format (docs/format.md), behind those of the model's scale indices. They were fitted to the
-coefficients that pay in crops of 256 x 256 pixels; the encoder weighs what a filter costs by them against the error
-that it removes.
+The tables are part of the format (docs/format.md) and the same for every model; their indices follow those of the scale
+indices. They were fitted to the coefficients that the encoder chose for crops of 256 x 256 pixels.
 """
 
 from __future__ import annotations
@@ -12,22 +11,21 @@ from itertools import accumulate, repeat
 
 import numpy as np
 
-from ..entropy.rans import PRECISION, Decoder, Symbols, Tables
+from ..entropy.rans import PRECISION, SymbolDecoder, Symbols, Tables
 from ..errors import FormatError
 from ..network.parameters import INDEX_COUNT
 from .details import DETAILS
 
 LARGEST = 255
-"""A coefficient is within -255 to 255, in steps of 1/32."""
+"""Coefficients are in -255..255, in steps of 1/32."""
 VALUES = np.arange(-LARGEST, LARGEST + 1)
 
 _ABSENT = 1
-"""Frequency of a tile without a filter. Coded first of all symbols, as the decoder reads it last, 0 takes no bits
-whatever its frequency."""
+"""Frequency of "no filter". The decoder reads this symbol last, so rANS codes it first, where a 0 takes no bits."""
 _DECAYS = (1239, 9904, 26649, 42696, 53440, 59468, 62573, 64108)
-"""In 2^-16: what each step away from the middle of a distribution does to its frequency."""
+"""Factors, in 2^-16, by which a frequency falls per step from the middle of a distribution."""
 _CHROMA = -28
-"""The middle where the synthesis makes noise of the finest colours, which the filter takes out."""
+"""Middle for the finest chroma details: the synthesis adds noise there, which the filter removes."""
 _DISTRIBUTIONS = dict(
     zip(
         "12345678" + "defghi",
@@ -40,27 +38,27 @@ _OF_COEFFICIENTS = {
     112: "5447f585e5437h687f433666777233465567",
     225: "3445g576f344565666222454555111243334",
 }
-"""Below each quality, in 1/32 steps: the distribution of every coefficient, by radius, then by detail, then by axis."""
+"""By quality below, in 1/32 steps: the distribution of each coefficient, by radius, then by detail, then by axis."""
 
 
 def _frequencies(middle: int, decay: int) -> list[int]:
-    """Of -255 to 255 and an escape that is never used: a two-sided geometric distribution, in integers alone.
+    """Frequencies of -255..255 and an escape, which is never used: a two-sided geometric distribution, in integers.
 
-    A fifth and whatever rounding leaves is zero's.
+    Zero gets a fifth of the total in addition, and the remainder of the rounding.
     """
     falling = list(accumulate(repeat(decay, 2 * LARGEST), lambda w, d: w * d >> 16, initial=1 << 24))
     weights = [falling[abs(value - middle)] for value in VALUES.tolist()]
     total, share = sum(weights), 4 * ((1 << PRECISION) - len(weights) - 1) // 5
-    found = [1 + share * weight // total for weight in weights]
-    found[LARGEST] += (1 << PRECISION) - 1 - sum(found)
-    return [*found, 1]
+    frequencies = [1 + share * weight // total for weight in weights]
+    frequencies[LARGEST] += (1 << PRECISION) - 1 - sum(frequencies)
+    return [*frequencies, 1]
 
 
 @cache
 def filter_tables() -> Tables:
-    """Whether there is a filter; then the distributions. In a Y stream they follow the model's own."""
-    whether = [_ABSENT, (1 << PRECISION) - _ABSENT - 1, 1]
-    rows = [whether, *(_frequencies(*one) for one in _DISTRIBUTIONS.values())]
+    """The table of the flag "has a filter", then one for each distribution."""
+    flag = [_ABSENT, (1 << PRECISION) - _ABSENT - 1, 1]
+    rows = [flag, *(_frequencies(*distribution) for distribution in _DISTRIBUTIONS.values())]
     return Tables(
         np.array([0] + [-LARGEST] * len(_DISTRIBUTIONS), np.int32),
         np.array([len(row) for row in rows], np.int32),
@@ -69,13 +67,13 @@ def filter_tables() -> Tables:
 
 
 def _names_at(quality: int) -> str:
-    """Which distributions the coefficients have at a quality in 1/32 steps."""
+    """The names of the distributions of the coefficients at a quality in 1/32 steps."""
     return next(names for below, names in _OF_COEFFICIENTS.items() if quality < below)
 
 
 @cache
 def _tables_of(names: str) -> np.ndarray:
-    """The table of each coefficient: int (36,)."""
+    """Index of the table of each coefficient in :func:`filter_tables`: int (36,)."""
     order = list(_DISTRIBUTIONS)
     return np.array([1 + order.index(name) for name in names])
 
@@ -88,50 +86,55 @@ def _lengths_of(names: str) -> np.ndarray:
 
 
 def code_lengths(quality: int) -> np.ndarray:
-    """Bits of every value that each coefficient may have: float32 (12, 3, 511), by detail and axis.
+    """Code length in bits of each value of each coefficient: float32 (12, 3, 511), by detail, axis and value + 255.
 
-    The quality is in 1/32 steps.
+    Args:
+        quality: in 1/32 steps.
     """
     return _lengths_of(_names_at(quality))
 
 
 def filter_symbols(coefficients: np.ndarray, quality: int) -> list[Symbols]:
-    """The passes of a Y stream that say what the filter of its tile is.
+    """The passes of a Y stream that hold the filter of the tile.
 
     Args:
-        coefficients: int (3, 12), by axis and detail; all 0 where there is no filter.
+        coefficients: int (3, 12), by axis and detail; all 0 is no filter.
         quality: in 1/32 steps.
 
     Raises:
-        ValueError: where one is out of range.
+        ValueError: a coefficient is out of range.
     """
     if np.abs(coefficients).max() > LARGEST:
         raise ValueError("a coefficient of the restoration filter is out of range")
     present = coefficients.any()
-    whether = np.array([present], np.int32), _in_stream(np.zeros(1, int))
+    flag = np.array([present], np.int32), _in_stream(np.zeros(1, int))
     if not present:
-        return [whether]
-    return [
-        whether,
-        (coefficients.T.ravel().astype(np.int32), _in_stream(_tables_of(_names_at(quality)))),
-    ]
+        return [flag]
+    return [flag, (coefficients.T.ravel().astype(np.int32), _in_stream(_tables_of(_names_at(quality))))]
 
 
-def read_filter(decoder: Decoder, quality: int) -> np.ndarray | None:
-    """Int coefficients (3, 12), or None where there is no filter.
+def read_filter(decoder: SymbolDecoder, quality: int) -> np.ndarray | None:
+    """Reads the filter of a tile at the end of its Y stream.
+
+    Args:
+        decoder: after the passes of the latents.
+        quality: in 1/32 steps.
+
+    Returns:
+        int (3, 12), by axis and detail; None if there is no filter.
 
     Raises:
-        FormatError: where no encoder writes such a filter.
+        FormatError: no encoder writes such a filter.
     """
     present = decoder.read(_in_stream(np.zeros(1, int)))[0]
     if present == 0:
         return None
     values = decoder.read(_in_stream(_tables_of(_names_at(quality))))
     if present != 1 or np.abs(values).max() > LARGEST or not values.any():
-        raise FormatError("damaged: there is no such restoration filter")
+        raise FormatError("damaged: impossible coefficients of a restoration filter")
     return values.reshape(DETAILS, 3).T
 
 
 def _in_stream(tables: np.ndarray) -> np.ndarray:
-    """Their indices among all tables of a Y stream: uint8."""
+    """Indices in :func:`filter_tables` to indices among all tables of a Y stream: uint8."""
     return (INDEX_COUNT + tables).astype(np.uint8)

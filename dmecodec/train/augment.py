@@ -1,7 +1,7 @@
-"""What a crop might look like from another sensor, in other light, after other processing.
+"""Augmentation of crops: other light, JPEG compression, another resampling kernel.
 
-Two thirds of the images at hand come from one survey. Trained on them as they are, the network was 7 to 32 % ahead of
-AVIF on crops of each of its five sources, and not at all on images of eight others (docs/training.md).
+Two thirds of the training images come from one survey. Trained without augmentation, the network saved 7 to 32 % over
+AVIF on crops of each of its five sources, and nothing on images of eight other sources (docs/research/network.md).
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from PIL import Image
 from torch import Tensor
 
 RELIT = 0.35
-"""Share of crops in other light: haze, contrast, colours that are scaled a little, each by itself."""
+"""Share of crops whose colours, saturation, contrast and brightness are changed."""
 COMPRESSED = 0.35
-"""Share of crops that were JPEGs, most with chroma of half the resolution, as drones and web services deliver."""
+"""Share of crops that pass through JPEG, mostly with 4:2:0 chroma, as images of drones and web services do."""
 
 
 def relit(x: Tensor, rng: np.random.Generator) -> Tensor:
-    """Levels (3, h, w) of 0..255 with other colours, saturation, contrast and brightness."""
+    """Changes colours, saturation, contrast and brightness of levels (3, h, w) in 0..255; not clamped."""
     colours = torch.from_numpy(rng.uniform(0.85, 1.1, (3, 1, 1))).to(x.device, x.dtype)
     x = x * colours
     grey = x.mean(0, keepdim=True)
@@ -32,18 +32,18 @@ def relit(x: Tensor, rng: np.random.Generator) -> Tensor:
 
 
 def compressed(x: Tensor, rng: np.random.Generator) -> Tensor:
-    """Levels (3, h, w) of 0..255 as a JPEG gives them back."""
+    """Passes levels (3, h, w) in 0..255 through a JPEG of quality 60 to 96."""
     pixels = x.round().clamp(0, 255).to("cpu", torch.uint8).permute(1, 2, 0).numpy()
     stream = io.BytesIO()
-    halved = rng.random() < 0.8
+    subsampled = rng.random() < 0.8
     quality = int(rng.integers(60, 97))
-    Image.fromarray(pixels).save(stream, "JPEG", quality=quality, subsampling=2 if halved else 0)
+    Image.fromarray(pixels).save(stream, "JPEG", quality=quality, subsampling=2 if subsampled else 0)
     decoded = np.array(Image.open(stream))
     return torch.from_numpy(decoded).permute(2, 0, 1).to(x.device, x.dtype)
 
 
 def resampled(x: Tensor, side: int, rng: np.random.Generator) -> Tensor:
-    """Levels (3, h, h) on a grid of another pitch: (3, side, side)."""
-    # Orthophotos are resampled as they are rectified, with one kernel or the other.
+    """Resamples levels (3, h, h) to (3, side, side)."""
+    # Rectification resamples orthophotos with one of these kernels.
     mode = "bicubic" if rng.random() < 0.6 else "bilinear"
     return F.interpolate(x[None], (side, side), mode=mode, antialias=True)[0]

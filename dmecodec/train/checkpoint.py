@@ -1,4 +1,4 @@
-"""The state of a run in one safetensors file, replaced whole: a kill at any moment leaves the last one intact."""
+"""The state of a run in one safetensors file, replaced atomically: a kill at any moment leaves a complete state."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ STATE_NAME = "state.safetensors"
 
 @dataclass
 class Progress:
-    """How far a run is.
+    """The progress of a run.
 
     Attributes:
         stage: 1 (shortcut and entropy model), 2 (everything) or 3 (all but the encoder).
-        step: steps done in this stage.
-        minutes: training time spent in this stage.
-        total_steps, total_minutes: over all stages.
+        step: number of steps in this stage.
+        minutes: training time in this stage.
+        total_steps, total_minutes: sums over all stages.
     """
 
     stage: int = 1
@@ -36,10 +36,15 @@ class Progress:
 
 
 def save(folder: Path, tensors: dict[str, Tensor], progress: Progress, config: str) -> None:
-    """Replaces the state of a run by a new one, which is whole and on the disk before.
+    """Writes the state of a run, replacing an earlier one.
+
+    Args:
+        folder: folder of the run; it is created if necessary.
+        tensors: weights, averages and optimizer states, by name.
+        progress, config: stored as metadata; `config` is JSON.
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: the state cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     metadata = {"progress": json.dumps(asdict(progress)), "config": config}
@@ -49,10 +54,10 @@ def save(folder: Path, tensors: dict[str, Tensor], progress: Progress, config: s
 
 
 def load(folder: Path) -> tuple[dict[str, Tensor], Progress, str]:
-    """Tensors, progress and configuration of a run.
+    """Reads the tensors, progress and configuration (JSON) of a run.
 
     Raises:
-        ModelError: where there is none, or not a readable one.
+        ModelError: there is no state, or it cannot be read.
     """
     path = folder / STATE_NAME if folder.is_dir() else folder
     if not path.is_file():
@@ -68,7 +73,7 @@ def load(folder: Path) -> tuple[dict[str, Tensor], Progress, str]:
 
 
 def with_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The tensors whose name begins with `prefix`, without it."""
+    """The tensors whose names begin with `prefix`; the prefix is removed."""
     return {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
 
 

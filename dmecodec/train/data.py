@@ -1,4 +1,4 @@
-"""Training images, held as bytes in memory; random crops with flips, turns and what else they might look like."""
+"""Training images, held in memory as uint8, and random crops of them with augmentation."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def _files(paths: Iterable[Path]) -> Iterator[tuple[str, bytes]]:
             raise ImageError(f"{path}: no such file or folder")
 
 
-_BROKEN = (OSError, EOFError, KeyError, zlib.error, lzma.LZMAError, tarfile.TarError)
-"""What comes of a damaged tar file; KeyError of a link to nothing."""
+_TAR_ERRORS = (OSError, EOFError, KeyError, zlib.error, lzma.LZMAError, tarfile.TarError)
+"""What `tarfile` raises on a damaged file; KeyError on a link to a missing member."""
 
 
 def _members(path: Path) -> Iterator[tuple[str, bytes]]:
@@ -48,12 +48,19 @@ def _members(path: Path) -> Iterator[tuple[str, bytes]]:
                 handle = tar.extractfile(member)
                 if handle is not None:
                     yield f"{path}:{member.name}", handle.read()
-    except _BROKEN as error:
+    except _TAR_ERRORS as error:
         raise ImageError(f"{path}: not a readable tar file") from error
 
 
-def load_images(paths: Iterable[Path], least: int) -> list[np.ndarray]:
-    """Every RGB image of folders, files and tar shards whose sides are at least `least`: uint8 (h, w, 3)."""
+def load_images(paths: Iterable[Path], min_side: int) -> list[np.ndarray]:
+    """Loads the images of folders, files and tar shards whose sides are at least `min_side` pixels.
+
+    Returns:
+        RGB images, uint8 (h, w, 3); grey is repeated, alpha left out.
+
+    Raises:
+        ImageError: a file cannot be read or has more than 8 bits or further bands, or no image is large enough.
+    """
     images = []
     for name, data in _files(paths):
         try:
@@ -63,43 +70,37 @@ def load_images(paths: Iterable[Path], least: int) -> list[np.ndarray]:
         if source.mode == "BANDS":
             source.close()
             raise ImageError(f"{name}: has 16 bits a sample or further bands; train on RGB of 8 bits")
-        if min(source.width, source.height) >= least:
+        if min(source.width, source.height) >= min_side:
             pixels = source.pixels()
             images.append(_colours(pixels))
     if not images:
-        raise ImageError(f"no image of at least {least} x {least} pixels in the training data")
+        raise ImageError(f"no image of at least {min_side} x {min_side} pixels in the training data")
     return images
 
 
 def _colours(pixels: np.ndarray) -> np.ndarray:
-    """RGB of any mode: alpha left out, grey three times."""
+    """The pixels as RGB."""
     colours = pixels[..., :3] if pixels.shape[2] >= 3 else np.repeat(pixels[..., :1], 3, 2)
     return np.ascontiguousarray(colours)
 
 
 class Crops:
-    """Random training crops, made where the images are kept; an image is drawn as often as its area demands.
+    """Random training crops; an image is drawn with a probability proportional to its area.
 
     Args:
         images: uint8 (h, w, 3).
-        side: of a crop, in pixels.
-        seed: of all that is random here.
-        device: which keeps the images.
+        side: side of a crop in pixels.
+        seed: seed of all random choices.
+        device: device that holds the images and the crops.
     """
 
     REDUCED, ENLARGED = 0.2, 0.2
-    """Shares of crops that are reduced and enlarged, by up to a factor of 2: other ground resolutions."""
+    """Shares of crops that are reduced or enlarged by a factor of up to 2, as other ground resolutions."""
     RELIT, COMPRESSED = augment.RELIT, augment.COMPRESSED
     EMPTY = 0.03
-    """Share of crops with a plain border, as beside a survey: they must cost next to nothing."""
+    """Share of crops with a border of one level, as outside a survey, so that the network learns to code it cheaply."""
 
-    def __init__(
-        self,
-        images: list[np.ndarray],
-        side: int,
-        seed: int,
-        device: torch.device | str = "cpu",
-    ) -> None:
+    def __init__(self, images: list[np.ndarray], side: int, seed: int, device: torch.device | str = "cpu") -> None:
         self.images = [torch.from_numpy(image).to(device) for image in images]
         self.side, self.device = side, device
         areas = np.array([image.shape[0] * image.shape[1] for image in images], dtype=np.float64)
@@ -107,7 +108,7 @@ class Crops:
         self.rng = np.random.default_rng(seed)
 
     def crop(self) -> Tensor:
-        """One crop: float32 (3, side, side) in 0..1, in 255ths of it."""
+        """One crop: float32 (3, side, side), multiples of 1/255 in 0..1."""
         x = self._resampled().permute(2, 0, 1).float()
         if x.shape[1] != self.side:
             x = augment.resampled(x, self.side, self.rng)
@@ -123,26 +124,26 @@ class Crops:
         return x.rot90(int(self.rng.integers(4)), (1, 2))
 
     def _resampled(self) -> Tensor:
-        """A square of an image, of the side of a crop or of another: uint8 (h, h, 3)."""
+        """A random square of an image, which :func:`augment.resampled` scales to a crop: uint8 (h, h, 3)."""
         image = self.images[self.rng.choice(len(self.images), p=self.weights)]
-        what, most = self.rng.random(), min(2.0, min(image.shape[:2]) / self.side)
+        choice, largest = self.rng.random(), min(2.0, min(image.shape[:2]) / self.side)
         factor = 1.0
-        if what < self.REDUCED:
-            factor = self.rng.uniform(1, most)
-        elif what < self.REDUCED + self.ENLARGED:
+        if choice < self.REDUCED:
+            factor = self.rng.uniform(1, largest)
+        elif choice < self.REDUCED + self.ENLARGED:
             factor = 1 / self.rng.uniform(1, 2)
         side = round(self.side * factor)
         row, col = (int(self.rng.integers(extent - side + 1)) for extent in image.shape[:2])
         return image[row : row + side, col : col + side]
 
     def _with_border(self, x: Tensor) -> Tensor:
-        """The crop with one grey level, mostly black or white, on one side of a slanting line; or all over."""
+        """Fills the crop with one grey level, mostly black or white, on one side of a random line."""
         level = float(self.rng.choice([0, 255, int(self.rng.integers(256))])) / 255
         start, slope = self.rng.uniform(-0.2, 1.0), self.rng.normal()
         across = torch.arange(self.side, device=self.device) / self.side
         return torch.where(across > start + slope * across[:, None], level, x)
 
     def batch(self, count: int) -> Tensor:
-        """Float (count, 3, side, side) in 0..1, channels last."""
+        """A batch of crops: float32 (count, 3, side, side) in 0..1, channels last."""
         x = torch.stack([self.crop() for _ in range(count)])
         return x.contiguous(memory_format=torch.channels_last)

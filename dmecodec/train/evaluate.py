@@ -1,4 +1,4 @@
-"""Rate and distortion of a network on whole images, with estimated rates: for runs, not for claims."""
+"""Rate and distortion of a network on whole images, with rates estimated from likelihoods, to compare runs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Row:
-    """Means over images at one quality."""
+    """Means over images at one quality.
+
+    Attributes:
+        quality: 0 to 7.
+        bpp: bits per pixel of y and z.
+        z_share: share of z in them.
+        psnr: in dB; NaN if it was not measured.
+    """
 
     quality: int
     bpp: float
@@ -35,14 +42,19 @@ class Row:
 
 
 def _padded(image: np.ndarray) -> Tensor:
-    """uint8 (h, w, 3) to float (1, 3, ...) in 0..1, the last row and column repeated to 64."""
+    """uint8 (h, w, 3) to float32 (1, 3, H, W) in 0..1, sides padded to multiples of 64 by repeating the border."""
     x = torch.from_numpy(image.copy()).permute(2, 0, 1)[None].float() / 255
     height, width = image.shape[:2]
     return F.pad(x, (0, -width % 64, 0, -height % 64), mode="replicate")
 
 
 def rate_distortion(model: TrainingModel, images: list[np.ndarray]) -> list[Row]:
-    """Every quality on every image, latents rounded plainly, without the restoration filter."""
+    """Measures the float graph at each quality, with plain rounding and without the restoration filter.
+
+    Args:
+        model: in any mode; it is set to evaluation.
+        images: uint8 (h, w, 3).
+    """
     model = model.eval()
     device = model.net.log_gain.device
     rows = []
@@ -58,30 +70,26 @@ def rate_distortion(model: TrainingModel, images: list[np.ndarray]) -> list[Row]
     return rows
 
 
-def _measure(image: np.ndarray, x: Tensor, y: Tensor, z: Tensor, seen: Tensor) -> np.ndarray:
-    """bpp of both, bpp of z, PSNR of the real pixels."""
+def _measure(image: np.ndarray, x: Tensor, y: Tensor, z: Tensor, reconstruction: Tensor) -> np.ndarray:
+    """bpp of y and z, bpp of z, and PSNR in dB, of the image without its padding."""
     height, width = image.shape[:2]
     share = x.shape[2] * x.shape[3] / (height * width)
-    pixels = (seen[0, :, :height, :width] * 255).round().clamp(0, 255).permute(1, 2, 0).cpu().numpy()
+    pixels = (reconstruction[0, :, :height, :width] * 255).round().clamp(0, 255).permute(1, 2, 0).cpu().numpy()
     mse = float(np.square(pixels - image).mean())
     bits = [float(y + z) * share, float(z) * share]
     return np.array([*bits, 10 * math.log10(255**2 / max(mse, 1e-3))])
 
 
 def frozen_rates(
-    path: Path,
-    images: list[np.ndarray],
-    y_tables: Tables | None = None,
-    *,
-    optimise: bool = False,
+    path: Path, images: list[np.ndarray], y_tables: Tables | None = None, *, optimise: bool = False
 ) -> list[Row]:
-    """Ideal code lengths of the frozen model.
+    """Measures the rate of a frozen model by ideal code lengths.
 
     Args:
-        path: of the model file.
+        path: path of the model file.
         images: uint8 (h, w, 3).
-        y_tables: other tables to count bits by.
-        optimise: whether latents are rounded for the rate, as in a file, or plainly.
+        y_tables: tables of y instead of those of the model.
+        optimise: whether latents are rounded for rate and distortion, as in files, or plainly.
     """
     model = load_file(path, torch.device("cpu"))
     y_tables = y_tables or model.y_tables
@@ -98,7 +106,7 @@ def frozen_rates(
                     model, y, quality * QUALITY_STEPS, error_weight=1.0 if optimise else None
                 )
             bits_z = model.z_tables.bits(z.ravel(), codec.channels_of(z.shape))
-            bits = sum(y_tables.bits(*one) for one in coded) + bits_z
+            bits = sum(y_tables.bits(*symbols) for symbols in coded) + bits_z
             pixels = image.shape[0] * image.shape[1]
             total, total_z = total + bits / pixels, total_z + bits_z / pixels
         rows.append(Row(quality, total / len(images), total_z / max(total, 1e-9), math.nan))
@@ -106,16 +114,12 @@ def frozen_rates(
 
 
 def table(rows: list[Row]) -> Table:
-    """The rows for people."""
+    """The rows as a table for the terminal."""
     from rich.table import Table
 
     result = Table("quality", "lambda", "bpp (estimated)", "z's share", "PSNR")
     for row in rows:
         result.add_row(
-            str(row.quality),
-            f"{LAMBDAS[row.quality]:g}",
-            f"{row.bpp:.4f}",
-            f"{row.z_share:.1%}",
-            f"{row.psnr:.2f} dB",
+            str(row.quality), f"{LAMBDAS[row.quality]:g}", f"{row.bpp:.4f}", f"{row.z_share:.1%}", f"{row.psnr:.2f} dB"
         )
     return result

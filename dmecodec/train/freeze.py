@@ -1,7 +1,7 @@
-"""From a training run to a model file: folded GDN, integers in the exact path, frequency tables.
+"""Freezing a trained model into a file: folded GDN, integers in the exact path, frequency tables.
 
 Activations are calibrated on training crops: each channel of the exact path gets the scale at which its largest value
-fills eight bits.
+is 255.
 """
 
 from __future__ import annotations
@@ -23,16 +23,7 @@ from ..network.gdn import fold_gdn
 from ..network.lambdas import LAMBDAS
 from ..weights import registry
 from ..weights.known_answer import known_answer
-from ..weights.model import (
-    EXACT,
-    FORMAT,
-    TABLE_FIELDS,
-    TABLES,
-    TRAINING,
-    VERSION,
-    Model,
-    exact_layers,
-)
+from ..weights.model import EXACT, FORMAT, TABLE_FIELDS, TABLES, TRAINING, VERSION, Model, exact_layers
 from .data import Crops
 from .model import TrainingModel
 from .tables import fit_tables, prior_tables, z_tables
@@ -46,7 +37,7 @@ class Frozen:
 
     Attributes:
         data: the bytes of the model file.
-        parameters: how many numbers decode and encode use, tables left out.
+        parameters: number of parameters of the deployed graph, without the frequency tables.
     """
 
     data: bytes
@@ -57,8 +48,8 @@ class Frozen:
 
 
 @contextmanager
-def _watch(layers: dict[str, ExactConv]) -> Iterator[dict[nn.Module, Tensor]]:
-    """Records the largest magnitude of each output channel of the layers."""
+def _record_peaks(layers: dict[str, ExactConv]) -> Iterator[dict[nn.Module, Tensor]]:
+    """Records the largest magnitude of each output channel of the layers: float64 (outputs,)."""
     peaks: dict[nn.Module, Tensor] = {}
 
     def hook(module: nn.Module, _inputs: object, output: Tensor) -> None:
@@ -74,16 +65,16 @@ def _watch(layers: dict[str, ExactConv]) -> Iterator[dict[nn.Module, Tensor]]:
 
 
 def _calibrate(model: TrainingModel, crops: Crops, batches: int) -> dict[nn.Module, Tensor]:
-    """Integers per unit of every channel of the exact path: float64, by layer."""
-    with _watch(exact_layers(model.net)) as peaks, torch.inference_mode():
+    """Integers per unit of each output channel of the exact path, by layer: float64 (outputs,)."""
+    with _record_peaks(exact_layers(model.net)) as peaks, torch.inference_mode():
         for i in range(batches):
             quality = (torch.arange(4) + 4 * (i % 2)).float().clamp(max=len(LAMBDAS) - 1)
             model(crops.batch(4), quality)
-    return {layer: _TOP / _usable(peak) for layer, peak in peaks.items()}
+    return {layer: _TOP / _floored(peak) for layer, peak in peaks.items()}
 
 
-def _usable(peak: Tensor) -> Tensor:
-    """Peaks, with silent channels at a small share of the loudest so that their scale stays finite."""
+def _floored(peak: Tensor) -> Tensor:
+    """The peaks, at least a thousandth of the largest, so that the scale of an inactive channel is finite."""
     return peak.clamp_min(max(float(peak.max()) * 1e-3, 1e-6)).clone()
 
 
@@ -91,7 +82,7 @@ def _usable(peak: Tensor) -> Tensor:
 
 
 def _deploy(model: TrainingModel, scales: dict[nn.Module, Tensor]) -> DMENet:
-    """The deployed graph of a trained model, which is used up."""
+    """The deployed graph of a trained model; it modifies the model."""
     _absorb_medians(model)
     _silence_untrained(model)
     state = model.net.state_dict()
@@ -109,7 +100,7 @@ def _deploy(model: TrainingModel, scales: dict[nn.Module, Tensor]) -> DMENet:
 
 @torch.no_grad()
 def _silence_untrained(model: TrainingModel) -> None:
-    """After stage 1 alone, all but the linear path is still random: a factor of zero leaves it out."""
+    """Sets the scale of random weights to zero: after stage 1 only the linear path is trained."""
     analysis, synthesis = model.net.analysis, model.net.synthesis
     for transform in (analysis, synthesis):
         if not transform.enabled:
@@ -120,12 +111,12 @@ def _silence_untrained(model: TrainingModel) -> None:
 
 @torch.no_grad()
 def _absorb_medians(model: TrainingModel) -> None:
-    """The deployed encoder rounds z itself: its last bias takes over the medians."""
+    """Subtracts the medians of z from the last bias of the hyper encoder, as the deployed encoder rounds z itself."""
     model.net.hyper_encoder.layers[-1].bias -= model.bottleneck.quantiles[:, 0, 1]
 
 
 def _half(name: str, value: Tensor) -> Tensor:
-    """Half precision for all but the gains, biases and betas, which are small."""
+    """Half precision, but float32 for gains, biases and betas, which are few."""
     return value.half() if value.ndim >= 2 and "gain" not in name else value.float()
 
 
@@ -137,17 +128,17 @@ def freeze(
     table_batches: int = 400,
     report: Callable[[str], None] = lambda _: None,
 ) -> Frozen:
-    """Freezes a trained model (its EMA weights, in evaluation mode), which is used up.
+    """Freezes a trained model; it modifies the model.
 
     Args:
-        model: on the CPU.
-        crops: training crops, to calibrate with.
-        batches: of 4 crops, for the activations.
+        model: with averaged weights, in evaluation mode, on the CPU.
+        crops: training crops for the calibration.
+        batches: batches of 4 crops for the activations.
         table_batches: crops for the tables of y.
-        report: told what is being done.
+        report: called with a message before each phase.
 
     Raises:
-        ExactnessError: where a layer cannot meet the exactness bound.
+        ExactnessError: a layer cannot meet the exactness bound.
     """
     report("calibrating activations")
     scales = _calibrate(model, crops, batches)
@@ -157,7 +148,7 @@ def freeze(
     report("fitting frequency tables")
     cpu = torch.device("cpu")
     draft = Model(b"", "draft", net, prior_tables(), tables_of_z, cpu, cpu, torch.float32)
-    # What is rounded to what depends on the tables: fit them to what is coded with fitted ones.
+    # Rounding for the rate depends on the tables. So the second fit counts symbols rounded with the first.
     for count in (table_batches // 4, table_batches):
         draft = replace(draft, y_tables=fit_tables(draft, crops, count))
     tensors = _tensors(net) | training
@@ -181,18 +172,22 @@ def _tensors(net: DMENet) -> dict[str, Tensor]:
 
 
 def count_parameters(net: DMENet) -> int:
-    """Numbers in a deployed graph: weights, biases, gains, normalisation; not the tables."""
+    """Number of parameters of a deployed graph: weights, biases, gains, normalisation; not the frequency tables."""
     return sum(v.numel() for v in net.state_dict().values())
 
 
 def write_model(frozen: Frozen, path: Path, *, overwrite: bool = False) -> None:
-    """Writes the model file, whole or not at all."""
+    """Writes the model file atomically.
+
+    Raises:
+        OutputError: the file exists and `overwrite` is false, or it cannot be written.
+    """
     with replace_file(path, overwrite=overwrite) as file:
         file.write(frozen.data)
 
 
 def update_manifest(folder: Path, name: str, sha256: str, parameters: int) -> None:
-    """Adds a model to the manifest of its folder, or replaces its entry; the first is the default."""
+    """Adds a model to the manifest of its folder, or replaces its entry; the first model becomes the default."""
     content = registry.read_manifest(folder)
     models = [m for m in content["models"] if m["name"] != name]
     models.append(

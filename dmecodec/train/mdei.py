@@ -1,28 +1,23 @@
 """MDEI and Loss_MDSE, the structural term of the loss (section 2.2, equations 2 to 5).
 
-MDEI sees the original and the reconstruction, and the loss is the squared difference of what it
-finds in them. It is part of the loss alone: neither encoder nor decoder ever runs it.
+The loss is the squared difference between the structural features of the original and of the reconstruction. Only
+training computes it; encoder and decoder do not.
 
-**No kernel learns.** The paper lets the Gaussian kernels "fit the network". But here the only thing
-that reaches them is the gradient of the loss which they define, and that loss is smallest when they
-see nothing: a kernel which learns lowers it by going blind. So all kernels are fixed buffers with
-the paper's initial values.
+**Kernels are fixed**, with the initial values of the paper. The paper lets the Gaussian kernels "fit the network". But
+their only gradient is that of the loss that they define, and a kernel of zeros minimises it.
 
-**The bar convolution is a central difference**, (-1/2, 0, 1/2). The paper gives its size, 1x3, and
-no values. Since it cannot learn, it has to find structure by itself: how a profile changes, not how
-bright it is, which the plain MSE weighs already. Of four kernels, each given distortions of one and
-the same MSE on UC Merced images, this one answers most to blur and to coding artefacts against
-noise (6 to 7 times as much; a forward difference 4, a Laplacian 3), and not at all to a shift of
-brightness, which is nearly all that a smoothing kernel sees.
+**The bar convolution is a central difference**, (-1/2, 0, 1/2). The paper gives its size, 1x3, without values. A fixed
+kernel must respond to changes of a profile, not to its brightness, which the MSE weighs already. Four kernels were
+compared by distortions of equal MSE on UC Merced images. The central difference responds 6 to 7 times as much to blur
+and coding artefacts as to noise (forward difference: 4, Laplacian: 3), and not at all to a shift of brightness. A
+smoothing kernel responds to little else.
 
-**Images are on 0..1, the loss is on the 0-255 scale**, squared grey levels, as D is. On 0..255 the
-sigmoid of HA and VA would sit at its end, where nothing has a gradient; left on 0..1, the loss
-would be 65025 times smaller than the D it is added to.
+**Images are on 0..1, the loss is in squared grey levels (0-255)**, as D is. On 0..255 the sigmoids of HA and VA would
+saturate and have no gradient; on 0..1 the loss would be 65025 times smaller than D.
 
-**It weighs little.** f = 0.1 counts as its square, so at 30 dB the loss is 0.5 to 0.9 % of D for
-noise, blur and coding artefacts alike (measured as above), nearly all of it from EEM, and psi =
-0.0185 makes this 1e-4 of D. No choice of scale changes that: EEM is linear, as the error itself is,
-and the sigmoids are bounded.
+**Its weight is small.** f = 0.1 counts squared. At 30 dB the loss is 0.5 to 0.9 % of D for noise, blur and coding
+artefacts, nearly all of it from EEM; psi = 0.0185 makes it 1e-4 of D. No scale changes this ratio, as EEM is linear and
+the sigmoids are bounded.
 """
 
 from __future__ import annotations
@@ -33,22 +28,22 @@ from torch import Tensor, nn
 
 from ..base.device import full_precision
 
-# The caption of Fig. 2. Section 2.1 of the paper has c = 0.1; equation 3's own text has 0.5 too.
+# Caption of Fig. 2. Section 2.1 of the paper has c = 0.1; the text of equation 3 has 0.5, as the caption.
 AVERAGE_HORIZONTAL, DEVIATION_HORIZONTAL = 0.5, 0.5  # a, b
 AVERAGE_VERTICAL, DEVIATION_VERTICAL = 0.5, 0.5  # c, d
 HORIZONTAL, EDGES, VERTICAL = 0.5, 0.1, 0.5  # e, f, g
 
 BAR = (-0.5, 0.0, 0.5)
 BINOMIAL = (1.0, 4.0, 6.0, 4.0, 1.0)  # its outer product sums to N = 256
-VARIANCE_FLOOR = 1e-6  # a quarter of a grey level, squared: the root's gradient is infinite at zero
+VARIANCE_FLOOR = 1e-6  # (1/4 grey level)^2, as the gradient of the root is infinite at zero
 
 
 class BarAttention(nn.Module):
-    """HA (equation 2) or VA (equation 3): how a profile of the image along one axis changes.
+    """HA (equation 2) or VA (equation 3): the changes of a profile of the image along one axis.
 
-    Average and standard deviation over the bands and the other axis leave one value a column (HA)
-    or a row (VA); the bar convolution runs along these, and the sigmoid of its output is spread
-    over the image again. The profile's ends are repeated, so that the border is no structure.
+    The profile has one value for each column (HA) or row (VA): a weighted sum of average and standard deviation over
+    the bands and the other axis. It passes through the bar convolution and a sigmoid, and is expanded to the image.
+    The ends of the profile are repeated, so that the border is no structure.
     """
 
     kernel: Tensor
@@ -72,13 +67,12 @@ class BarAttention(nn.Module):
 
 
 class EdgeExtraction(nn.Module):
-    """EEM (equation 4, Fig. 3): the image less what is left of it after half the resolution.
+    """EEM (equation 4, Fig. 3): one level of a Laplacian pyramid.
 
-    Blur, keep every second row and column, put zeros between, blur with four times the kernel
-    (three of four pixels are zero), subtract: one level of a Laplacian pyramid. Fig. 3 has one
-    channel group; at its initial values that must mean the Gaussian from each band to itself and
-    zeros between bands, or the background would come out nine times too bright. With fixed kernels
-    this is one group a band, which costs a third.
+    It blurs the image, keeps every second row and column, inserts zeros between them, blurs with four times the kernel
+    (as three of four pixels are zero), and subtracts the result from the image. Fig. 3 has one channel group. Its
+    initial values must be the Gaussian within each band and zeros between bands, or the background would be nine times
+    too bright. With fixed kernels this is one group per band, at a third of the cost.
     """
 
     kernel: Tensor
@@ -92,8 +86,8 @@ class EdgeExtraction(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(b, c, h, w) with h, w >= 3 to the same shape, zero where the image is flat.
 
-        Borders are mirrored about the outer pixel, which keeps even positions even: even the zeros
-        between go on beyond the border, and a flat image stays flat up to its last pixel.
+        Borders are mirrored about the outer pixel. This keeps even positions even, so the inserted zeros continue
+        beyond the border, and the result of a flat image is zero up to its last pixel.
         """
         background = torch.zeros_like(x)
         background[..., ::2, ::2] = self._blur(x, self.kernel, stride=2)
@@ -123,18 +117,16 @@ class MDEI(nn.Module):
 def mdse_loss(original: Tensor, reconstruction: Tensor) -> Tensor:
     """Loss_MDSE: the mean squared difference of the two images' structural features.
 
-    It is computed in float32 whatever the inputs and the autocast around it: the features differ by
-    little.
+    It is computed in float32, as the features differ by little.
 
     Args:
         original: (b, c, h, w) float on 0..1, h and w at least 3.
         reconstruction: the same shape and scale; not clamped.
 
     Returns:
-        (b,) float32, in squared grey levels of the 0-255 scale, to be added to D as psi times this
-        (equation 15).
+        (b,) float32, in squared grey levels of the 0-255 scale; equation 15 adds psi times it to D.
     """
-    # Made anew: cheap, and never shared between devices or threads.
+    # A new module for each call, so that devices and threads share nothing.
     mdei = MDEI().to(original.device)
     with full_precision(original.device):
         difference = mdei(original.float()) - mdei(reconstruction.float())

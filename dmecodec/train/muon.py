@@ -1,6 +1,6 @@
-"""Muon: momentum, orthogonalised, for weight matrices (Jordan et al., 2024).
+"""Muon: orthogonalised momentum for weight matrices (Jordan et al., 2024).
 
-`torch.optim.Muon` takes matrices only; here a convolution's kernel counts as the matrix (outputs, everything else).
+`torch.optim.Muon` accepts matrices only. Here the kernel of a convolution is flattened to (outputs, all other axes).
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-_NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # the quintic that the method's authors tuned
+_NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # the quintic of the authors
 _STEPS = 5
 
 
 def orthogonalise(x: Tensor) -> Tensor:
-    """The nearest orthogonal matrix, roughly: singular values end near 1, between 0.6 and 1.3.
+    """Approximates the nearest orthogonal matrix of x (n, m): singular values between 0.6 and 1.3, bfloat16.
 
-    The iteration's steps are polynomials of the Gram matrix, which is small: they are multiplied with one another
-    first and with `x` once. Those of a Gram matrix need float32, or small singular values drown.
+    The steps of the iteration are polynomials of the Gram matrix, the smaller one. They are multiplied with each other,
+    and only their product with `x`. They need float32, or small singular values are lost.
     """
     tall = x.shape[0] > x.shape[1]
     if tall:
@@ -36,7 +36,7 @@ def orthogonalise(x: Tensor) -> Tensor:
 
 
 def _newton_schulz(gram: Tensor) -> Tensor:
-    """What one step of the iteration multiplies by: a + b gram + c gram^2."""
+    """The factor of one step of the iteration: a + b gram + c gram^2."""
     a, b, c = _NEWTON_SCHULZ
     step = torch.addmm(gram, gram, gram, beta=b, alpha=c)
     step.diagonal().add_(a)
@@ -44,14 +44,14 @@ def _newton_schulz(gram: Tensor) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Nesterov momentum of 0.95; a step has the root mean square of an Adam step of 0.2 `lr`."""
+    """Orthogonalised Nesterov momentum; the root mean square of a step is 0.2 `lr`, as of an Adam step."""
 
     def __init__(self, params: Iterable[Tensor], lr: float, momentum: float = 0.95) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum})
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        """One update of every parameter that has a gradient."""
+        """Updates each parameter that has a gradient."""
         for group in self.param_groups:
             for p in group["params"]:
                 if p.grad is None:

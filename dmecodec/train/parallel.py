@@ -1,7 +1,7 @@
-"""A batch in parts, each on a thread of its own.
+"""Gradients of a batch on several threads, each with some of the images.
 
-A CPU's cores share the work inside an operation badly where images are small, and leave what lies between operations to
-one of them. Side by side, each with images of its own, they have nothing to wait for but the sum of the gradients.
+On small images, torch splits the work of one operation badly among cores, and the work between operations runs on one
+core. If each thread has its own images, the threads wait for each other only before the sum of the gradients.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import torch
 from torch import Tensor
 
 Loss = Callable[[slice], tuple[Tensor, Tensor]]
-"""What some images of a batch give: their mean loss, and values to report (n,)."""
+"""Computes, for a slice of the batch, the mean loss and values to report (n,)."""
 
 
 class Parts:
     """Gradients of a mean over a batch.
 
     Args:
-        device: where it is computed; only a CPU's threads take parts.
+        device: device of the model; on devices other than the CPU the batch stays whole.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -29,36 +29,36 @@ class Parts:
         self._pool = ThreadPoolExecutor(self._threads) if self._threads > 1 else None
 
     def backward(self, loss: Loss, batch: int, parameters: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Sets the gradient of each parameter that the loss depends on.
+        """Sets `grad` of each parameter that the loss depends on.
 
         Args:
-            loss: called with which images; from several threads at once.
-            batch: how many images there are.
-            parameters: the leaves.
+            loss: called with a slice of the batch, from several threads at once.
+            batch: number of images.
+            parameters: the parameters to differentiate by.
 
         Returns:
-            The mean loss, and the means of the values: neither has a gradient.
+            The mean loss and the means of the values, without gradients.
         """
         count = min(self._threads, batch)
         edges = [batch * i // count for i in range(count + 1)]
         parts = [slice(first, end) for first, end in pairwise(edges)]
-        wanted = [p for p in parameters if p.requires_grad]
+        trainable = [p for p in parameters if p.requires_grad]
 
-        def gradients(part: slice) -> tuple[Tensor, Tensor, Sequence[Tensor | None]]:
+        def differentiate(part: slice) -> tuple[Tensor, Tensor, Sequence[Tensor | None]]:
             if self._pool is not None:
                 torch.set_num_threads(self._threads // count)
             mean, values = loss(part)
             share = (part.stop - part.start) / batch
-            found = torch.autograd.grad(mean * share, wanted, allow_unused=True)
-            return mean.detach() * share, values.detach() * share, found
+            gradients = torch.autograd.grad(mean * share, trainable, allow_unused=True)
+            return mean.detach() * share, values.detach() * share, gradients
 
         if self._pool is None:
-            results = [gradients(part) for part in parts]
+            results = [differentiate(part) for part in parts]
         else:
-            results = list(self._pool.map(gradients, parts))
-            torch.set_num_threads(self._threads)  # some of what was set is the whole process's
-        losses, values, found = zip(*results, strict=True)
-        for p, each in zip(wanted, zip(*found, strict=True), strict=True):
-            present = [g for g in each if g is not None]
+            results = list(self._pool.map(differentiate, parts))
+            torch.set_num_threads(self._threads)  # some of it is a setting of the whole process
+        losses, values, gradients = zip(*results, strict=True)
+        for p, of_parts in zip(trainable, zip(*gradients, strict=True), strict=True):
+            present = [g for g in of_parts if g is not None]
             p.grad = torch.stack(present).sum(0) if present else None
         return torch.stack(losses).sum(), torch.stack(values).sum(0)

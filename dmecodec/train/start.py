@@ -1,7 +1,7 @@
-"""Starting values that make a working codec before any training.
+"""Starting values with which the codec works before any training.
 
-The shortcut from the principal components of packed wavelet coefficients, gains from lambda, scales from the
-components' energies, and a hyper latent that is awake in a few channels and silent, at no cost, in the others.
+The shortcut starts from the principal components of packed wavelet coefficients, the gains from lambda, the scales from
+the energies of the components. A few channels of z start active; the others start at zero, which costs no bits.
 """
 
 from __future__ import annotations
@@ -17,14 +17,19 @@ from ..network.wavelet import pack
 from .data import Crops
 from .model import TrainingModel
 
-_AWAKE = 32
-_AWAKE_DEVIATION = 3.0
-# The best uniform step for R + lambda D: step^2 = 18 / (ln 2 * 255^2 lambda), in units of 0..1.
+_ACTIVE_CHANNELS = 32
+_ACTIVE_DEVIATION = 3.0
+# The best uniform step for R + lambda D, on the scale 0..1: step^2 = 18 / (ln 2 * 255^2 lambda).
 _LAMBDA_AT_UNIT_STEP = 18 / (math.log(2) * 255**2)
 
 
 def principal_components(images: list[np.ndarray], count: int = 150) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean (768,), energies (768,) and components (768, 768) by falling energy of packed coefficients."""
+    """Mean (768,), energies (768,) and components (768, 768) of packed coefficients, by falling energy.
+
+    Args:
+        images: uint8 (h, w, 3).
+        count: approximate number of images that are used.
+    """
     packed = []
     for image in images[:: max(1, len(images) // count)]:
         height, width = (extent // 16 * 16 for extent in image.shape[:2])
@@ -38,8 +43,8 @@ def principal_components(images: list[np.ndarray], count: int = 150) -> tuple[Te
 
 
 @torch.no_grad()
-def start(model: TrainingModel, images: list[np.ndarray], crops: Crops) -> None:
-    """Sets the starting values in place; a configuration without the shortcut keeps its random ones."""
+def initialise(model: TrainingModel, images: list[np.ndarray], crops: Crops) -> None:
+    """Sets the starting values in place; a network without the shortcut keeps its random ones."""
     net = model.net
     if net.analysis.shortcut is None or net.synthesis.shortcut is None:
         return
@@ -52,9 +57,9 @@ def start(model: TrainingModel, images: list[np.ndarray], crops: Crops) -> None:
     net.log_gain.copy_(gain.expand_as(net.log_gain))
     net.log_inverse_gain.copy_(-net.log_gain)
     log_scale = 0.5 * energies[:m].log() + gain - 0.3
-    for network, one in zip(net.parameters_of_y.networks, net.config.passes, strict=True):
-        network.out.bias[:, one.channels :] = log_scale[:, one.first : one.end]
-    _wake_z(model, crops)
+    for network, pass_ in zip(net.parameters_of_y.networks, net.config.passes, strict=True):
+        network.out.bias[:, pass_.channels :] = log_scale[:, pass_.first : pass_.end]
+    _activate_z(model, crops)
 
 
 def _set(layer: nn.Conv2d, weight: Tensor, bias: Tensor) -> None:
@@ -63,24 +68,24 @@ def _set(layer: nn.Conv2d, weight: Tensor, bias: Tensor) -> None:
     layer.bias.copy_(bias)
 
 
-def _wake_z(model: TrainingModel, crops: Crops) -> None:
-    """Scales the hyper encoder's last layer: some channels start loud, the others narrow."""
+def _activate_z(model: TrainingModel, crops: Crops) -> None:
+    """Scales the last layer of the hyper encoder, so that some channels are active, and narrows the others."""
     x = crops.batch(16).cpu()
     quality = torch.arange(16) % len(LAMBDAS)
     y = model.net.analysis(x) * model.net.gain(quality.float())
     z = model.net.hyper_encoder(y).float()
     mean, deviation = z.mean((0, 2, 3)), z.std((0, 2, 3)).clamp_min(1e-4)
     last = model.net.hyper_encoder.layers[-1]
-    loud = torch.arange(len(mean)) < _AWAKE
-    factor = torch.where(loud, _AWAKE_DEVIATION / deviation, torch.ones_like(deviation))
+    active = torch.arange(len(mean)) < _ACTIVE_CHANNELS
+    factor = torch.where(active, _ACTIVE_DEVIATION / deviation, torch.ones_like(deviation))
     last.weight.mul_(factor[:, None, None, None])  # type: ignore[operator]
     last.bias.copy_((last.bias - mean) * factor)  # type: ignore[operator]
-    narrow(model, ~loud)
+    narrow(model, ~active)
 
 
 @torch.no_grad()
 def narrow(model: TrainingModel, channels: Tensor, width: float = 0.3) -> None:
-    """Gives the distribution of silent channels of z a small width, so that their zeros cost nothing."""
+    """Gives some channels (N,) bool of z a narrow distribution, so that their zeros cost few bits."""
     from compressai.entropy_models import EntropyBottleneck
 
     narrowed = EntropyBottleneck(model.bottleneck.channels, init_scale=width)

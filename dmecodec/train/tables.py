@@ -1,7 +1,7 @@
-"""Frequency tables: of y from Gaussians and from what is coded, of z from the learned densities.
+"""Frequency tables: of y from Gaussians and counts of coded symbols, of z from the learned densities.
 
-The tables of y start from a Gaussian with a little of a wider one, and are drawn towards what the frozen network was
-seen to code at each scale index.
+The prior of a table of y is a Gaussian mixed with 2 % of a wider one. Counts of the symbols that the frozen network
+codes at this scale index are added to it.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from ..weights.model import Model
 from .data import Crops
 from .model import TrainingModel
 
-_WIDE_SHARE, _WIDE_FACTOR = 0.02, 3.0  # the tail beside each Gaussian
-_REACH = 6  # a table spans this many standard deviations
-_PRIOR_COUNT = 2000.0  # what is seen outweighs the Gaussian after about so many symbols
-_Z_REACH = 64  # values of z beyond this escape
+_WIDE_SHARE, _WIDE_FACTOR = 0.02, 3.0  # the wider Gaussian in each mixture
+_REACH = 6  # standard deviations that a table spans to each side
+_PRIOR_COUNT = 2000.0  # weight of the prior in symbols
+_Z_REACH = 64  # values of z beyond this are escaped
 _ESCAPE = 1e-6
 
 
-def _normal(low: np.ndarray) -> np.ndarray:
-    """Probabilities of a normal distribution between neighbouring edges."""
-    return np.diff(torch.special.ndtr(torch.from_numpy(low)).numpy())
+def _normal(edges: np.ndarray) -> np.ndarray:
+    """Probabilities of the standard normal distribution between neighbouring edges."""
+    return np.diff(torch.special.ndtr(torch.from_numpy(edges)).numpy())
 
 
 def gaussian_tables(wide: float = _WIDE_SHARE) -> tuple[list[np.ndarray], list[int]]:
-    """Probabilities of -radius..radius at each scale index, and the radii; `wide` is the tail's share."""
+    """Probabilities of -radius..radius at each scale index, and the radii; `wide` is the wider Gaussian's share."""
     tables, radii = [], []
     for index in range(INDEX_COUNT):
         scale = np.exp(LOG_SCALE_LOW + index / INDEX_PER_NAT)
@@ -44,7 +44,7 @@ def gaussian_tables(wide: float = _WIDE_SHARE) -> tuple[list[np.ndarray], list[i
 
 
 def _to_tables(probabilities: list[np.ndarray], lows: list[int]) -> Tables:
-    """Tables with an escape symbol at the end of each."""
+    """Converts probabilities, by table and value from `lows` on, to tables with an escape symbol."""
     with_escape = [np.append(p / p.sum(), _ESCAPE) for p in probabilities]
     frequency = np.concatenate([normalise(p) for p in with_escape])
     length = np.array([len(p) for p in with_escape], np.int32)
@@ -52,30 +52,30 @@ def _to_tables(probabilities: list[np.ndarray], lows: list[int]) -> Tables:
 
 
 def prior_tables() -> Tables:
-    """Tables of y before anything was seen."""
+    """The tables of y without any counts."""
     probabilities, radii = gaussian_tables()
     return _to_tables(probabilities, [-radius for radius in radii])
 
 
 def fit_tables(model: Model, crops: Crops, batches: int) -> Tables:
-    """Tables of y from how often each value is coded at each scale index; values are symmetric."""
+    """Fits the tables of y to the symbols of training crops; counts of a value and its negative are averaged."""
     counts = count_symbols(model, crops, batches)
     probabilities, radii = gaussian_tables()
     fitted = []
-    for prior, seen in zip(probabilities, counts, strict=True):
-        both = 0.5 * (seen + seen[::-1])
-        fitted.append(both + _PRIOR_COUNT * prior / prior.sum())
+    for prior, count in zip(probabilities, counts, strict=True):
+        symmetric = 0.5 * (count + count[::-1])
+        fitted.append(symmetric + _PRIOR_COUNT * prior / prior.sum())
     return _to_tables(fitted, [-radius for radius in radii])
 
 
 def plain_tables() -> Tables:
-    """Tables of the bare Gaussian that training assumes: what the fitted ones are compared with."""
+    """Tables of the plain Gaussians that training assumes, for comparison with the fitted ones."""
     probabilities, radii = gaussian_tables(wide=0.0)
     return _to_tables(probabilities, [-radius for radius in radii])
 
 
 def count_symbols(model: Model, crops: Crops, batches: int) -> list[np.ndarray]:
-    """Codes training crops over all qualities; how often each value occurred at each scale index."""
+    """Counts the values -radius..radius coded at each scale index, in training crops over all qualities."""
     _, radii = gaussian_tables()
     counts = [np.zeros(2 * radius + 1) for radius in radii]
     for i in range(batches):
@@ -86,14 +86,14 @@ def count_symbols(model: Model, crops: Crops, batches: int) -> list[np.ndarray]:
             _, coded, _ = encode_symbols(model, model.net.analysis(x) * gain, quality)
         for values, indices in coded:
             for index in np.unique(indices):
-                seen, radius = values[indices == index], radii[index]
-                seen = seen[np.abs(seen) <= radius] + radius
-                counts[index] += np.bincount(seen, minlength=2 * radius + 1)
+                at_index, radius = values[indices == index], radii[index]
+                in_range = at_index[np.abs(at_index) <= radius] + radius
+                counts[index] += np.bincount(in_range, minlength=2 * radius + 1)
     return counts
 
 
 def z_tables(model: TrainingModel) -> Tables:
-    """Tables of z-hat from the learned densities, one a channel."""
+    """The tables of z-hat, one for each channel, from the learned densities."""
     bottleneck = model.bottleneck
     medians = bottleneck.quantiles[:, :, 1:2].detach()
     grid = torch.arange(-_Z_REACH, _Z_REACH + 1).float().view(1, 1, -1) + medians

@@ -1,4 +1,4 @@
-"""The training loop: two optimizers and an auxiliary one, EMA, clipping, a schedule by time, resumable state."""
+"""The training loop: Muon, Adam and an auxiliary Adam, EMA, clipping, a schedule by time, resumable state."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from .parallel import Parts
 
 _WARMUP_STEPS, _HOLD, _FLOOR = 200, 0.3, 1e-3
 _SAVE_EVERY_MINUTES = 2.0
-_TOWARDS_LOW = 1.4
-"""Low qualities are drawn more often: it is there that other codecs are ahead."""
+_QUALITY_EXPONENT = 1.4
+"""Exponent > 1 of the distribution of qualities: low ones are drawn more often, as other codecs are better there."""
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,10 @@ class Options:
 
     Attributes:
         minutes: time budget of the stage; the learning rate follows it.
-        batch, side: images a step and their side in pixels.
-        rate: learning rate at its height.
+        batch, side: crops per step, and their side in pixels.
+        rate: largest learning rate.
         psi: weight of Loss_MDSE; 0 leaves it out.
-        max_steps: stops earlier than the time would.
+        max_steps: limit on the steps of the stage, if the time allows more.
     """
 
     minutes: float = 60.0
@@ -50,7 +50,14 @@ class Options:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Means over the steps since the last report."""
+    """The progress of a run, with means over the steps since the last report.
+
+    Attributes:
+        stage, step: number of the stage, and of steps in it.
+        done: share of the time budget of the stage that is over.
+        loss, y_bpp, z_bpp, psnr: means; PSNR in dB.
+        megapixels_per_second: speed of training.
+    """
 
     stage: int
     step: int
@@ -62,7 +69,7 @@ class Snapshot:
     megapixels_per_second: float
 
     def line(self) -> str:
-        """For logs without a terminal."""
+        """One line for a log."""
         return (
             f"stage {self.stage} step {self.step} ({self.done:.0%})  loss {self.loss:.4f}  "
             f"{self.y_bpp + self.z_bpp:.4f} bpp (z {self.z_bpp:.4f})  {self.psnr:.2f} dB  "
@@ -71,19 +78,19 @@ class Snapshot:
 
 
 def learning_rate(done: float, step: int) -> float:
-    """Factor of the learning rate: warm-up, hold, then a cosine down to a thousandth."""
+    """Factor of the learning rate after a share `done` of the time: warm-up, hold, then cosine to a thousandth."""
     cosine = 0.5 * (1 + math.cos(math.pi * max(0.0, (min(done, 1.0) - _HOLD) / (1 - _HOLD))))
     return min(1.0, (step + 1) / _WARMUP_STEPS) * (cosine * (1 - _FLOOR) + _FLOOR)
 
 
 def _is_matrix(p: Tensor) -> bool:
-    """Muon's parameters: dense kernels that are large on both sides."""
+    """Whether Muon trains a parameter: dense kernels of at least 32 rows and columns."""
     rows = p.shape[0]
     return p.ndim == 4 and p.shape[1] > 1 and min(rows, p.numel() // rows) >= 32
 
 
 class Trainer:
-    """One run in a folder."""
+    """A training run, whose state is in a folder."""
 
     def __init__(self, folder: Path, config: Config, device: torch.device, seed: int = 0) -> None:
         torch.manual_seed(seed)
@@ -95,14 +102,12 @@ class Trainer:
         self._reset()
 
     def _reset(self) -> None:
-        """Fresh optimizers and EMA around the present weights."""
+        """Creates new optimizers, and starts the EMA from the current weights."""
         main = {n: p for n, p in self.names.items() if not n.endswith("quantiles")}
         matrices = [p for n, p in main.items() if _is_matrix(p)]
         others = [p for n, p in main.items() if not _is_matrix(p)]
-        self.optimizers: list[torch.optim.Optimizer] = [
-            torch.optim.Adam(others, 1e-3, betas=(0.9, 0.99)),
-        ]
-        if matrices:  # the tiny networks of the tests have none
+        self.optimizers: list[torch.optim.Optimizer] = [torch.optim.Adam(others, 1e-3, betas=(0.9, 0.99))]
+        if matrices:  # a tiny network has none
             self.optimizers.insert(0, Muon(matrices, 1e-3))
         self.auxiliary = torch.optim.Adam([self.model.bottleneck.quantiles], 1e-3)
         self.trained = list(main.values())
@@ -110,7 +115,7 @@ class Trainer:
         self.ema = {k: v.detach().clone() for k, v in state.items() if v.is_floating_point()}
 
     def begin_stage(self, stage: int) -> None:
-        """Starts a stage with a fresh schedule and fresh optimizers."""
+        """Starts a stage with a new schedule and new optimizers."""
         self.progress.stage, self.progress.step, self.progress.minutes = stage, 0, 0.0
         self._reset()
 
@@ -127,7 +132,7 @@ class Trainer:
         checkpoint.save(self.folder, tensors, self.progress, self.config.to_json())
 
     def restore(self, tensors: dict[str, Tensor], progress: Progress) -> None:
-        """Continues from what :meth:`save` wrote."""
+        """Continues from the state that :meth:`save` wrote."""
         self.model.load_state_dict(checkpoint.with_prefix(tensors, "model."))
         self.ema = {k: v.to(self.device) for k, v in checkpoint.with_prefix(tensors, "ema.").items()}
         self.progress = progress
@@ -148,10 +153,16 @@ class Trainer:
     # ---- the loop ---------------------------------------------------------------------------------------------
 
     def run(self, crops: Crops, options: Options, report: Callable[[Snapshot], None], every: int = 50) -> None:
-        """Trains the present stage to the end of its time budget.
+        """Trains the current stage to the end of its time budget.
+
+        Args:
+            crops: source of the batches.
+            options: how to train the stage.
+            report: called with a snapshot every `every` steps.
+            every: steps between reports.
 
         Raises:
-            DmecodecError: where the loss or its gradient is no longer finite.
+            DmecodecError: the loss or its gradient is no longer finite.
         """
         self.model.train()
         self.model.set_stage(self.progress.stage)
@@ -185,15 +196,15 @@ class Trainer:
 
     def _step(self, crops: Crops, options: Options) -> Tensor:
         x = crops.batch(options.batch).to(self.device)
-        # One quality from each part of the range: every step sees the whole of it.
+        # Stratified: one quality from each part of the range.
         spread = (torch.arange(options.batch) + torch.rand(options.batch)) / options.batch
-        quality = (spread**_TOWARDS_LOW * (len(LAMBDAS) - 1)).to(self.device)
+        quality = (spread**_QUALITY_EXPONENT * (len(LAMBDAS) - 1)).to(self.device)
         mdse = self.progress.stage > 1 and options.psi > 0
 
         def loss_of(part: slice) -> tuple[Tensor, Tensor]:
             with autocast(self.device):
                 outcome = self.model(x[part], quality[part], mdse=mdse)
-                of_batch = outcome.papers_loss if self.config.paper else outcome.loss
+                of_batch = outcome.paper_loss if self.config.paper else outcome.loss
                 loss = of_batch(quality[part], options.psi)
             psnr = 10 * torch.log10(255**2 / outcome.mse).mean()
             return loss, torch.stack([outcome.y_bpp.mean(), outcome.z_bpp.mean(), psnr])

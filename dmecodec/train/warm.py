@@ -1,4 +1,4 @@
-"""A frozen model back to floats, to train on from."""
+"""Starting a training run from a frozen model."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from .model import TrainingModel
 
 @torch.no_grad()
 def from_model(path: Path) -> TrainingModel:
-    """The training graph with the weights of a model file, as exact as its integers are.
+    """Builds the training graph with the weights of a model file.
 
     Raises:
-        ModelError: where the file is damaged, or holds no state of z's distribution.
+        ModelError: the file is damaged, or does not hold the distribution of z.
     """
     tensors, metadata = read_file(path)
     try:
@@ -43,7 +43,7 @@ def from_model(path: Path) -> TrainingModel:
 
 
 def _unfold_gdn(net: DMENet, frozen: DMENet) -> None:
-    """CompressAI's GDN keeps square roots of beta and gamma, plus a pedestal."""
+    """Sets the parameters of CompressAI's GDN, which are square roots of beta and gamma plus a pedestal."""
     plain = dict(frozen.named_modules())
     for name, module in net.named_modules():
         if hasattr(module, "gamma_reparam"):

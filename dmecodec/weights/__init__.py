@@ -1,1 +1,1 @@
-"""Frozen models: where they are found, and their files."""
+"""Frozen models: registry.py finds their files, model.py loads them."""

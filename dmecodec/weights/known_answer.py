@@ -1,4 +1,4 @@
-"""A known-answer test of the exact path: run when a model is loaded, so that a device that rounds is found out."""
+"""A known-answer test of the exact path, run when a model is loaded; it detects a device that rounds integers."""
 
 from __future__ import annotations
 
@@ -13,11 +13,16 @@ from ..network.parameters import MEAN_UNIT
 from ..network.passes import ExactPasses
 
 _SIDE = 3  # hyper latents
-_QUALITY = 100  # between two knots, so that interpolation is part of the answer
+_QUALITY = 100  # between two knots, so that the answer depends on interpolation
 
 
 def known_answer(net: DMENet, device: torch.device, dtype: torch.dtype) -> str:
-    """CRC-32 of every scale index and mean on a fixed input, as hexadecimal digits."""
+    """CRC-32 of the means and scale indices of all passes on a fixed input (docs/format.md): eight hexadecimal digits.
+
+    Args:
+        net: with frozen entropy parameters, on `device` in `dtype`.
+        device, dtype: of the exact path.
+    """
     parameters = net.parameters_of_y
     count = net.config.hyper * _SIDE * _SIDE
     z = (torch.arange(count) * 7919 % 23 - 11).view(1, -1, _SIDE, _SIDE)
@@ -28,7 +33,7 @@ def known_answer(net: DMENet, device: torch.device, dtype: torch.dtype) -> str:
         for i in range(len(passes)):
             mean, index = passes.predict(i)
             pattern = (torch.arange(mean.numel()) * 104729 % 7 - 3).view(mean.shape)
-            passes.take(i, mean.to(torch.int32) + MEAN_UNIT * pattern.to(mean.device, torch.int32))
-            both = torch.stack([mean, index]).to("cpu", torch.int32)
-            answer = zlib.crc32(both.numpy().astype("<i4").tobytes(), answer)
+            passes.store(i, mean.to(torch.int32) + MEAN_UNIT * pattern.to(mean.device, torch.int32))
+            outputs = torch.stack([mean, index]).to("cpu", torch.int32)
+            answer = zlib.crc32(outputs.numpy().astype("<i4").tobytes(), answer)
     return f"{answer:08x}"

@@ -1,4 +1,4 @@
-"""Frozen models: from a file to the deployed graph and its tables, and back."""
+"""Loading a frozen model: from its file to the deployed graph and the frequency tables on a device."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from .known_answer import known_answer
 FORMAT, VERSION = "dmecodec-model", "1"
 TABLE_FIELDS = ("low", "length", "frequency")
 EXACT, TABLES, TRAINING = "exact.", "tables.", "training."
-"""Prefixes in a model file: integers of the exact path; tables of y and z; what only training reads."""
+"""Prefixes of tensor names: integers of the exact path, tables of y and z, tensors that only training reads."""
 
 
 @dataclass(frozen=True)
@@ -35,12 +35,12 @@ class Model:
     """A frozen model on a device.
 
     Attributes:
-        id: 8 bytes, first of the SHA-256 of its file.
-        name: of the file, for messages.
-        net: the deployed graph; its exact path lies on `exact_device` in `exact_dtype`.
-        y_tables, z_tables: one table a scale index; one a channel of z.
-        device: of the transforms.
-        exact_device, exact_dtype: float32 on the CPU, float64 on CUDA.
+        id: the first 8 bytes of the SHA-256 of its file.
+        name: name of the file without suffix, for messages.
+        net: the deployed graph; its exact path is on `exact_device` in `exact_dtype`.
+        y_tables, z_tables: a table for each scale index; a table for each channel of z.
+        device: device of the transforms.
+        exact_device, exact_dtype: see :func:`dmecodec.base.device.exact_arithmetic`.
     """
 
     id: bytes
@@ -54,20 +54,20 @@ class Model:
 
     @cached_property
     def stream_tables(self) -> Tables:
-        """All tables of a Y stream: those of latents, then those of the restoration filter."""
+        """The tables of a Y stream: those of the latents, then those of the restoration filter."""
         return self.y_tables.followed_by(filter_tables())
 
 
 def exact_layers(net: DMENet) -> dict[str, ExactConv]:
-    """Every layer of the exact path by name."""
+    """The layers of the exact path, by name within `parameters_of_y`."""
     return {n: m for n, m in net.parameters_of_y.named_modules() if isinstance(m, ExactConv)}
 
 
 def read_file(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and metadata of a model file.
+    """Reads the tensors and the metadata of a model file.
 
     Raises:
-        ModelError: where it is not one, or of a newer kind.
+        ModelError: it is no model file, or of a newer version.
     """
     try:
         with safe_open(path, "pt") as file:
@@ -83,44 +83,44 @@ def read_file(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def read_tables(tensors: dict[str, Tensor], name: str) -> Tables:
-    """The tables `name` ("y" or "z") of a model file."""
+    """The tables of a model file; `name` is "y" or "z"."""
     arrays = [tensors[f"{TABLES}{name}.{field}"].numpy() for field in TABLE_FIELDS]
     return Tables(*(array.astype(np.int32) for array in arrays))
 
 
 def build(tensors: dict[str, Tensor], metadata: dict[str, str]) -> DMENet:
-    """The deployed graph of a model file, on the CPU, in evaluation mode.
+    """Builds the deployed graph of a model file, on the CPU, in evaluation mode.
 
     Raises:
-        LookupError, ValueError, TypeError, RuntimeError: where the file is damaged.
+        LookupError, ValueError, TypeError, RuntimeError: the file is damaged.
     """
-    net = DMENet(Config.from_json(metadata["config"])).float()  # whatever the default dtype is
+    net = DMENet(Config.from_json(metadata["config"])).float()  # the default dtype may be another
     layers = exact_layers(net)
     for name, layer in layers.items():
         prefix = f"{EXACT}{name}."
         layer.restore({k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)})
     floats = {k: v.float() for k, v in tensors.items() if not k.startswith((EXACT, TABLES, TRAINING))}
     if not all(bool(torch.isfinite(v).all()) for v in floats.values()):
-        raise ValueError("a weight is not a number")
+        raise ValueError("a weight is not finite")
     missing, unexpected = net.load_state_dict(floats, strict=False)
     missing = [name for name in missing if not name.startswith("parameters_of_y.")]
     if missing or unexpected:
-        raise ValueError(f"tensors missing or not known: {(missing + unexpected)[:3]}")
+        raise ValueError(f"missing or unknown tensors: {(missing + unexpected)[:3]}")
     return net.requires_grad_(False).eval()
 
 
 def load_file(path: Path, device: torch.device) -> Model:
-    """Reads, checks and places a model.
+    """Reads a model, checks it and moves it to a device.
 
     Raises:
-        ModelError: where the file is damaged, or its exact arithmetic is not exact on this device.
+        ModelError: the file is damaged, or integer arithmetic is not exact on this device.
     """
     tensors, metadata = read_file(path)
     try:
         net = build(tensors, metadata)
         y_tables, z_tables = read_tables(tensors, "y"), read_tables(tensors, "z")
         if (len(y_tables.low), len(z_tables.low)) != (INDEX_COUNT, net.config.hyper):
-            raise ValueError("tables missing")
+            raise ValueError("the number of tables does not match the configuration")
     except (LookupError, ValueError, TypeError, RuntimeError) as error:
         raise ModelError(f"{path}: damaged model file ({error})") from error
     exact_device, exact_dtype = exact_arithmetic(device)
@@ -130,7 +130,8 @@ def load_file(path: Path, device: torch.device) -> Model:
         layer.weight = nn.Parameter(layer.weight.detach().to(exact_dtype), requires_grad=False)
         layer.shift = layer.shift.to(exact_dtype)
     if known_answer(net, exact_device, exact_dtype) != metadata.get("known_answer"):
-        advice = "torch may be told to round float32" if exact_device.type == "cpu" else "use --device cpu"
+        on_cpu = exact_device.type == "cpu"
+        advice = "turn off reduced float32 precision in torch" if on_cpu else "use --device cpu"
         raise ModelError(f"{path}: integer arithmetic is not exact on {exact_device}; {advice}")
     model_id = bytes.fromhex(registry.file_hash(path))[:MODEL_BYTES]
     name = path.name.removesuffix(registry.SUFFIX)
@@ -142,15 +143,15 @@ _lock = Lock()
 
 
 def load(entry: registry.Entry, device: torch.device) -> Model:
-    """A model by its entry, read once a process and device; safe to call from several threads.
+    """Loads the model of an entry; cached by process and device, safe to call from several threads.
 
     Raises:
-        ModelError: as :func:`load_file`, or the file is not the one that its manifest describes.
+        ModelError: as :func:`load_file`, or the hash of the file is not that of its manifest.
     """
     key = (entry.sha256, str(device))
     with _lock:
         if key not in _loaded:
             registry.check(entry)
-            with torch.inference_mode(False):  # others may want gradients of it
+            with torch.inference_mode(False):  # inference tensors would have no gradients in training
                 _loaded[key] = load_file(entry.path, device)
         return _loaded[key]

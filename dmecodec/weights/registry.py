@@ -1,4 +1,4 @@
-"""Where models are, and which is which: names, paths and hashes. Standard library only."""
+"""Finding models: their names, paths and hashes. It imports the standard library only, so that it is fast."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ class Entry:
     """One model file.
 
     Attributes:
-        name: how users call it.
-        path: the safetensors file.
+        name: the name in options and lists.
+        path: path of the safetensors file.
         sha256: of the file, as hexadecimal digits.
         qualities: lowest and highest.
-        parameters: how many numbers it holds.
-        default: whether encode uses it where none is named.
+        parameters: number of parameters; None if it is not known.
+        default: whether it is the default of its manifest.
     """
 
     name: str
@@ -39,16 +39,16 @@ class Entry:
 
     @property
     def id(self) -> bytes:
-        """The bytes that a `.dmen` file holds."""
+        """The id in a `.dmen` file: the first bytes of the SHA-256."""
         return bytes.fromhex(self.sha256)[:MODEL_BYTES]
 
     def has_id(self, model_id: bytes) -> bool:
-        """Whether a file with this id, which is shorter in files of some versions, may be of this model."""
+        """Whether a file with this id, which may be shortened, is of this model."""
         return self.id.startswith(model_id)
 
 
 def folders() -> list[Path]:
-    """Folders of models: those of DMECODEC_MODELS, then the package's own."""
+    """The folders of models: those of DMECODEC_MODELS, then that of the package."""
     extra = [Path(p) for p in os.environ.get("DMECODEC_MODELS", "").split(os.pathsep) if p]
     package = Path(__file__).resolve().parents[1]
     own = (package / "models", package.parent / "models")  # an installed wheel; a checkout
@@ -56,18 +56,18 @@ def folders() -> list[Path]:
 
 
 def entries() -> list[Entry]:
-    """Every model that can be found, first come first; those of the package by their manifest.
+    """All models, in the order of their folders.
 
     Raises:
-        ModelError: a folder of DMECODEC_MODELS is none, or a manifest cannot be read.
+        ModelError: a path of DMECODEC_MODELS is no folder, or a manifest cannot be read.
     """
-    found: dict[str, Entry] = {}
+    by_hash: dict[str, Entry] = {}
     for folder in folders():
         for entry in _entries_of(folder):
-            known = found.setdefault(entry.sha256, entry)
-            if not known.path.is_file():  # listed there, but only here
-                found[entry.sha256] = replace(known, path=entry.path)
-    return list(found.values())
+            known = by_hash.setdefault(entry.sha256, entry)
+            if not known.path.is_file():  # listed in an earlier folder, but the file is in this one
+                by_hash[entry.sha256] = replace(known, path=entry.path)
+    return list(by_hash.values())
 
 
 def _entries_of(folder: Path) -> list[Entry]:
@@ -75,14 +75,14 @@ def _entries_of(folder: Path) -> list[Entry]:
         return _listed(folder, read_manifest(folder))
     if not folder.is_dir():
         raise ModelError(f"{folder}: named in DMECODEC_MODELS, but not a folder")
-    return [_loose(path) for path in sorted(folder.glob("*" + SUFFIX))]
+    return [_unlisted(path) for path in sorted(folder.glob("*" + SUFFIX))]
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a folder of models, its fields checked; one without models where there is none.
+    """Reads and checks the manifest of a folder of models; without a manifest, its list of models is empty.
 
     Raises:
-        ModelError: where it cannot be read.
+        ModelError: the manifest cannot be read, or has no default.
     """
     path = folder / MANIFEST
     if not path.exists():
@@ -107,20 +107,20 @@ def _entry(folder: Path, item: dict[str, Any], default: str) -> Entry:
     low, high = map(float, item["qualities"])
     name, parameters = item["name"], item["parameters"]
     if not isinstance(name, str) or not isinstance(parameters, (int, type(None))):
-        raise ValueError("not a name, or not a number")
+        raise ValueError("not a name, or not a number of parameters")
     path = folder / item["file"]
     return Entry(name, path, item["sha256"], (low, high), parameters, name == default)
 
 
-def _loose(path: Path) -> Entry:
+def _unlisted(path: Path) -> Entry:
     return Entry(path.name.removesuffix(SUFFIX), path, file_hash(path))
 
 
 def file_hash(path: Path) -> str:
-    """SHA-256 of a file, remembered as long as the file does not change.
+    """SHA-256 of a file, cached until its time or size changes.
 
     Raises:
-        ModelError: where it cannot be read.
+        ModelError: the file cannot be read.
     """
     try:
         status = path.stat()
@@ -133,20 +133,20 @@ def file_hash(path: Path) -> str:
 def _file_hash(path: Path, _changed: int, _size: int) -> str:
     digest = hashlib.sha256()
     with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
     return digest.hexdigest()
 
 
 def find(model: str | os.PathLike[str] | None = None) -> Entry:
-    """The model that a user means.
+    """Finds a model by name or path.
 
     Args:
         model: a name, a path to a model file, or None for the default.
 
     Raises:
-        ModelError: where there is no such model.
-        OptionError: where it is neither a name nor a path.
+        ModelError: there is no such model.
+        OptionError: the argument is neither a name nor a path.
     """
     if model is not None and not isinstance(model, (str, os.PathLike)):
         raise OptionError(f"model {model!r}: must be a name or a path")
@@ -159,24 +159,27 @@ def find(model: str | os.PathLike[str] | None = None) -> Entry:
     for entry in known:
         if entry.name == str(model):
             return entry
-    if os.path.isfile(model):  # noqa: PTH113  (false for a name too long, where Path raises)
-        return _loose(Path(model))
+    if os.path.isfile(model):  # noqa: PTH113  (Path raises if the name is too long)
+        return _unlisted(Path(model))
     names = ", ".join(entry.name for entry in known) or "none"
     raise ModelError(f"{model}: no such model; known by name: {names}; or give a path")
 
 
 def find_id(model_id: bytes) -> Entry:
-    """The model that a file was made with.
+    """Finds the model of a `.dmen` file.
+
+    Args:
+        model_id: the id in the file.
 
     Raises:
-        ModelError: where it is not among the known ones, or several of them have this id.
+        ModelError: no model, or more than one, has this id.
     """
-    found = [entry for entry in entries() if entry.has_id(model_id)]
-    if len(found) > 1:
-        names = " and ".join(str(entry.path) for entry in found)
+    matches = [entry for entry in entries() if entry.has_id(model_id)]
+    if len(matches) > 1:
+        names = " and ".join(str(entry.path) for entry in matches)
         raise ModelError(f"{names} have the same id {model_id.hex()}; name one with --model")
-    if found:
-        return found[0]
+    if matches:
+        return matches[0]
     raise ModelError(
         f"made with model {model_id.hex()}, which is not here; add its folder to DMECODEC_MODELS "
         "or name it with --model"
@@ -184,19 +187,19 @@ def find_id(model_id: bytes) -> Entry:
 
 
 def survey() -> list[dict[str, Any]]:
-    """Every model that can be found, its file compared with its manifest, as plain values.
+    """All models as plain values, with "intact": whether the file has the hash of its manifest.
 
     Raises:
         ModelError: as :func:`entries`.
     """
-    found: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = []
     for entry in entries():
         try:
             check(entry)
             intact = True
         except ModelError:
             intact = False
-        found.append(
+        rows.append(
             {
                 "name": entry.name,
                 "id": entry.id.hex(),
@@ -204,19 +207,19 @@ def survey() -> list[dict[str, Any]]:
                 "path": str(entry.path),
                 "parameters": entry.parameters,
                 "qualities": list(entry.qualities),
-                # Each manifest has a default of its own; the first one counts.
-                "default": entry.default and not any(other["default"] for other in found),
+                # Each manifest has a default; the first one counts.
+                "default": entry.default and not any(other["default"] for other in rows),
                 "intact": intact,
             }
         )
-    return found
+    return rows
 
 
 def check(entry: Entry) -> None:
-    """Compares a model file with the hash that its manifest gives.
+    """Compares the hash of a model file with its manifest.
 
     Raises:
-        ModelError: where they differ.
+        ModelError: they differ.
     """
     if file_hash(entry.path) != entry.sha256:
         raise ModelError(f"{entry.path}: damaged: not the file that its manifest describes")

@@ -105,14 +105,14 @@ def make_model(name: str) -> None:
     """A few steps of training on generated images, then frozen: NAME.safetensors and its entry in the manifest."""
     from dmecodec.train.data import Crops
     from dmecodec.train.freeze import freeze, update_manifest, write_model
-    from dmecodec.train.start import start
+    from dmecodec.train.start import initialise
     from dmecodec.train.trainer import Options, Trainer
 
     images = [aerial(1000 + seed, 192, 192) for seed in range(60)]
     crops = Crops(images, SIDE, seed=0)
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(Path(folder), MODELS[name], torch.device("cpu"))
-        start(trainer.model, images, crops)
+        initialise(trainer.model, images, crops)
         for stage, steps in ((2, 120),) if MODELS[name].paper else ((1, 60), (2, 60)):
             trainer.begin_stage(stage)
             options = Options(minutes=60, batch=8, side=SIDE, psi=0.0, max_steps=steps)
@@ -138,7 +138,7 @@ def make_file(name: str) -> dict[str, object]:
         "max_error": bound[0] if bound else None,
     }
     if "filter" in name:  # of small tiles as well
-        dmecodec.restoration.fit._LEAST = 1
+        dmecodec.restoration.fit._MIN_SAMPLED_PIXELS = 1
     data = dmecodec.encode(original, quality, tile=tile, **options)
     (HERE / f"{name}.dmen").write_bytes(data)
     # In float32 throughout, in the middle of what machines with and without bf16 give.
