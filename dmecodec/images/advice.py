@@ -6,7 +6,7 @@ from ..errors import ImageError
 
 SCALE = "scale it to 8 bits first, for example with 'gdal_translate -ot Byte -scale IN OUT.tif'"
 AUTO_SCALE = (
-    "code it as 16 bits with '--scale auto', in steps of a 65534th of their range, or with '--scale MIN,MAX' "
+    "code it as 16 bits with '--scale auto', in steps of a 65534th of its range, or with '--scale MIN,MAX' "
     "(from Python scale='auto' or scale=(MIN, MAX))"
 )
 KEEP_ALL = "make it a TIFF, of which all bands are kept, with 'gdal_translate IN OUT.tif'"
