@@ -515,9 +515,9 @@ def test_any_other_error_is_internal_and_stops_nothing_else(tmp_path: Path, monk
     bad = tmp_path / "in" / "a_bad.png"
     line = f"{bad}: internal error: ValueError: a bug"
     assert refused("encode", bad) == line
-    several = run("encode", tmp_path / "in", "-o", tmp_path / "out", "--quiet")
+    several = run("encode", tmp_path / "in", "-o", tmp_path / "in" / "out", "--quiet")
     assert several.status == 1 and one_line(several.err) == line
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["b.dmen"]
+    assert [path.name for path in (tmp_path / "in" / "out").iterdir()] == ["b.dmen"]
     traced = run("--debug", "encode", bad)
     assert traced.status == 1 and traced.err.endswith(f"dmecodec: {line}\n")
     assert traced.err.startswith("Traceback") and "in fail_once" in traced.err

@@ -19,7 +19,7 @@ from second_bands import digest
 from second_container import Container
 
 import dmecodec
-from dmecodec.codec import decoder
+from dmecodec.codec import decoded_tile, decoder
 from dmecodec.codec.fill import fill
 from dmecodec.codec.samples import to_samples
 from dmecodec.entropy.lossless import decode_mask, encode_mask
@@ -283,7 +283,7 @@ def test_an_empty_half_costs_little_and_no_network(monkeypatch: pytest.MonkeyPat
     with dmecodec.File(io.BytesIO(data)) as file:
         expected = file.read((250, 0, 134, 192))
         monkeypatch.setattr(decoder, "synthesise", never)
-        monkeypatch.setattr(decoder, "decode_tile", never)
+        monkeypatch.setattr(decoded_tile, "decode_tile", never)
         np.testing.assert_array_equal(file.read((192, 0, 192, 192)), scene[:, 192:])
     assert not expected.any()
 

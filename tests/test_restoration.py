@@ -196,7 +196,7 @@ def has_filters(data: bytes) -> list[bool]:
     """Whether each tile has a filter, in the first group."""
     reader = Reader(data)
     model = weights.load(registry.find_id(reader.header.model), torch.device("cpu"))
-    tiles = (Decoder(reader, model)._decode(n, 0) for n in range(reader.header.tile_count))
+    tiles = (Decoder(reader, model)._open_tile(n, 0) for n in range(reader.header.tile_count))
     return [tile.coefficients is not None for tile in tiles]
 
 
@@ -247,7 +247,7 @@ def test_a_second_decoder_agrees_on_every_window(tiny: Model, height: int, width
         filtered = plain.copy()
         for index in range(header.tile_count):
             left, top, w, h = box = header.tile_box(index)
-            coefficients = decoder._decode(index, group).coefficients
+            coefficients = decoder._open_tile(index, group).coefficients
             assert coefficients is not None
             filtered[:, top : top + h, left : left + w] = second_decoder.filtered(
                 plain, box, coefficients.T.ravel().tolist()

@@ -141,12 +141,15 @@ class _Worker(SpawnProcess):
         """Starts it, deaf to Ctrl-C: a terminal sends it to all processes, and the caller's handles it."""
         mask = getattr(signal, "pthread_sigmask", lambda how, signals: ())
         before = mask(getattr(signal, "SIG_BLOCK", 0), {signal.SIGINT})
+        path = list(sys.path)
         try:
             # `spawn` runs the script of __main__ again unless it has an `if __name__ == "__main__"`.
             no_script = _replaced(sys.modules, "__main__", ModuleType("__main__"))
+            sys.path[:] = filter(None, path)  # "" would be the current folder
             with no_script, _replaced(os.environ, "PYTHONSAFEPATH", "1"):
                 super().start()
         finally:
+            sys.path[:] = path
             mask(getattr(signal, "SIG_SETMASK", 0), before)
 
 
