@@ -35,8 +35,8 @@ def encode(
     device: Device = "auto",
     tile: int = DEFAULT_TILE,
     effort: int = DEFAULT_EFFORT,
-    nodata: int | None = None,
-    scale: tuple[int, int] | None = None,
+    nodata: float | None = None,
+    scale: tuple[float, float] | str | None = None,
     alpha: bool | None = None,
     bands: str | None = None,
     geo: bool = True,
@@ -44,8 +44,8 @@ def encode(
     """Compresses an image.
 
     Args:
-        image: a path, a binary file, a Pillow image, or an array (h, w) or (h, w, bands) of uint8 or
-            uint16, with at most 64 bands and alpha.
+        image: a path, a binary file, a Pillow image, or an array (h, w) or (h, w, bands) of numbers, with at most
+            64 bands and alpha: numpy's, or what `np.asarray` makes one of (Dask, xarray, torch).
         quality: 0 (smallest) to 7 (best), in steps of 1/32. None is 4, or what suits `max_error`.
         bpp: bits per pixel of the whole file to aim at, instead of a quality: within 2 %, if some quality gives
             less and some more.
@@ -61,8 +61,11 @@ def encode(
             latents by gradient descent, minutes a megapixel on a CPU. With `max_error` there is
             rounding alone.
         nodata: the value of samples that are not valid; they come back exactly. None is what a file says of itself.
-        scale: of samples of 16 bits, the two that stand for black and white to the network; None
-            takes each band's own range. What lies beyond is cut off.
+        scale: of uint16, the two samples that stand for black and white to the network; None takes each band's own
+            range. What lies beyond is cut off. Of float and of integers of other types, which are coded as 16 bits:
+            the lowest and the highest value, or "auto" for each band's own; what lies beyond is refused. int8 and
+            int16 need none. `max_error` counts steps of a 65534th of that range; NaN, an infinity and nodata come
+            back exactly, if a band has one of them.
         alpha: of an array, whether its last band is alpha, which is kept without loss; None says so
             of 2 or 4 bands of uint8.
         bands: of an array, the axis that holds the bands: "last", or "first" for (bands, h, w). None is "last", and
@@ -120,8 +123,8 @@ def decode(
         model: path of the model where it is not in a known folder.
 
     Returns:
-        uint8, or uint16 where the image was, (height, width, bands), or (height, width) for a
-        single band. Samples that are not valid have the image's nodata value.
+        An array of the image's type, (height, width, bands), or (height, width) for a single band. Samples that are
+        not valid have the image's nodata value.
 
     Raises:
         FormatError: the data is damaged, truncated, or of a newer version.

@@ -34,6 +34,7 @@ from .images.options import ReadOptions
 from .images.save import Sink
 from .images.save_sidecars import write_sidecars
 from .images.second_reading import second_reading
+from .images.values import to_values
 from .weights import model as weights
 from .weights import registry
 from .weights.model import Model
@@ -69,12 +70,23 @@ class File:
         self._device, self._named_model = device, model
         self._model: Model | None = None
         self._closed = False
-        self._own = _open_binary(source) if isinstance(source, (str, os.PathLike)) else None
+        self._path = os.path.abspath(os.fsdecode(source)) if isinstance(source, (str, os.PathLike)) else None  # noqa: PTH100
+        self._own = None if self._path is None else _open_binary(cast(str, source))
         try:
             self._reader = Reader(self._own or _checked(source, "read"))
         except BaseException:
             self.close()
             raise
+
+    def __reduce__(self) -> tuple[Callable[[str], File], tuple[str]]:
+        """Pickled by its path: whoever loads it opens the file anew.
+
+        Raises:
+            OptionError: it has no path.
+        """
+        if self._path is None:
+            raise OptionError("a file that was opened from an object has no path to be pickled by; open it by its path")
+        return partial(File, device=self._device, model=self._named_model), (self._path,)
 
     @property
     def header(self) -> Header:
@@ -151,14 +163,14 @@ class File:
         layout = decoder.layout
         try:
             decoder.begin(box)
-            pixels = np.empty((box.height, box.width, layout.planes), layout.dtype)
+            pixels = np.empty((box.height, box.width, layout.planes), layout.value_type)
         except MemoryError as error:
             raise OptionError(
                 f"an image of {box.width} x {box.height} pixels does not fit the memory; decode a window"
             ) from error
 
         def write(col: int, row: int, block: np.ndarray) -> None:
-            pixels[row : row + block.shape[0], col : col + block.shape[1]] = block
+            pixels[row : row + block.shape[0], col : col + block.shape[1]] = to_values(block, layout)
 
         decoder.blocks(box, write)
         pixels = pixels[:, :, : layout.image_bands]
@@ -167,15 +179,16 @@ class File:
     def blocks(self, write: Callable[[int, int, np.ndarray], None], window: Window | None = None) -> None:
         """Decodes block by block, from the top down, in memory that does not grow with the image.
 
-        Calls `write(col, row, pixels)` for each block: uint8 or uint16 (height, width, planes), its
-        corner counted from that of the window; a mask is the last plane.
+        Calls `write(col, row, pixels)` for each block: (height, width, planes) of the raster's type, its corner
+        counted from that of the window; a mask is the last plane.
 
         Raises:
             OptionError: a window outside the image.
             FormatError, ModelError: as :meth:`read`.
         """
         box = window_box(window, self.header.width, self.header.height)
-        self._decoder().blocks(box, write)
+        decoder = self._decoder()
+        decoder.blocks(box, lambda col, row, block: write(col, row, to_values(block, decoder.layout)))
 
     def save(
         self,
@@ -317,7 +330,8 @@ class File:
         if original is not None:
             # What was encoded with geo=False is compared with the pixels alone.
             of_array = _of_array(self.layout, original) if isinstance(original, np.ndarray) else {}
-            options = ReadOptions(geo=self.needs_geotiff, **of_array)
+            mapped = self.layout.bands if self.layout.has_values else ()
+            options = ReadOptions(geo=self.needs_geotiff, bands_of_file=mapped, **of_array)
             with (
                 closing(open_source(original, options)) as source,
                 closing(second_reading(original, source) or source) as reading,
@@ -356,7 +370,7 @@ def _without_place(target: object, path: Path) -> list[str]:
 
 def _of_array(layout: Layout, array: np.ndarray) -> dict[str, Any]:
     """What an array itself leaves open, as the file says it."""
-    values = {band.nodata for band in layout.bands}
+    values = set() if layout.has_values else {band.nodata for band in layout.bands}
     first = array.ndim == 3 and array.shape[0] == layout.image_bands != array.shape[2]
     return {
         "bands": "first" if first else "last",

@@ -88,6 +88,7 @@ def _plain_tiffs(folder: Path) -> None:
             compress=compress,
         )
     write(folder / "plain-16-bit.tif", samples(1, "uint16"), **PLAIN)
+    write(folder / "signed-16-bit.tif", samples(1, "uint16").astype("int16") - 300)
 
 
 def _geotiffs(folder: Path) -> None:
@@ -189,7 +190,7 @@ def bit_fields() -> bytes:
 
 
 def _refused(folder: Path) -> None:
-    for dtype in ("float32", "int16", "uint32", "complex64"):
+    for dtype in ("float32", "int32", "uint32", "complex64"):
         write(folder / f"refused-{dtype}.tif", np.ones((HEIGHT, WIDTH, 1), dtype))
     for bits in (1, 3, 7):
         write(folder / f"refused-{bits}-bit.tif", np.ones((HEIGHT, WIDTH, 1), np.uint8), nbits=bits)

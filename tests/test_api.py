@@ -230,7 +230,7 @@ def test_windows_outside(data: bytes, window: tuple[int, int, int, int]) -> None
 @pytest.mark.parametrize(
     "wrong",
     [
-        np.zeros((4, 4, 3), np.int16),
+        np.zeros((4, 4, 3), np.int32),
         np.zeros((4, 4, 3), np.float32),
         np.zeros((4, 40, 50), np.uint8),
         np.zeros((4,), np.uint8),

@@ -12,7 +12,7 @@ import pytest
 from conftest import aerial
 
 import dmecodec
-from dmecodec.codec.flat import flat_limit
+from dmecodec.codec.options import flat_limit
 
 MODELS = sorted((Path(__file__).resolve().parent.parent / "models").glob("*.safetensors"))
 LIMITS = {0: 40, 2: 33, 4: 10}

@@ -23,7 +23,7 @@ from PIL import Image, features
 from dmecodec.base.boxes import Box
 from dmecodec.errors import OptionError, OutputError
 from dmecodec.format.limits import PLAIN_MODES
-from dmecodec.images import save
+from dmecodec.images import formats
 from dmecodec.images.formats import check_output, output_format
 from dmecodec.images.metadata import Metadata
 from dmecodec.images.open import open_source
@@ -84,8 +84,8 @@ def test_a_tiff_has_strips_of_a_megabyte_and_no_compression() -> None:
 @pytest.mark.parametrize("mode", PLAIN_MODES)
 @pytest.mark.parametrize("height", [1, 2, 3, 40])
 def test_a_tiff_too_big_for_32_bits_is_a_big_tiff(monkeypatch: pytest.MonkeyPatch, mode: str, height: int) -> None:
-    monkeypatch.setattr(save, "_MAX_TIFF_BYTES", 10)
-    monkeypatch.setattr(save, "_STRIP_BYTES", 1)  # one row each
+    monkeypatch.setattr(formats, "_MAX_TIFF_BYTES", 10)
+    monkeypatch.setattr(formats, "_STRIP_BYTES", 1)  # one row each
     pixels = noise(height, 47, len(mode))
     file = written(pixels, "TIFF", METADATA)
     assert file.getvalue()[:4] == b"II+\0"
@@ -121,7 +121,7 @@ for format, size in zip(("PNG", "TIFF", "JPEG", "WEBP"), map(int, sys.argv[1:]))
 def test_a_disk_that_fills_up_at_any_point_leaves_nothing(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (300, 300, 3), np.uint8)
     sizes = [str(len(written(pixels, format).getvalue())) for format in ("PNG", "TIFF", "JPEG", "WEBP")]
-    root = Path(save.__file__).parents[2]
+    root = Path(formats.__file__).parents[2]
     done = subprocess.run(
         [sys.executable, "-c", DISK_FULL, *sizes],
         cwd=tmp_path,

@@ -36,7 +36,7 @@ pytestmark = [
     [
         ("float32", "32-bit floating-point"),
         ("float64", "64-bit floating-point"),
-        ("int16", "16-bit signed"),
+        ("int32", "32-bit signed"),
         ("uint32", "uint32 samples"),
         ("complex64", "complex64"),
     ],

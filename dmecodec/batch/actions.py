@@ -84,6 +84,7 @@ def _result(
         bytes_out=bytes_out,
         raw=width * height * layout.raw_bytes,
         quality=header.quality / QUALITY_STEPS,
+        steps=layout.step_sizes,
     )
 
 

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..base.boxes import Box
-from ..codec.options import EncodeOptions
+from ..codec.options import EncodeOptions, flat_limit
 from ..errors import DmecodecError, OptionError
+from ..format.header import Header
 from ..format.kinds import Kind
 from ..format.limits import MAGIC
 from ..format.reader import Reader
@@ -76,13 +77,19 @@ def is_encoded(job: Job, options: EncodeOptions, reading: ReadOptions, model: st
         with Path(job.target).open("rb") as file:
             reader = Reader(file)
             header = reader.header
-            settings = header.quality, header.tile, header.bound
-            if not entry.has_id(header.model) or settings != (options.quality, options.tile, options.max_error):
+            if not entry.has_id(header.model) or (header.quality, header.tile) != (options.quality, options.tile):
+                return False
+            if not _has_bound(header, options.max_error):
                 return False
             reader.verify()
             return _is_made_of(job.source, reader, reading)
     except (DmecodecError, OSError):
         return False
+
+
+def _has_bound(header: Header, asked: int | None) -> bool:
+    """Whether a file has the bound that was asked for, or the one that flat images get without asking."""
+    return header.bound == asked or (asked is None and header.bound == flat_limit(header.quality))
 
 
 def is_decoded(job: Job) -> bool:

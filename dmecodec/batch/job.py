@@ -28,8 +28,9 @@ class Result:
         raw: bytes of the pixels without any compression.
         seconds: wall-clock time of the job, loading the model left out.
         quality: of the file that was written or read.
+        steps: what a step of each band is worth in its own unit, of rasters of other types than 8 and 16 bits.
         skipped: whether the output was left as it is, because `skip_done` found it done.
-    notes: what a user must know of the output, such as what has no place in it.
+        notes: what a user must know of the output, such as what has no place in it.
     """
 
     job: Job
@@ -40,6 +41,7 @@ class Result:
     raw: int = 0
     seconds: float = 0.0
     quality: float = 0.0
+    steps: tuple[float, ...] = ()
     skipped: bool = False
     notes: tuple[str, ...] = ()
 
@@ -53,9 +55,11 @@ class Result:
         if self.error is not None:
             return {"input": self.job.source, "output": self.job.target, "error": str(self.error)}
         skipped = {"skipped": True} if self.skipped else {}
+        steps = {"steps": list(self.steps)} if self.steps else {}
         notes = {"notes": list(self.notes)} if self.notes else {}
         return (
             skipped
+            | steps
             | notes
             | {
                 "input": self.job.source,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -76,11 +77,18 @@ def _bands(reader: Reader) -> dict[str, Any]:
     return {
         "bands": layout.image_bands,
         "bits": layout.depth,
-        "nodata": [band.nodata for band in layout.bands],
+        "type": layout.value_type,
+        "steps": list(layout.step_sizes),
+        "nodata": [_plain(value) for value in layout.declared_nodata],
         "scale": [[band.low, band.high] for band in layout.bands],
         "alpha": layout.alpha.name.lower(),
         "groups": [list(group) for group in layout.groups],
     }
+
+
+def _plain(value: float | None) -> float | str | None:
+    """A nodata value as JSON can have it."""
+    return value if value is None or math.isfinite(value) else str(value)
 
 
 def _geo(reader: Reader) -> dict[str, Any]:

@@ -150,6 +150,14 @@ class _Numbers(click.ParamType):
         return numbers
 
 
+class _Scale(_Numbers):
+    """Two numbers, or the word auto."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """The numbers, or "auto"."""
+        return value if value == "auto" else super().convert(value, param, ctx)
+
+
 _no_geo = click.option("--no-geo", is_flag=True, help="The pixels alone: no georeference, nodata or tags.")
 
 
@@ -171,9 +179,10 @@ _no_geo = click.option("--no-geo", is_flag=True, help="The pixels alone: no geor
 @click.option("--effort", type=click.IntRange(0, 2), default=1, show_default=True,
               help="0 rounds latents plainly, 1 for rate and distortion, and fits a filter; 2 improves "
               "latents for each image, minutes a megapixel without a GPU.")  # fmt: skip
-@click.option("--scale", type=_Numbers("MIN,MAX", int), metavar="MIN,MAX",
-              help="Of 16 bits: the samples to code between.  [default: each band's range]")  # fmt: skip
-@click.option("--nodata", type=int, metavar="VALUE",
+@click.option("--scale", type=_Scale("MIN,MAX", float), metavar="MIN,MAX|auto",
+              help="Of 16 bits: the samples to code between.  [default: each band's range]  Of float and other types: "
+              "the values that 16 bits span; auto takes each band's range.")  # fmt: skip
+@click.option("--nodata", type=float, metavar="VALUE",
               help="The value of samples that are not valid.  [default: what a file says]")  # fmt: skip
 @_no_geo
 @_model
@@ -197,8 +206,8 @@ def encode(
     output: str | None,
     tile: int,
     effort: int,
-    scale: tuple[int, int] | None,
-    nodata: int | None,
+    scale: tuple[float, float] | str | None,
+    nodata: float | None,
     no_geo: bool,
     model: str | None,
     device: str,

@@ -40,7 +40,14 @@ def summary_line(result: Result) -> str:
         f"q {result.quality:g}, {size(result.bytes_out)}, {result.bpp:.3f} bpp, "
         f"{result.raw / max(1, result.bytes_out):.1f}:1, {result.seconds:.2f} s "
         f"({megapixels / max(1e-9, result.seconds):.2f} MPix/s)"
+        + (f", {steps_in_words(result.steps)}" if result.steps else "")
     )
+
+
+def steps_in_words(steps: Sequence[float]) -> str:
+    """What a level of each band is worth in its own unit."""
+    different = list(dict.fromkeys(f"{step:.6g}" for step in steps))
+    return f"a level is {', '.join(different)}"
 
 
 def verified_line(name: str, levels: int | None) -> str:
@@ -123,8 +130,9 @@ def _bands(facts: dict[str, Any]) -> str:
     """The mode, or what there is of bands."""
     if facts["mode"] != "BANDS":
         return str(facts["mode"])
-    nodata = sorted({value for value in facts["nodata"] if value is not None})
-    parts = [f"{facts['bands']} x uint{facts['bits']}"]
+    nodata = sorted({value for value in facts["nodata"] if value is not None}, key=repr)
+    steps = f" as 16 bits, {steps_in_words(facts['steps'])}" if facts["steps"] else ""
+    parts = [f"{facts['bands']} x {facts['type']}{steps}"]
     parts += [f"nodata {', '.join(map(str, nodata))}"] if nodata else []
     parts += {"band": ["alpha"], "mask": ["a mask"]}.get(facts["alpha"], [])
     return ", ".join(parts)

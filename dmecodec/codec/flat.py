@@ -12,12 +12,12 @@ from dataclasses import replace
 import numpy as np
 
 from ..base.boxes import Box
-from ..format.limits import QUALITY_STEPS
 from ..format.reader import Reader
 from ..images.grouping import sample_windows
 from ..images.source import Source
 from .decoder import Decoder
 from .encoder import Encoded, Encoder
+from .options import flat_limit
 
 _CELL = 16
 """Side in pixels of the squares that are flat or not."""
@@ -25,13 +25,6 @@ _FLAT_RANGE = 4
 """Levels between the smallest and the largest sample of a flat cell."""
 _MIN_FLAT_SHARE = 0.5
 """An image is mostly flat from this share of flat cells on."""
-_QUALITIES, _LIMITS = (0, 2, 4), (40, 33, 10)
-"""Levels that a flat cell may be off at each of these qualities; linear between them."""
-
-
-def flat_limit(quality: int) -> int:
-    """Levels that a sample of a flat cell may be off; the quality is in 1/32 steps."""
-    return int(np.interp(quality / QUALITY_STEPS, _QUALITIES, _LIMITS))
 
 
 def keep_flat(encoder: Encoder, encoded: Encoded) -> Encoded:

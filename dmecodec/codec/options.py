@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from dataclasses import dataclass
+from itertools import pairwise
 from numbers import Real
 
 from ..errors import OptionError
@@ -15,6 +16,10 @@ LARGEST_TILE = 2048
 """The format allows 4096; coding one takes more than 2 GiB."""
 _QUALITIES = ((5, 0.0), (10, 4.0), (16, 3.0), (22, 2.0), (32, 1.0), (MAX_BOUND, 0.0))
 """The base quality with the smallest files, measured on training crops, for bounds up to each of these."""
+
+
+_FLAT_LIMITS = ((0, 40), (2, 33), (4, 10))
+"""Levels that a flat part may be off at each of these qualities; linear between them."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,15 @@ class EncodeOptions:
 def default_quality(bound: int) -> float:
     """The quality of the base that suits a bound on the error."""
     return next(quality for last, quality in _QUALITIES if bound <= last)
+
+
+def flat_limit(quality: int) -> int:
+    """Levels that a sample of a flat part of an image may be off; the quality is in 1/32 steps."""
+    for (low, first), (high, last) in pairwise(_FLAT_LIMITS):
+        if quality <= high * QUALITY_STEPS:
+            share = (quality / QUALITY_STEPS - low) / (high - low)
+            return int(first + share * (last - first))
+    return _FLAT_LIMITS[-1][1]
 
 
 def _check_aims(quality: object, bpp: object, psnr: object, max_error: object) -> None:

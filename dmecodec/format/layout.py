@@ -15,6 +15,7 @@ from .fields import Fields, varint
 from .header import Header
 from .kinds import Kind
 from .limits import MAX_GROUPS
+from .values import ValueMap, parse_map
 
 if TYPE_CHECKING:
     from .reader import Reader
@@ -22,10 +23,12 @@ if TYPE_CHECKING:
 MAX_BANDS = 64
 GROUP = 3
 """Bands that the network codes at once."""
-MAX_STREAM = 1024
+MAX_STREAM = 4096
 """Bytes of a BANDS stream: more than any that is valid."""
 _HAS_NODATA = 0x01
-"""Flag of a band: its nodata value follows. The others are kept for later versions of this program."""
+"""Flag of a band: its nodata value follows."""
+_HAS_VALUES = 0x02
+"""Flag of a band: the map from its samples to values of another type follows. Others are kept for later versions."""
 _NEWER = "the file needs a newer dmecodec; please upgrade"
 
 
@@ -44,11 +47,13 @@ class Band:
     Attributes:
         nodata: the value that says "not measured", or None.
         low, high: the samples that the network's 0 and 1 stand for.
+        values: what the samples stand for in a raster of another type, else None.
     """
 
     nodata: int | None = None
     low: int = 0
     high: int = 255
+    values: ValueMap | None = None
 
 
 @dataclass(frozen=True)
@@ -86,6 +91,8 @@ class Layout:
         for band in self.bands:
             if not 0 <= band.low < band.high <= self.largest:
                 raise FormatError(f"a scale from {band.low} to {band.high} is not possible")
+            if (band.values and band.values.type) != self._values_type or (band.values and self.depth != 16):
+                raise FormatError("the bands have values of different types")
             if band.nodata is not None and not 0 <= band.nodata <= self.largest:
                 raise FormatError(f"no sample can have the nodata value {band.nodata}")
 
@@ -93,6 +100,36 @@ class Layout:
     def dtype(self) -> str:
         """The numpy type of a sample, by name."""
         return f"uint{self.depth}"
+
+    @property
+    def _values_type(self) -> str | None:
+        values = self.bands[0].values
+        return None if values is None else values.type
+
+    @property
+    def value_type(self) -> str:
+        """The numpy type of the raster's own values, by name; that of a sample where it is the same."""
+        return self._values_type or self.dtype
+
+    @property
+    def sample_words(self) -> str:
+        """What samples are, for messages: "16 bits", or the type of the values."""
+        return self._values_type or f"{self.depth} bits"
+
+    @property
+    def has_values(self) -> bool:
+        """Whether samples stand for values of another type."""
+        return self._values_type is not None
+
+    @property
+    def step_sizes(self) -> tuple[float, ...]:
+        """What a step of each band's samples is worth in its own unit; none where samples are the values."""
+        return tuple(band.values.scale for band in self.bands if band.values)
+
+    @property
+    def declared_nodata(self) -> tuple[float | int | None, ...]:
+        """The nodata value that each band declares, in the raster's own type."""
+        return tuple(band.values.nodata if band.values else band.nodata for band in self.bands)
 
     @property
     def largest(self) -> int:
@@ -127,7 +164,8 @@ class Layout:
     @property
     def raw_bytes(self) -> int:
         """Bytes of a pixel without any compression."""
-        return self.image_bands * self.depth // 8
+        bits = int("".join(filter(str.isdigit, self.value_type)))
+        return self.image_bands * bits // 8
 
     def plane_of(self, band: int) -> int:
         """Place of a coded band among the planes."""
@@ -161,9 +199,13 @@ class Layout:
             parts.append(varint(self.alpha_at))
         parts += [bytes([len(group), *group]) for group in self.groups]
         for band in self.bands:
-            parts.append(b"\0" if band.nodata is None else bytes([_HAS_NODATA]) + varint(band.nodata))
+            parts.append(bytes([_HAS_NODATA * (band.nodata is not None) | _HAS_VALUES * (band.values is not None)]))
+            if band.nodata is not None:
+                parts.append(varint(band.nodata))
             if self.depth == 16:
                 parts += [varint(band.low), varint(band.high)]
+            if band.values is not None:
+                parts.append(band.values.to_bytes())
         return b"".join(parts)
 
 
@@ -239,9 +281,8 @@ def parse_layout(stream: bytes, groups: int) -> Layout:
 
 def _parse_band(fields: Fields, depth: int) -> Band:
     flags = fields.byte("flags of a band")
-    if flags & ~_HAS_NODATA:
+    if flags & ~(_HAS_NODATA | _HAS_VALUES):
         raise FormatError(f"unknown flags 0x{flags:02x} of a band: {_NEWER}")
     nodata = fields.varint("nodata value", 65535) if flags & _HAS_NODATA else None
-    if depth != 16:
-        return Band(nodata)
-    return Band(nodata, fields.varint("scale", 65535), fields.varint("scale", 65535))
+    low, high = (fields.varint("scale", 65535), fields.varint("scale", 65535)) if depth == 16 else (0, 255)
+    return Band(nodata, low, high, parse_map(fields) if flags & _HAS_VALUES else None)

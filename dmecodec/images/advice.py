@@ -1,10 +1,24 @@
-"""What to do with an image that is refused, in the words of the messages."""
+"""The ways out that messages name for an image that is refused, each with its command."""
 
 from __future__ import annotations
 
 from ..errors import ImageError
 
 SCALE = "scale it to 8 bits first, for example with 'gdal_translate -ot Byte -scale IN OUT.tif'"
+AUTO_SCALE = (
+    "code it as 16 bits with '--scale auto', in steps of a 65534th of its range, or with '--scale MIN,MAX' "
+    "(from Python scale='auto' or scale=(MIN, MAX))"
+)
+KEEP_ALL = "make it a TIFF, of which all bands are kept, with 'gdal_translate IN OUT.tif'"
+SPLIT_COMPLEX = (
+    "make its real and imaginary parts bands with 'gdal_translate DERIVED_SUBDATASET:REAL:IN REAL.tif' and "
+    "'gdal_translate DERIVED_SUBDATASET:IMAG:IN IMAG.tif', and code them with '--scale auto'"
+)
+MASK_INSTEAD = "make alpha a mask, with the other bands, by 'gdal_translate -b 1 -mask 2 IN OUT.tif'"
+PASS_ARRAY = (
+    "from Python encode numpy.asarray(image), of 32 bits with scale='auto'; or make it a TIFF first, for example with "
+    "'gdal_translate IN OUT.tif'"
+)
 KEEP = "make it a TIFF, of which 16 bits are kept, with 'gdal_translate IN OUT.tif'"
 CHOOSE = "choose bands first, for example with 'gdal_translate -b 1 -b 2 -b 3 IN OUT.tif'"
 TO_RGB = "convert it to RGB first, for example with 'magick IN -colorspace sRGB OUT.png'"
@@ -26,6 +40,6 @@ def refuse_shallow(bits: int) -> None:
 
 
 def refuse_depth(bits: int, *, tiff: bool = False) -> None:
-    """Refuses samples of more than 8 bits; `tiff` tells that it is one already, read without rasterio."""
+    """Refuses samples of more than 8 bits; `tiff` says that the file is a TIFF, read without rasterio."""
     if bits > 8:
         raise ImageError(f"has {bits} bits a sample; {SCALE if tiff or bits > 16 else KEEP}")

@@ -8,17 +8,21 @@ import numpy as np
 
 from ..base.boxes import Box
 from ..errors import ImageError, OptionError
-from ..format.layout import MAX_BANDS
+from ..format.layout import MAX_BANDS, Layout, grouped
+from .advice import AUTO_SCALE
 from .grouping import regrouped
 from .guard import named
 from .metadata import Metadata
 from .options import ReadOptions
 from .scaling import make_layout, scaled
 from .source import Source, check_size
+from .values import is_fill, map_bands, needs_map, needs_scale, to_samples
 
 
 class ArraySource(Source):
-    """An array of uint8 or uint16, (height, width) or (height, width, bands), which is not copied.
+    """An array of numbers, (height, width) or (height, width, bands), which is not copied.
+
+    uint8 and uint16 are coded as they are, other types as 16 bits (see :mod:`dmecodec.images.values`).
 
     Args:
         array: the samples; (height, width) is one band.
@@ -40,23 +44,42 @@ class ArraySource(Source):
         if not 1 <= count - alpha <= MAX_BANDS:
             raise ImageError(f"array of shape {array.shape}: expected 1 to {MAX_BANDS} bands, not {count - alpha}")
         self.height, self.width = pixels.shape[:2]
-        with named("array"):
-            check_size(self.width, self.height)
         self.metadata = Metadata()
         self._pixels = pixels
         nodata = [options.nodata] * (count - alpha)
-        self.layout = make_layout(8 * pixels.dtype.itemsize, nodata, alpha_at=count - 1 if alpha else None)
-        self.layout = scaled(self, options.scale)
+        with named("array"):
+            check_size(self.width, self.height)
+        self.layout = self._mapped(nodata, options) if needs_map(pixels.dtype) else self._scaled(nodata, options)
         # Of three or four bands the first three are most likely colours.
         self.layout = regrouped(self, (0, 1, 2) if len(nodata) in (3, 4) else ())
 
     def read(self, box: Box, planes: Sequence[int]) -> np.ndarray:
         """As :meth:`Source.read`."""
+        pixels = self._values(box)[..., list(planes)]
+        return to_samples(pixels, [self.layout.bands[n] for n in planes]) if self.layout.has_values else pixels
+
+    def _values(self, box: Box) -> np.ndarray:
         rows, cols = box.slices(self.box)
-        return self._pixels[rows, cols][..., list(planes)]
+        return self._pixels[rows, cols]
+
+    def _scaled(self, nodata: list[float | None], options: ReadOptions) -> Layout:
+        """The layout of unsigned samples, with the range of those of 16 bits."""
+        bands, depth = self._pixels.shape[2], 8 * self._pixels.dtype.itemsize
+        self.layout = make_layout(depth, nodata, alpha_at=None if len(nodata) == bands else bands - 1)
+        return scaled(self, options.scale)
+
+    def _mapped(self, nodata: list[float | None], options: ReadOptions) -> Layout:
+        """The layout of values of another type, with maps to samples."""
+        if len(nodata) < self._pixels.shape[2]:
+            raise ImageError(f"an alpha band of {self._pixels.dtype}; give nodata, or NaN where nothing is")
+        if options.scale is None and not options.bands_of_file and needs_scale(self._pixels.dtype):
+            raise ImageError(f"array of {self._pixels.dtype}: {AUTO_SCALE}")
+        with named("array"):
+            bands = map_bands(self._values, self.box, self._pixels.dtype, nodata, options)
+        return Layout(16, bands, grouped(len(bands)))
 
 
-def without_mask(array: np.ma.MaskedArray, nodata: int | None) -> np.ndarray:
+def without_mask(array: np.ma.MaskedArray, nodata: float | None) -> np.ndarray:
     """A masked array with nodata where it is masked.
 
     Raises:
@@ -65,11 +88,13 @@ def without_mask(array: np.ma.MaskedArray, nodata: int | None) -> np.ndarray:
     """
     if nodata is None and np.ma.is_masked(array):
         raise ImageError("a masked array: give nodata, a value that no valid sample has")
-    if nodata is None or array.dtype not in (np.uint8, np.uint16):  # which is refused as such
+    if nodata is None or array.dtype.kind not in "iuf":  # which is refused as such
         return array.data
-    if not 0 <= nodata <= np.iinfo(array.dtype).max:
-        raise OptionError(f"nodata {nodata}: must be between 0 and {np.iinfo(array.dtype).max}")
-    if ((array.data == nodata) & ~np.ma.getmaskarray(array)).any():
+    if array.dtype.kind in "iu":
+        limits = np.iinfo(array.dtype)
+        if nodata != int(nodata) or not limits.min <= nodata <= limits.max:
+            raise OptionError(f"nodata {nodata}: must be an integer between {limits.min} and {limits.max}")
+    if (is_fill(array.data, nodata) & ~np.ma.getmaskarray(array)).any():
         raise ImageError(f"a masked array with valid samples of {nodata}: give as nodata a value that none has")
     return array.filled(nodata)
 
@@ -77,11 +102,8 @@ def without_mask(array: np.ma.MaskedArray, nodata: int | None) -> np.ndarray:
 def _check_type(array: np.ndarray) -> None:
     if array.dtype.kind == "u" and array.dtype.itemsize == 2 and not array.dtype.isnative:
         raise ImageError(f"array of {array.dtype}: use .astype('uint16')")
-    if array.dtype not in (np.uint8, np.uint16):
-        raise ImageError(
-            f"array of {array.dtype}: only uint8 and uint16 are supported; scale the values to 0..255 "
-            "and use .astype('uint8')"
-        )
+    if array.dtype not in (np.uint8, np.uint16) and not needs_map(array.dtype):
+        raise ImageError(f"array of {array.dtype}: only numbers are coded; for yes and no use .astype('uint8') * 255")
 
 
 def _bands_last(array: np.ndarray, bands: str | None) -> np.ndarray:

@@ -23,6 +23,7 @@ from .metadata import Metadata
 from .pam import AUX_XML, aux_xml
 from .read_record import read_record
 from .stand_ins import has_namespaces, put_right
+from .values import to_values
 from .write_record import color_names, settle_gcps, storable, write_record
 
 DEFAULT_PROFILE = "deflate"
@@ -55,7 +56,7 @@ def check_profile(profile: str | None, layout: Layout) -> str:
     bands = layout.image_bands
     possible = {"jpeg": (1, 3, 4) if layout.alpha is Alpha.BAND else (1, 3), "webp": (3, 4)}
     if profile in possible and (layout.depth != 8 or bands not in possible[profile]):
-        raise OutputError(f"profile {profile} cannot hold {bands} bands of {layout.depth} bits; use deflate")
+        raise OutputError(f"profile {profile} cannot hold {bands} bands of {layout.sample_words}; use deflate")
     if profile == "jpeg" and any(band.nodata is not None for band in layout.bands):
         raise OutputError("profile jpeg would change which samples are nodata, for it is lossy; use deflate or webp")
     return profile
@@ -180,7 +181,7 @@ def _write_plain(
         def write(col: int, row: int, planes: np.ndarray) -> None:
             nonlocal is_partial
             place = Window(col, row, planes.shape[1], planes.shape[0])
-            file.write(planes[..., bands].transpose(2, 0, 1), window=place)
+            file.write(to_values(planes, layout)[..., bands].transpose(2, 0, 1), window=place)
             if mask is not None:
                 values = planes[..., layout.alpha_plane].astype(np.uint8)
                 is_partial = is_partial or bool(((values > 0) & (values < _OPAQUE)).any())
@@ -227,7 +228,7 @@ def _creation(layout: Layout, window: Box, record: GeoRecord, metadata: Metadata
         "width": window.width,
         "height": window.height,
         "count": layout.image_bands,
-        "dtype": layout.dtype,
+        "dtype": layout.value_type,
         "tiled": True,
         "blockxsize": BLOCK,
         "blockysize": BLOCK,
@@ -235,10 +236,9 @@ def _creation(layout: Layout, window: Box, record: GeoRecord, metadata: Metadata
         "bigtiff": "IF_SAFER",
         "photometric": "RGB" if color_names(layout, record)[:3] == ["red", "green", "blue"] else "MINISBLACK",
     }
-    values = {band.nodata for band in layout.bands}
-    if len(values) > 1:
+    nodata, *others = layout.declared_nodata
+    if any(repr(other) != repr(nodata) for other in others):  # NaN is unlike itself
         raise OutputError("its bands have different nodata values, of which a GeoTIFF holds one")
-    nodata = values.pop()
     unusable = [band.nodata for band in record.bands if band.nodata is not None]
     if nodata is not None or unusable:
         options["nodata"] = float(unusable[0]) if nodata is None else nodata

@@ -100,8 +100,17 @@ def exif_of_picture(image: Image.Image, stored: bytes | None) -> bytes | None:
         return stored
     if not is_edited and (stored or not exif):
         return stored
+    return exif_block(exif) or None
+
+
+def exif_block(exif: Image.Exif) -> bytes:
+    """The bytes of tags that a caller has set, none for no tags.
+
+    Raises:
+        ValueError: they cannot be written.
+    """
     if not exif:
-        return None
+        return b""
     try:
         return _with_stored_text(exif).tobytes()
     except Exception as error:
@@ -124,7 +133,11 @@ def _content(exif: Image.Exif) -> tuple[dict[int, Any], ...]:
 def _part(exif: Image.Exif, tag: int) -> dict[int, Any]:
     """The tags of the camera or of the place, wherever Pillow holds them."""
     given = exif.get(tag)
-    return dict(given) if isinstance(given, Mapping) else dict(exif.get_ifd(tag))
+    if isinstance(given, Mapping):
+        return dict(given)
+    if tag in exif or tag in getattr(exif, "_hidden_data", {}):
+        return dict(exif.get_ifd(tag))
+    return dict(getattr(exif, "_ifds", {}).get(tag, {}))  # get_ifd would add an empty part to a caller's tags
 
 
 def _with_stored_text(exif: Image.Exif) -> Image.Exif:

@@ -1,4 +1,4 @@
-"""Whatever goes wrong with an image becomes one line that names it; Pillow's own limit is lifted."""
+"""Errors of an image as one line that names it, and Pillow's calls without its limit on pixels."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def named(name: str) -> Iterator[None]:
         raise ImageError("not enough memory to hold this image", filename=name) from None
 
 
-def guarded(action: Callable[[], Any], kind: str) -> Any:
-    """Runs a step of Pillow's; whatever it throws at a damaged file becomes an ImageError.
+def run_pillow(action: Callable[[], Any], kind: str) -> Any:
+    """Runs a step of Pillow's. Every exception, which Pillow may raise of any type, becomes an ImageError.
 
-    The plugins' own classes are used, not `Image.open`, so that Pillow's limit on pixels does not
-    apply. Where a plugin looks at it by itself, the limit is lifted for that one call.
+    Callers use the plugins' own classes, not `Image.open`, so Pillow's limit on pixels does not apply. If a plugin
+    checks it by itself, the call is repeated without the limit.
     """
     try:
         try:

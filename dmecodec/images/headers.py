@@ -1,7 +1,6 @@
-"""What the header of a file says and Pillow does not tell: bits a sample, bands, signs.
+"""Checks of a file's header for what Pillow does not report: bits a sample, bands, signs.
 
-Pillow opens many files that it cannot hold: a 16-bit RGB PNG, or one of 10 bits in AVIF, arrives as
-plain 8-bit "RGB".
+Pillow opens many files whose samples it cannot hold: a 16-bit RGB PNG, or an AVIF of 10 bits, becomes 8-bit "RGB".
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 from ..errors import ImageError
-from .advice import CHOOSE, EXTRACT, KEEP_PNM, SCALE, refuse_depth, refuse_shallow
+from .advice import EXTRACT, KEEP_ALL, KEEP_PNM, SCALE, refuse_depth, refuse_shallow
 from .tiff import check_tiff
 
 _FIRST_BYTES = {
@@ -41,7 +40,7 @@ SUFFIXES = {
     "AVIF": (".avif",),
 }
 IMAGE_SUFFIXES = frozenset(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
-"""How the names of images end that are looked for in folders; a file that is named may end in any way."""
+"""The suffixes of images in folders. A file that a user names may have any suffix."""
 
 
 def check_header(file: BinaryIO) -> str:
@@ -93,9 +92,10 @@ _PNG_GREY = 0
 
 def _check_png(file: BinaryIO) -> None:
     file.seek(24)
-    bits, colour_type = file.read(2)
+    kind = file.read(2)
+    bits = kind[0]
     refuse_depth(bits)
-    if 1 < bits < 8 and colour_type == _PNG_GREY:
+    if 1 < bits < 8 and kind[1] == _PNG_GREY:
         refuse_shallow(bits)
 
 
@@ -109,7 +109,7 @@ def _check_jpeg(file: BinaryIO) -> None:
         if 0xFFC0 <= marker <= 0xFFCF and marker not in (0xFFC4, 0xFFC8, 0xFFCC):
             return refuse_depth(file.read(3)[2])
         if marker < 0xFFC0 or marker == 0xFFDA:
-            return None  # no frame header where one must be: for Pillow to complain about
+            return None  # no frame header: Pillow refuses the file
         (length,) = struct.unpack(">H", file.read(2))
         file.seek(length - 2, os.SEEK_CUR)
 
@@ -134,7 +134,7 @@ def _check_one_pnm(file: BinaryIO) -> None:
     file.seek(0)
     header = _RAW_PNM.match(file.read(4096))
     if header is None:
-        return  # written in digits, or for Pillow to complain about
+        return  # samples in decimal digits, or a header that Pillow refuses
     if header[3]:
         size = int(header[4]) * int(header[5]) * (3 if header[3] == b"6" else 1)
     else:
@@ -163,7 +163,7 @@ def iso_boxes(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
 
 
 def _check_avif(file: BinaryIO) -> None:
-    """Looks for every AV1 configuration; Pillow decodes 10 and 12 bits to 8."""
+    """Finds every AV1 configuration; Pillow decodes 10 and 12 bits to 8."""
     for kind, start, stop in iso_boxes(file):
         if kind in (b"meta", b"moov"):
             file.seek(start)
@@ -193,10 +193,10 @@ def _check_jpeg2000(file: BinaryIO) -> None:
     file.seek(start + 40)
     (components,) = struct.unpack(">H", file.read(2))
     if components > 4:
-        raise ImageError(f"has {components} bands; {CHOOSE}")
+        raise ImageError(f"has {components} bands; {KEEP_ALL}")
     if components in (2, 4) and not _last_is_alpha(header, components):
         # Pillow would call it alpha whatever it is.
-        raise ImageError(f"has {components} bands, of which none is said to be alpha; {CHOOSE}")
+        raise ImageError(f"has {components} bands, of which none is said to be alpha; {KEEP_ALL}")
     for depth, _, _ in struct.iter_unpack("3B", file.read(3 * components)):
         bits = (depth & 0x7F) + 1
         refuse_depth(bits)

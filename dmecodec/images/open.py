@@ -31,7 +31,8 @@ def open_source(image: object, options: ReadOptions = ReadOptions()) -> Source: 
 
     Args:
         image: a path, a binary file object (left open; read from its start where it can seek), a
-            `PIL.Image.Image`, or an array (height, width) or (height, width, bands) of uint8 or uint16.
+            `PIL.Image.Image`, or an array (height, width) or (height, width, bands): numpy's, or what `np.asarray`
+            makes one of, such as those of Dask, xarray and torch.
         options: what is said of the image beside it.
 
     Raises:
@@ -41,6 +42,8 @@ def open_source(image: object, options: ReadOptions = ReadOptions()) -> Source: 
         DependencyError: a TIFF says where it lies on the ground or has 16 bits or further bands, and rasterio is
             not installed.
     """
+    if _is_array_like(image):
+        image = _as_array(image)
     if isinstance(image, np.ma.MaskedArray):
         image = without_mask(image, options.nodata)
     if isinstance(image, np.ndarray):
@@ -64,6 +67,23 @@ def open_source(image: object, options: ReadOptions = ReadOptions()) -> Source: 
         f"cannot read an image from {type(image).__name__}: "
         "give a path, a binary file object, a Pillow image or an array"
     )
+
+
+def _is_array_like(image: object) -> bool:
+    """Whether numpy makes an array of an object, such as one of Dask, xarray or torch."""
+    if isinstance(image, (np.ndarray, Image.Image, type)):
+        return False
+    return any(hasattr(image, name) for name in ("__array__", "__array_interface__"))
+
+
+def _as_array(image: object) -> np.ndarray:
+    try:
+        return np.asarray(image)
+    except MemoryError:
+        raise
+    except Exception as error:  # a tensor on a GPU, or one whose gradient is asked for
+        reason = " ".join(str(error).split())
+        raise ImageError(f"numpy makes no array of this {type(image).__name__}: {reason}") from error
 
 
 def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
@@ -200,7 +220,7 @@ def _is_for_rasterio(file: BinaryIO, path: Path | None, geo: bool) -> bool:
     finally:
         file.seek(0)
     if facts.beyond:
-        need_rasterio("this TIFF has 16 bits a sample or further bands, which needs")
+        need_rasterio("this TIFF has 16 bits a sample, another type or further bands, which needs")
     elif facts.misread and is_installed():
         return True
     elif not geo:

@@ -1,4 +1,4 @@
-"""Sources over Pillow images, in memory or loaded from a file that has been looked at before."""
+"""Sources over Pillow images: those in memory, and files whose header has been checked."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from PIL import (
 from ..base.boxes import Box
 from ..errors import ImageError
 from ..format.layout import plain_layout
-from .advice import CHOOSE, EXTRACT, SCALE, TO_RGB
-from .guard import guarded
+from .advice import CHOOSE, EXTRACT, PASS_ARRAY, TO_RGB
+from .guard import run_pillow
 from .headers import check_header
 from .metadata import Metadata, read_metadata
 from .source import Source, check_size
@@ -92,7 +92,7 @@ def _coded_mode(image: Image.Image) -> str:
         "RGBa": "colours multiplied by alpha",
         "RGBX": "RGB with a fourth band that is not alpha",
     }.get(mode, "16-bit grey" if mode.startswith("I;16") else f"{mode} colours")
-    todo = SCALE if mode[0] in "IF" else CHOOSE if mode == "RGBX" else TO_RGB
+    todo = PASS_ARRAY if mode[0] in "IF" else CHOOSE if mode == "RGBX" else TO_RGB
     raise ImageError(f"mode {mode} ({what}) is not supported; {todo}")
 
 
@@ -101,13 +101,13 @@ def from_pillow(image: Image.Image) -> Source:
     if isinstance(image, ImageFile.ImageFile):
         _check_origin(image)
     check_size(*image.size)
-    guarded(lambda: _coded_mode(image), "image")  # before a large image is decoded for nothing
-    guarded(image.load, "image")
-    return _checked(PillowSource(image, read_metadata(image)), "image")
+    run_pillow(lambda: _coded_mode(image), "image")  # before a large image is decoded for nothing
+    run_pillow(image.load, "image")
+    return _check_readable(PillowSource(image, read_metadata(image)), "image")
 
 
 def _check_origin(image: ImageFile.ImageFile) -> None:
-    """Looks at the header of the file that a Pillow image came from, where it is still at hand."""
+    """Checks the header of the file that a Pillow image came from, if it can still be read."""
     if image.format != "TIFF" and getattr(image, "is_animated", False):
         raise ImageError("is one frame of several: pass a copy of the frame to encode (image.copy())")
     if image.format not in ("PNG", "TIFF", "PPM", "JPEG2000", "AVIF"):
@@ -127,29 +127,29 @@ def _check_origin(image: ImageFile.ImageFile) -> None:
 def size_of_file(file: BinaryIO) -> tuple[int, int]:
     """Width and height of an image file that can seek, from its header alone."""
     kind = check_header(file)
-    return guarded(lambda: _OPENERS[kind](_rewound(file)), kind).size
+    return run_pillow(lambda: _OPENERS[kind](_rewound(file)), kind).size
 
 
 def mode_of_file(file: BinaryIO) -> str:
     """The mode in which an image file that can seek is coded, from its header alone."""
     kind = check_header(file)
-    return guarded(lambda: _coded_mode(_OPENERS[kind](_rewound(file))), kind)
+    return run_pillow(lambda: _coded_mode(_OPENERS[kind](_rewound(file))), kind)
 
 
 def from_file(file: BinaryIO) -> Source:
     """Loads an image file that can seek."""
     kind = check_header(file)
-    image: ImageFile.ImageFile = guarded(lambda: _OPENERS[kind](_rewound(file)), kind)
+    image: ImageFile.ImageFile = run_pillow(lambda: _OPENERS[kind](_rewound(file)), kind)
     check_size(*image.size)
     _check_frames(image)
-    guarded(lambda: _coded_mode(image), kind)
-    guarded(lambda: _load(image), kind)
-    return _checked(PillowSource(image, read_metadata(image)), kind)
+    run_pillow(lambda: _coded_mode(image), kind)
+    run_pillow(lambda: _load(image), kind)
+    return _check_readable(PillowSource(image, read_metadata(image)), kind)
 
 
-def _checked(source: Source, kind: str) -> Source:
-    """Reads one pixel, so that a palette or colour key that is no good is found at once."""
-    guarded(lambda: source.pixels(Box(0, 0, 1, 1)), kind)
+def _check_readable(source: Source, kind: str) -> Source:
+    """Reads one pixel, which fails at once for a damaged palette or colour key."""
+    run_pillow(lambda: source.pixels(Box(0, 0, 1, 1)), kind)
     return source
 
 
@@ -169,7 +169,7 @@ def _load(image: ImageFile.ImageFile) -> None:
 def _check_frames(image: ImageFile.ImageFile) -> None:
     """Refuses animations, and MPO files whose further pictures are more than previews."""
     if image.format == "TIFF":
-        return  # its pages are looked at in the header
+        return  # check_header has counted its pages
     if image.format == "MPO":
         entries = getattr(image, "mpinfo", {}).get(0xB002) or []
         several = any("Multi-Frame" in str(entry["Attribute"]["MPType"]) for entry in entries)

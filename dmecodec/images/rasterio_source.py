@@ -6,6 +6,7 @@ import base64
 from binascii import Error as Base64Error
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy as np
 from ..base.boxes import Box
 from ..errors import ImageError, UnreadableError
 from ..format.layout import MAX_BANDS, Alpha, Layout
-from .advice import CHOOSE, EXTRACT, SCALE, TO_RGB
+from .advice import CHOOSE, EXTRACT, MASK_INSTEAD, SCALE, SPLIT_COMPLEX, TO_RGB
 from .gdal import gdal, has_driver, one_line, opened, rasterio_errors, without_driver
 from .grouping import regrouped
 from .metadata import Metadata
@@ -23,6 +24,7 @@ from .read_record import read_record
 from .scaling import make_layout, scaled
 from .source import Source, check_size
 from .validity import alpha_band, nodata_layout
+from .values import map_bands, needs_map, to_samples
 
 DRIVERS = {
     "TIFF": ("GTiff",),
@@ -39,7 +41,7 @@ DRIVERS = {
 
 
 class RasterioSource(Source):
-    """An open image of uint8 or uint16.
+    """An open image of numbers.
 
     Args:
         file: a path, or the bytes of the file.
@@ -56,7 +58,7 @@ class RasterioSource(Source):
             with gdal_errors(kind):
                 self._data = open_dataset(file, kind, self._open_files)
                 self._read_header(options)
-                self.layout: Layout = scaled(self, options.scale)
+                self.layout: Layout = self._scaled(options)
                 self.layout = regrouped(self, _colours(self._data, self.layout))
         except BaseException:
             self.close()
@@ -74,6 +76,29 @@ class RasterioSource(Source):
         if options.geo:
             bands = 0 if self.palette is None else self.palette.shape[1]
             self.geo = read_record(data, bands).to_bytes()
+
+    def _scaled(self, options: ReadOptions) -> Layout:
+        """The layout with the range of its samples, or for another type with maps from values to samples."""
+        dtype = np.dtype(self._data.dtypes[0])
+        if self.palette is not None or not needs_map(dtype):
+            return scaled(self, options.scale)
+        if self.layout.alpha is Alpha.BAND:
+            raise ImageError(f"has an alpha band of {dtype}; {MASK_INSTEAD}")
+        nodata = self._data.nodatavals if options.geo else [None] * self._data.count
+        if options.nodata is not None:
+            nodata = [options.nodata] * self._data.count
+        return replace(self.layout, bands=map_bands(self._values, self.box, dtype, nodata, options))
+
+    def _values(self, box: Box) -> np.ndarray:
+        """Values of all bands, masked where the mask says so: (h, w, bands)."""
+        from rasterio.windows import Window
+
+        window = Window(box.col, box.row, box.width, box.height)
+        values = self._data.read(window=window).transpose(1, 2, 0)
+        if self.layout.alpha is not Alpha.MASK:
+            return values
+        hidden = self._data.read_masks(1, window=window) == 0
+        return np.ma.masked_array(values, np.broadcast_to(hidden[..., None], values.shape))
 
     @property
     def is_ambiguous(self) -> bool:
@@ -109,7 +134,8 @@ class RasterioSource(Source):
         if plane == self._data.count:  # the mask, of bytes at every depth
             mask = self._data.read_masks(1, window=window)
             return mask if self.layout.depth == 8 else mask.astype(np.uint16) * 257
-        return self._data.read(plane + 1, window=window)
+        values = self._data.read(plane + 1, window=window)
+        return to_samples(values[..., None], [self.layout.bands[plane]])[..., 0] if self.layout.has_values else values
 
     def close(self) -> None:
         """Closes the file."""
@@ -153,12 +179,8 @@ def _check_samples(data: Any) -> None:
         raise ImageError(f"has bands of different types ({', '.join(kinds)}); {CHOOSE}")
     kind = kinds[0]
     if kind.startswith("complex"):
-        raise ImageError(f"has {kind} samples, which an image codec cannot code; {CHOOSE}")
-    if kind.startswith("float"):
-        raise ImageError(f"has {kind[5:]}-bit floating-point samples; {SCALE}")
-    if kind.startswith("int"):
-        raise ImageError(f"has {kind[3:]}-bit signed samples; {SCALE}")
-    if kind not in ("uint8", "uint16"):
+        raise ImageError(f"has {kind} samples; {SPLIT_COMPLEX}")
+    if kind not in ("uint8", "uint16") and not needs_map(np.dtype(kind)):
         raise ImageError(f"has {kind} samples; {SCALE}")
     if any(color.name in ("cyan", "hue", "Y", "lightness") for color in data.colorinterp):
         raise ImageError(f"its colour model is not grey or RGB; {TO_RGB}")
@@ -178,7 +200,7 @@ def _layout(data: Any, palette: np.ndarray | None, options: ReadOptions) -> Layo
     if palette is not None:
         return palette_layout(data, palette, options)
     alpha_at = alpha_band(data)
-    depth = 8 * np.dtype(data.dtypes[0]).itemsize
+    depth = 8 if data.dtypes[0] == "uint8" else 16
     coded = [n for n in range(data.count) if n != alpha_at]
     if len(coded) > MAX_BANDS:
         raise ImageError(f"has {len(coded)} bands; {MAX_BANDS} are the most; {CHOOSE}")

@@ -1,24 +1,18 @@
-"""What the decoder writes into, window by window, and how it becomes a file."""
+"""The image that the decoder fills window by window, and the file that it becomes."""
 
 from __future__ import annotations
 
 import os
 import struct
-from typing import Any, BinaryIO, ClassVar, cast
+from typing import BinaryIO, cast
 
 import numpy as np
-from PIL import Image, PngImagePlugin
+from PIL import Image
 
 from ..base.files import replace_file
 from ..errors import OutputError
-from .exif import EXIF_PREFIX, copy_descriptive, dots_per_inch
-from .formats import check_output
+from .formats import check_output, save_options
 from .metadata import Metadata
-
-_MAX_TIFF_BYTES = 2**32 - 2**26  # of pixels, which leaves room for the tags
-_STRIP_BYTES = 2**20
-_MAX_JPEG_DENSITY = 2**16
-_STRIP_OFFSETS, _ROWS_PER_STRIP, _XMP = 273, 278, 700
 
 
 class Sink:
@@ -71,7 +65,7 @@ class Sink:
             self._save(target, format)
 
     def _save(self, file: BinaryIO, format: str) -> None:
-        options = _save_options(self._image, self.metadata, format)
+        options = save_options(self._image, self.metadata, format)
         try:
             self._image.save(cast(BinaryIO, _Stream(file)), format, **options)
         except (ValueError, SystemError, struct.error, MemoryError) as error:
@@ -107,69 +101,3 @@ class _Stream:
 
     def flush(self) -> None:
         self._file.flush()
-
-
-def _save_options(image: Image.Image, metadata: Metadata, format: str) -> dict[str, Any]:
-    """Pillow's options. The choices between speed and size are measured on aerial images."""
-    options: dict[str, Any] = {}
-    if metadata.icc:
-        options["icc_profile"] = metadata.icc
-    if format == "TIFF":
-        # Uncompressed, as GDAL writes it by default: over 1000 MPix/s, against 14 MPix/s for LZW
-        # and 5 MPix/s for deflate (with differences: 0.68 and 0.61 of the size).
-        options["compression"] = "raw"
-        options["big_tiff"] = _is_big(image)
-        options["exif"] = _tiff_tags(image, metadata)
-        return options
-    if metadata.exif:
-        options["exif"] = EXIF_PREFIX + metadata.exif
-    resolution = dots_per_inch(metadata.exif)
-    if resolution and (format == "PNG" or (format == "JPEG" and max(resolution) < _MAX_JPEG_DENSITY)):
-        options["dpi"] = resolution
-    if format == "PNG":
-        # Level 6 is 3 times slower and 3 % smaller.
-        options["compress_level"] = 2
-        if metadata.xmp:
-            options["pnginfo"] = PngImagePlugin.PngInfo()
-            options["pnginfo"].add(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + metadata.xmp)
-    elif metadata.xmp:
-        options["xmp"] = metadata.xmp
-    if format == "JPEG":
-        options.update(quality=95, subsampling=0)
-    if format == "WEBP":
-        # Quality is effort here; exact keeps the colours where alpha is 0.
-        options.update(lossless=True, exact=True, quality=0, method=0)
-    return options
-
-
-def _is_big(image: Image.Image) -> bool:
-    return image.width * image.height * len(image.getbands()) > _MAX_TIFF_BYTES
-
-
-class _TiffTags(Image.Exif):
-    """Tags for Pillow's TIFF writer, with the types of those that it would choose too small."""
-
-    tagtype: ClassVar[dict[int, int]] = {_STRIP_OFFSETS: 16}  # 64-bit integers
-
-    def get_ifd(self, tag: int) -> dict[int, Any]:
-        """The part under `tag`, which is held here, not at an offset into a file."""
-        return self[tag]
-
-
-def _tiff_tags(image: Image.Image, metadata: Metadata) -> Image.Exif:
-    """The tags of a new TIFF beside those that Pillow sets."""
-    tags = _TiffTags()
-    if metadata.exif:
-        try:
-            exif = Image.Exif()
-            exif.load(EXIF_PREFIX + metadata.exif)
-            copy_descriptive(exif, tags)
-            tags.tobytes()
-        except Exception:  # damaged EXIF is no reason to lose the pixels
-            tags = _TiffTags()
-    if _is_big(image):
-        tags[_STRIP_OFFSETS] = 0  # replaced by Pillow, in this type
-    tags[_ROWS_PER_STRIP] = max(1, _STRIP_BYTES // (image.width * len(image.getbands())))
-    if metadata.xmp:
-        tags[_XMP] = metadata.xmp
-    return tags

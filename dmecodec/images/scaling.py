@@ -10,16 +10,16 @@ import numpy as np
 from ..base.boxes import Box
 from ..errors import ImageError, OptionError
 from ..format.layout import Alpha, Band, Layout, grouped
+from .options import AUTO, Scale
 from .source import Source
 
-Scale = tuple[int, int]
 _SCAN_PIXELS = 1 << 22
 """Pixels that are read at a time to find the range of their samples."""
 
 
 def make_layout(
     depth: int,
-    nodata: Sequence[int | None],
+    nodata: Sequence[float | None],
     *,
     alpha_at: int | None = None,
     mask: bool = False,
@@ -37,22 +37,22 @@ def make_layout(
     """
     largest = 2**depth - 1
     for value in nodata:
-        if value is not None and not 0 <= value <= largest:
-            raise OptionError(f"nodata {value}: must be between 0 and {largest}")
+        if value is not None and not (0 <= value <= largest and value == int(value)):
+            raise OptionError(f"nodata {value}: must be an integer between 0 and {largest}")
     alpha = Alpha.MASK if mask else Alpha.NONE if alpha_at is None else Alpha.BAND
-    bands = tuple(Band(value, 0, largest) for value in nodata)
+    bands = tuple(Band(None if value is None else int(value), 0, largest) for value in nodata)
     return Layout(depth, bands, grouped(len(nodata)), alpha, alpha_at or 0)
 
 
-def with_nodata(layout: Layout, nodata: int) -> Layout:
+def with_nodata(layout: Layout, nodata: float) -> Layout:
     """The layout with a nodata value for every band.
 
     Raises:
         OptionError: no sample can have it.
     """
-    if not 0 <= nodata <= layout.largest:
-        raise OptionError(f"nodata {nodata}: must be between 0 and {layout.largest}")
-    return replace(layout, bands=tuple(replace(band, nodata=nodata) for band in layout.bands))
+    if not (0 <= nodata <= layout.largest and nodata == int(nodata)):
+        raise OptionError(f"nodata {nodata:g}: must be an integer between 0 and {layout.largest}")
+    return replace(layout, bands=tuple(replace(band, nodata=int(nodata)) for band in layout.bands))
 
 
 def scaled(source: Source, scale: Scale | None) -> Layout:
@@ -68,20 +68,23 @@ def scaled(source: Source, scale: Scale | None) -> Layout:
     if layout.depth == 8:
         return layout
     lows, highs = _ranges(source)
-    if scale is not None:
-        return layout.with_scale([scale] * len(layout.bands))
+    if scale is not None and scale != AUTO:
+        low, high = map(int, scale)
+        return layout.with_scale([(low, high)] * len(layout.bands))
     return layout.with_scale([_range(*pair) for pair in zip(lows, highs, strict=True)])
 
 
 def _check_scale(scale: Scale, layout: Layout) -> None:
     if layout.depth == 8:
         raise OptionError("a scale is for samples of 16 bits; these have 8")
+    if scale == AUTO:
+        return
     low, high = scale
-    if not 0 <= low < high <= layout.largest:
+    if not 0 <= low < high <= layout.largest or (low, high) != (int(low), int(high)):
         raise OptionError(f"scale {low},{high}: must be two samples of 16 bits, the lower one first")
 
 
-def _range(low: int, high: int) -> Scale:
+def _range(low: int, high: int) -> tuple[int, int]:
     """A scale for samples from `low` to `high`; for a constant band, or none that is valid, too."""
     if low > high:
         return 0, 65535

@@ -1,4 +1,4 @@
-"""TIFF: what its tags say that Pillow does not tell, and its pixels as they are stored."""
+"""TIFF: the tags that Pillow does not report, and the pixels as they are stored."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class TiffFacts:
 
     Attributes:
         geographic: whether it says where it lies on the ground, or has GDAL's tags or a nodata value.
-        beyond: whether it has 16 bits a sample, or more bands than colour and alpha.
+        beyond: whether it has 16 bits a sample, samples of another type, or more bands than colour and alpha.
         masked: whether it has a mask.
         misread: whether Pillow reads its samples wrongly: alpha in a plane of its own.
     """
@@ -50,7 +50,7 @@ class TiffFacts:
 
 
 def tiff_facts(file: BinaryIO, *, geo: bool = True) -> TiffFacts:
-    """Looks at the tags of a TIFF, which must hold one image, its overviews and mask aside.
+    """Reads the tags of a TIFF, which must hold one image; overviews and a mask do not count.
 
     Args:
         file: a TIFF.
@@ -66,9 +66,10 @@ def tiff_facts(file: BinaryIO, *, geo: bool = True) -> TiffFacts:
     odd = beside > 1 or (beside == 1 and first.get(_EXTRA, (0,))[0] not in (1, 2))
     bits = max(first.get(_BITS, (1,)))
     unsigned = all(code in (1, 4) for code in first.get(_SAMPLE_FORMAT, (1,)))
+    is_of_other_type = bits > 16 or not unsigned  # 32 bits, signed, float, complex
     facts = TiffFacts(
         geographic=not _GEOGRAPHIC.isdisjoint(first),
-        beyond=unsigned and (bits == 16 or (bits == 8 and odd)),
+        beyond=is_of_other_type or bits == 16 or (bits == 8 and odd),
         masked=any(_is_part(page) == "mask" for page in pages),
         misread=_has_planar_alpha(first) and bits == 8,
     )
@@ -79,7 +80,7 @@ def tiff_facts(file: BinaryIO, *, geo: bool = True) -> TiffFacts:
 
 
 def check_tiff(file: BinaryIO) -> None:
-    """Looks at samples, bands and pages of a TIFF or BigTIFF."""
+    """Refuses samples, bands and pages of a TIFF or BigTIFF that Pillow would change or leave out."""
     pages = _pages(file)
     first = pages[0]
     samples = first.get(_SAMPLES, (1,))[0]
@@ -117,8 +118,10 @@ def _has_planar_alpha(first: Page) -> bool:
 
 
 def _check_colours(first: Page) -> None:
-    """Refuses what rasterio would hand out as something else, without telling: 0 for white as 0 for black, colours
-    multiplied by alpha as such that are not, CMYK as RGB."""
+    """Refuses what rasterio reads as something else without a word.
+
+    These are 0 for white as 0 for black, colours multiplied by alpha as plain ones, and CMYK as RGB.
+    """
     if first.get(_PHOTOMETRIC, (1,))[0] == 0:
         raise ImageError(f"has 0 for white; {INVERT}")
     _check_model(first)

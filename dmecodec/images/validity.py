@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from ..errors import ImageError
 from ..format.layout import Layout
 from .advice import CHOOSE, STRAIGHTEN
 from .gdal import PIXELS_ALONE
 from .read_record import is_integer
 from .scaling import make_layout
+from .values import needs_map
 
 
 def alpha_band(data: Any) -> int | None:
@@ -34,7 +37,7 @@ def has_dataset_mask(data: Any) -> bool:
     return "per_dataset" in names and not names & {"alpha", "nodata"}
 
 
-def nodata_layout(data: Any, coded: Sequence[int], depth: int, alpha_at: int | None, nodata: int | None) -> Layout:
+def nodata_layout(data: Any, coded: Sequence[int], depth: int, alpha_at: int | None, nodata: float | None) -> Layout:
     """The layout of some bands with their nodata values and mask, 16 bits not scaled yet.
 
     Args:
@@ -48,6 +51,8 @@ def nodata_layout(data: Any, coded: Sequence[int], depth: int, alpha_at: int | N
         ImageError: the bands have different nodata values, or masks that no GeoTIFF can hold.
     """
     values = [_sample(data.nodatavals[n], depth) if nodata is None else nodata for n in coded]
+    if needs_map(np.dtype(data.dtypes[0])):  # whose maps take care of nodata
+        values = [None] * len(coded)
     if len(set(values)) > 1:
         raise ImageError(
             f"its bands have different nodata values ({', '.join(map(str, values))}), of which a GeoTIFF holds one; "

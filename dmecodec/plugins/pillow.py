@@ -24,7 +24,7 @@ from ..errors import DmecodecError, FormatError, OptionError
 from ..format.kinds import Kind
 from ..format.limits import MAGIC
 from ..format.reader import Reader
-from ..images.exif import EXIF_PREFIX
+from ..images.exif import EXIF_PREFIX, exif_block
 from ..images.open import open_source
 
 FORMAT, SUFFIX, MIME = "DMEN", ".dmen", "image/x-dmen"
@@ -183,11 +183,11 @@ def _with_metadata(image: Image.Image, given: dict[str, Any]) -> Image.Image:
     kept = open_source(image).metadata  # refuses what a copy would hide, such as 16 bits a sample
     copy = image._new(image.im)  # shares the pixels
     copy.info = {key: image.info[key] for key in _OF_PIXELS if key in image.info}
-    copy.info |= {"icc_profile": kept.icc, "exif": kept.exif, "xmp": kept.xmp}
+    copy.info.update(icc_profile=kept.icc, exif=kept.exif, xmp=kept.xmp)
     for key in _METADATA:
         if key in given:
             value = given[key]
-            copy.info[key] = value.tobytes() if isinstance(value, Image.Exif) else value or b""
+            copy.info[key] = exif_block(value) if isinstance(value, Image.Exif) else value or b""
     return copy
 
 
