@@ -6,6 +6,7 @@ It shares no code with the package.
 from __future__ import annotations
 
 import hashlib
+import struct
 import zlib
 
 import numpy as np
@@ -29,13 +30,42 @@ class Layout:
         self.groups = [list(fields.take(fields.take(1)[0])) for _ in range(groups)]
         self.nodata: list[int | None] = []
         self.scale = []
+        self.maps: list[Map] = []
         for _ in range(self.count):
             flags = fields.take(1)[0]
-            assert flags in (0, 1)
-            self.nodata.append(fields.varint(2**self.depth - 1) if flags else None)
+            assert flags in range(4)
+            self.nodata.append(fields.varint(2**self.depth - 1) if flags & 1 else None)
             self.scale.append((fields.varint(65535), fields.varint(65535)) if self.depth == 16 else (0, 255))
+            self.maps += [Map(fields)] if flags & 2 else []
         members = [band for group in self.groups for band in group]
         assert not fields.left and sorted(members) == list(range(self.count))
+
+
+class Map:
+    """The map of values of a band."""
+
+    TYPES = ("int8", "int16", "int32", "int64", "uint32", "uint64", "float16", "float32", "float64")
+
+    def __init__(self, fields: Bytes) -> None:
+        self.dtype, flags = np.dtype(self.TYPES[fields.take(1)[0]]), fields.take(1)[0]
+        numbers = [struct.unpack("<d", fields.take(8))[0] for _ in range(2 + (flags & 1) + (flags >> 1))]
+        self.scale, self.offset, *others = numbers
+        self.fill = others[0] if flags & 1 else None
+        self.special = others
+
+    def values(self, samples: np.ndarray, nodata: int | None) -> np.ndarray:
+        """Samples of a band as values of its type."""
+        exact = self.offset + self.scale * samples.astype(float)
+        if self.dtype.kind in "iu":
+            limits = np.iinfo(self.dtype)
+            exact = np.rint(exact).clip(limits.min, limits.max)
+        values = exact.astype(self.dtype)
+        for special in map(self.dtype.type, self.special):
+            up = np.nextafter(special, self.dtype.type(np.inf)) if self.dtype.kind == "f" else special + 1
+            values[values == special] = up
+        if self.fill is not None:
+            values[samples == nodata] = self.fill
+        return values
 
 
 def plane(stream: bytes, height: int, width: int) -> np.ndarray:
@@ -86,6 +116,9 @@ def decode(model: second_decoder.Model, file: Container) -> np.ndarray:
         for n, band in enumerate(members):
             good = valid[..., n] & (alpha > 0)
             bands[..., band] = samples(channels[n], good, layout, band)
+    if layout.maps:
+        every = [one.values(bands[..., n], layout.nodata[n]) for n, one in enumerate(layout.maps)]
+        return np.stack(every, 2)
     if layout.alpha != 1:
         return bands
     return np.insert(bands, layout.place, alpha.astype(int) * (257 if layout.depth == 16 else 1), 2)

@@ -35,6 +35,13 @@ def edge(pixels: np.ndarray, nodata: int) -> np.ndarray:
     return pixels
 
 
+def floats(pixels: np.ndarray) -> np.ndarray:
+    """Heights in metres, NaN beyond the end of the survey."""
+    heights = (pixels[:100, :150] / 40 - 30).astype(np.float32)
+    heights[:, 120:] = np.nan
+    return heights
+
+
 def scenes() -> dict[str, tuple[np.ndarray, dict[str, object]]]:
     """Arrays, and how they are encoded."""
     rgb = np.maximum(aerial(201, 130, 260), 1)
@@ -58,6 +65,8 @@ def scenes() -> dict[str, tuple[np.ndarray, dict[str, object]]]:
             edge(np.concatenate([rgb, 255 - rgb[..., 1:2]], 2)[:100, :180], 0),
             {"nodata": 0, "alpha": False, "tile": 64, "quality": 2},
         ),
+        "floats": (floats(deep[..., :2]), {"scale": "auto", "bands": "last", "quality": 5}),
+        "int16": (deep[:70, :90, :1].astype(np.int16) - 9000, {"bands": "last", "quality": 4}),
         "two_nodata": (edge(rgb[:70, :140, :2].copy(), 0), {"nodata": 0, "quality": 3}),
     }
 
