@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..base.processor import computes_in_bf16
+
 _NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # the quintic of the authors
 _STEPS = 5
 
@@ -18,29 +20,18 @@ _STEPS = 5
 def orthogonalise(x: Tensor) -> Tensor:
     """Approximates the nearest orthogonal matrix of x (n, m): singular values between 0.6 and 1.3, bfloat16.
 
-    The steps of the iteration are polynomials of the Gram matrix, the smaller one. They are multiplied with each other,
-    and only their product with `x`. They need float32, or small singular values are lost.
+    A Newton-Schulz iteration with products in bfloat16. A CPU that emulates bfloat16 computes in float32.
     """
+    a, b, c = _NEWTON_SCHULZ
     tall = x.shape[0] > x.shape[1]
     if tall:
         x = x.T
-    x = x.float() / (x.norm() + 1e-7)
-    gram = x @ x.T
-    product = step = _newton_schulz(gram)
-    for _ in range(_STEPS - 1):
-        gram = step @ gram @ step
-        step = _newton_schulz(gram)
-        product = step @ product
-    x = product.bfloat16() @ x.bfloat16()
-    return x.T if tall else x
-
-
-def _newton_schulz(gram: Tensor) -> Tensor:
-    """The factor of one step of the iteration: a + b gram + c gram^2."""
-    a, b, c = _NEWTON_SCHULZ
-    step = torch.addmm(gram, gram, gram, beta=b, alpha=c)
-    step.diagonal().add_(a)
-    return step
+    emulated = x.device.type == "cpu" and not computes_in_bf16()
+    x = (x.float() / (x.norm() + 1e-7)).to(torch.float32 if emulated else torch.bfloat16)
+    for _ in range(_STEPS):
+        gram = x @ x.T
+        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return (x.T if tall else x).bfloat16()
 
 
 class Muon(torch.optim.Optimizer):
