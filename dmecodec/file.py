@@ -101,8 +101,8 @@ class File:
     @property
     def metadata(self) -> Metadata:
         """ICC profile, EXIF and XMP, as they were."""
-        found = self._readable().metadata()
-        return Metadata(found.get(Kind.ICC), found.get(Kind.EXIF), found.get(Kind.XMP))
+        streams = self._readable().metadata()
+        return Metadata(streams.get(Kind.ICC), streams.get(Kind.EXIF), streams.get(Kind.XMP))
 
     @property
     def layout(self) -> Layout:

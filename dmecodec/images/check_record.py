@@ -13,17 +13,17 @@ from .write_record import parse_crs
 _CLOSE = 1e-9
 
 
-def missing(wanted: GeoRecord, found: GeoRecord) -> GeoRecord:
+def missing(wanted: GeoRecord, written: GeoRecord) -> GeoRecord:
     """The part of a record that a file does not say: whole namespaces, whole lists of control points."""
-    tags = _missing_tags(wanted.tags, found.tags)
-    gcps_differ = not _same_gcps(wanted, found)
+    tags = _missing_tags(wanted.tags, written.tags)
+    gcps_differ = not _same_gcps(wanted, written)
     return GeoRecord(
-        crs=None if _same_crs(wanted.crs, found.crs) else wanted.crs,
-        transform=None if _close(wanted.transform, found.transform) else wanted.transform,
+        crs=None if _same_crs(wanted.crs, written.crs) else wanted.crs,
+        transform=None if _close(wanted.transform, written.transform) else wanted.transform,
         gcp_crs=wanted.gcp_crs if gcps_differ else None,
         gcps=wanted.gcps if gcps_differ else (),
         tags=tags,
-        bands=_missing_bands(wanted.bands, found.bands),
+        bands=_missing_bands(wanted.bands, written.bands),
     )
 
 
@@ -36,49 +36,49 @@ def in_words(lacking: GeoRecord) -> list[str]:
     return words
 
 
-def _same_crs(wanted: str | None, found: str | None) -> bool:
-    if wanted is None or wanted == found:
+def _same_crs(wanted: str | None, written: str | None) -> bool:
+    if wanted is None or wanted == written:
         return True
     try:
-        return found is not None and parse_crs(wanted) == parse_crs(found)
+        return written is not None and parse_crs(wanted) == parse_crs(written)
     except FormatError:
         return False
 
 
-def _close(wanted: Sequence[float] | None, found: Sequence[float] | None) -> bool:
+def _close(wanted: Sequence[float] | None, written: Sequence[float] | None) -> bool:
     """Whether numbers are the same but for the digits that a text of them may lose."""
     if wanted is None:
         return True
     largest = max((abs(number) for number in wanted), default=0)
-    return found is not None and all(
-        math.isclose(a, b, rel_tol=_CLOSE, abs_tol=1e-15 * largest) for a, b in zip(wanted, found, strict=True)
+    return written is not None and all(
+        math.isclose(a, b, rel_tol=_CLOSE, abs_tol=1e-15 * largest) for a, b in zip(wanted, written, strict=True)
     )
 
 
-def _same_gcps(wanted: GeoRecord, found: GeoRecord) -> bool:
-    if len(wanted.gcps) != len(found.gcps):
+def _same_gcps(wanted: GeoRecord, written: GeoRecord) -> bool:
+    if len(wanted.gcps) != len(written.gcps):
         return not wanted.gcps
-    same = all(_close(a, b) for a, b in zip(wanted.gcps, found.gcps, strict=True))
-    return same and (not wanted.gcps or _same_crs(wanted.gcp_crs, found.gcp_crs))
+    same = all(_close(a, b) for a, b in zip(wanted.gcps, written.gcps, strict=True))
+    return same and (not wanted.gcps or _same_crs(wanted.gcp_crs, written.gcp_crs))
 
 
-def _missing_tags(wanted: Tags, found: Tags) -> Tags:
+def _missing_tags(wanted: Tags, written: Tags) -> Tags:
     return {
         name: values
         for name, values in wanted.items()
-        if any(not _same_text(name, value, found.get(name, {}).get(key)) for key, value in values.items())
+        if any(not _same_text(name, value, written.get(name, {}).get(key)) for key, value in values.items())
     }
 
 
-def _same_text(namespace: str, wanted: str, found: str | None) -> bool:
+def _same_text(namespace: str, wanted: str, written: str | None) -> bool:
     """Whether a tag is there; GDAL rewrites numbers of polynomials, and XML documents."""
-    if found is None:
+    if written is None:
         return False
     if namespace == "RPC":
-        return _numbers(wanted) == _numbers(found)
+        return _numbers(wanted) == _numbers(written)
     if namespace.startswith("xml:"):
         return True
-    return wanted == found
+    return wanted == written
 
 
 def _numbers(text: str) -> list[float | str]:
@@ -93,19 +93,19 @@ def _numbers(text: str) -> list[float | str]:
     return numbers
 
 
-def _missing_bands(wanted: Sequence[BandRecord], found: Sequence[BandRecord]) -> tuple[BandRecord, ...]:
-    if len(wanted) != len(found):  # alpha that has become a mask
+def _missing_bands(wanted: Sequence[BandRecord], written: Sequence[BandRecord]) -> tuple[BandRecord, ...]:
+    if len(wanted) != len(written):  # alpha that has become a mask
         return ()
-    parts = tuple(_missing_band(a, b) for a, b in zip(wanted, found, strict=True))
+    parts = tuple(_missing_band(a, b) for a, b in zip(wanted, written, strict=True))
     return parts if any(part != BandRecord() for part in parts) else ()
 
 
-def _missing_band(wanted: BandRecord, found: BandRecord) -> BandRecord:
-    lacking = BandRecord(tags=_missing_tags(wanted.tags, found.tags))
+def _missing_band(wanted: BandRecord, written: BandRecord) -> BandRecord:
+    lacking = BandRecord(tags=_missing_tags(wanted.tags, written.tags))
     for name in ("description", "unit", "nodata", "color"):
         value = getattr(wanted, name)
-        if value is not None and value != getattr(found, name):
+        if value is not None and value != getattr(written, name):
             lacking = replace(lacking, **{name: value})
-    if (wanted.scale, wanted.offset) != (found.scale, found.offset):
+    if (wanted.scale, wanted.offset) != (written.scale, written.offset):
         lacking = replace(lacking, scale=wanted.scale, offset=wanted.offset)
     return lacking

@@ -1,4 +1,4 @@
-"""Whether an image file says where its pixels lie, or has a mask: found out without rasterio."""
+"""Whether an image file says where its pixels lie, or has a mask, without rasterio."""
 
 from __future__ import annotations
 
@@ -56,10 +56,10 @@ def find_georeference(file: BinaryIO, kind: str, path: Path | None) -> Georefere
 
 def _in_boxes(file: BinaryIO) -> Georeference:
     """Looks for GeoJP2 and GMLJP2 among the outer boxes of a JPEG 2000 file."""
-    found = Georeference.NONE
+    certainty = Georeference.NONE
     file.seek(0)
     if file.read(2) == b"\xff\x4f":  # a bare codestream
-        return found
+        return certainty
     for kind, start, stop in iso_boxes(file):
         if kind not in (b"uuid", b"asoc", b"xml "):
             continue
@@ -69,8 +69,8 @@ def _in_boxes(file: BinaryIO) -> Georeference:
             return Georeference.CERTAIN
         if any(word in content for word in _GML_WORDS):
             return Georeference.CERTAIN
-        found = Georeference.PERHAPS
-    return found
+        certainty = Georeference.PERHAPS
+    return certainty
 
 
 def _has_mask_behind(file: BinaryIO) -> bool:

@@ -168,8 +168,8 @@ def _check_avif(file: BinaryIO) -> None:
         if kind in (b"meta", b"moov"):
             file.seek(start)
             content = file.read(min(stop - start, 2**20))
-            for found in re.finditer(rb"av1C..(.)", content, re.DOTALL):
-                flags = found[1][0]
+            for box in re.finditer(rb"av1C..(.)", content, re.DOTALL):
+                flags = box[1][0]
                 if flags & 0x40:
                     refuse_depth(12 if flags & 0x20 else 10)
 
@@ -208,8 +208,8 @@ def _check_jpeg2000(file: BinaryIO) -> None:
 
 def _last_is_alpha(header: bytes, components: int) -> bool:
     """Whether the channel definitions in a JP2 header say so: number, type (1 is opacity) and colour of each."""
-    found = re.search(rb"cdef..", header, re.DOTALL)
-    definitions = header[found.end() :] if found else b""
+    box = re.search(rb"cdef..", header, re.DOTALL)
+    definitions = header[box.end() :] if box else b""
     size = 6 * components
     kinds = {number: kind for number, kind, _ in struct.iter_unpack(">3H", definitions[:size])}
     return kinds.get(components - 1) == 1

@@ -110,10 +110,10 @@ def _open_file(file: BinaryIO, path: Path | None, options: ReadOptions) -> Sourc
         return _open_with_rasterio(file, path, kind, options)
     if kind is None or kind == "TIFF" or not options.geo:
         return _open_picture(file, path, kind, options)
-    found = find_georeference(file, kind, path)
-    if found is Georeference.CERTAIN:
+    georeference = find_georeference(file, kind, path)
+    if georeference is Georeference.CERTAIN:
         need_rasterio(f"this {kind} file {_where_it_says(path)}, which needs", otherwise=PIXELS_ALONE)
-    if found is Georeference.NONE or not is_installed():
+    if georeference is Georeference.NONE or not is_installed():
         return _open_picture(file, path, kind, options)
     return _open_referenced(file, path, kind, options)
 

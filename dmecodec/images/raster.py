@@ -68,8 +68,8 @@ class PillowSource(Source):
             window = self._image._new(self._image.im.crop(corners))
             if window.mode not in (self._coded_mode, "La"):
                 window = window.convert(self._coded_mode)
-            found = np.asarray(window).reshape(*part.shape[:2], -1)
-            part[:] = found if every else found[..., list(planes)]
+            samples = np.asarray(window).reshape(*part.shape[:2], -1)
+            part[:] = samples if every else samples[..., list(planes)]
         return pixels
 
 

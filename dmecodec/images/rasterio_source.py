@@ -115,8 +115,8 @@ class RasterioSource(Source):
         with gdal_errors(self._kind):
             if self.palette is not None:
                 return self._coloured(window)[..., list(planes)]
-            found = [self._plane(plane, window) for plane in planes]
-        return np.stack(found, 2)
+            layers = [self._plane(plane, window) for plane in planes]
+        return np.stack(layers, 2)
 
     def _coloured(self, window: Any) -> np.ndarray:
         """All planes of a paletted image."""

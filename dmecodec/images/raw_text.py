@@ -26,12 +26,12 @@ def is_raw(text: str) -> bool:
 
 def to_stand_ins(text: str) -> str:
     """The text with a character that UTF-8 can hold for each such byte."""
-    return _SURROGATES.sub(lambda found: chr(ord(found[0]) - _FIRST_SURROGATE + _FIRST_STAND_IN), text)
+    return _SURROGATES.sub(lambda match: chr(ord(match[0]) - _FIRST_SURROGATE + _FIRST_STAND_IN), text)
 
 
 def from_stand_ins(text: str) -> str:
     """The inverse."""
-    return _STAND_INS.sub(lambda found: chr(ord(found[0]) - _FIRST_STAND_IN + _FIRST_SURROGATE), text)
+    return _STAND_INS.sub(lambda match: chr(ord(match[0]) - _FIRST_STAND_IN + _FIRST_SURROGATE), text)
 
 
 def restore_bytes(data: bytes) -> bytes:

@@ -142,13 +142,13 @@ class _Texts:
 
     def tags(self, band: int) -> Tags:
         """Of a band, counted from 1, or of the dataset, by namespace. Statistics are of other pixels: left out."""
-        found = {"": self._data.tags(band)}
-        found |= {name: self._data.tags(band, ns=name) for name in self._data.tag_namespaces(band)}
+        every = {"": self._data.tags(band)}
+        every |= {name: self._data.tags(band, ns=name) for name in self._data.tag_namespaces(band)}
         if self._raw is not None:
             element = self._band(band) if band else self._raw
-            for name, tags in _raw_tags(element).items():
-                found[name] = found.get(name, {}) | tags
-        kept = {name: _lasting(tags) for name, tags in sorted(found.items()) if not _is_left_out(name)}
+            for name, raw in _raw_tags(element).items():
+                every[name] = every.get(name, {}) | raw
+        kept = {name: _lasting(tags) for name, tags in sorted(every.items()) if not _is_left_out(name)}
         return {name: tags for name, tags in kept.items() if tags}
 
     def _band(self, band: int) -> ElementTree.Element:
@@ -170,13 +170,13 @@ def _as_vrt(data: Any) -> bytes:
 
 def _raw_tags(element: ElementTree.Element) -> Tags:
     """The tags of a VRT or one of its bands that are no UTF-8."""
-    found: Tags = {}
+    by_domain: Tags = {}
     for domain in element.findall("Metadata"):
         items = {from_stand_ins(item.get("key", "")): from_stand_ins(item.text or "") for item in domain.findall("MDI")}
         raw = {key: value for key, value in items.items() if is_raw(key + value)}
         if raw:
-            found[domain.get("domain", "")] = raw
-    return found
+            by_domain[domain.get("domain", "")] = raw
+    return by_domain
 
 
 def _text(element: ElementTree.Element | None) -> str | None:

@@ -37,11 +37,11 @@ def sidecars(path: Path) -> list[Path]:
     names = sorted(_names(path.name))
     wanted = {name.casefold() for name in names}
     try:
-        found = os.listdir(path.parent)  # noqa: PTH208
+        present = os.listdir(path.parent)  # noqa: PTH208
     except OSError:  # a folder that can be entered but not read
         beside = [path.with_name(name) for name in names if path.with_name(name).is_file()]
     else:
-        beside = [path.with_name(name) for name in found if name.casefold() in wanted]
+        beside = [path.with_name(name) for name in present if name.casefold() in wanted]
     return [file for file in beside if file.name != path.name and _is_for_gdal(file, path)]
 
 

@@ -22,13 +22,13 @@ def alpha_band(data: Any) -> int | None:
     Raises:
         ImageError: there are several, nothing beside it, or the colours are multiplied by it.
     """
-    found = [n for n, color in enumerate(data.colorinterp) if color.name == "alpha"]
-    if len(found) > 1 or (found and data.count == 1):
-        raise ImageError(f"has {len(found)} alpha bands among {data.count}; {CHOOSE}")
+    alphas = [n for n, color in enumerate(data.colorinterp) if color.name == "alpha"]
+    if len(alphas) > 1 or (alphas and data.count == 1):
+        raise ImageError(f"has {len(alphas)} alpha bands among {data.count}; {CHOOSE}")
     for band in range(1, data.count + 1):
         if data.tags(band, ns="IMAGE_STRUCTURE").get("ALPHA") == "PREMULTIPLIED":
             raise ImageError(f"has its colours multiplied by alpha; {STRAIGHTEN}")
-    return found[0] if found else None
+    return alphas[0] if alphas else None
 
 
 def has_dataset_mask(data: Any) -> bool:

@@ -45,8 +45,8 @@ def needs_scale(dtype: np.dtype) -> bool:
 
 
 @dataclass
-class _Range:
-    """What was found of a band's values.
+class _Extent:
+    """The values of a band.
 
     Attributes:
         low, high: the smallest and the largest value that is valid.
@@ -88,52 +88,52 @@ def map_bands(
         words = {"f": f"{bits}-bit floating-point", "i": f"{bits}-bit signed", "u": dtype.name}[dtype.kind]
         raise ImageError(f"has {words} samples; {AUTO_SCALE}")
     bands = []
-    for n, found in enumerate(_scan(values, image, dtype, nodata, scale)):
+    for n, extent in enumerate(_scan(values, image, dtype, nodata, scale)):
         name = f"band {n + 1}" if len(nodata) > 1 else "its only band"
-        if found.outside:
+        if extent.outside:
             assert isinstance(scale, tuple)
             raise ImageError(
-                f"{name} has {found.outside} values outside {scale[0]:.10g},{scale[1]:.10g} (they reach from "
-                f"{found.low:.10g} to {found.high:.10g}); widen the scale, or use '--scale auto'"
+                f"{name} has {extent.outside} values outside {scale[0]:.10g},{scale[1]:.10g} (they reach from "
+                f"{extent.low:.10g} to {extent.high:.10g}); widen the scale, or use '--scale auto'"
             )
-        bands.append(_fit(found, dtype, nodata[n], scale, name))
+        bands.append(_fit(extent, dtype, nodata[n], scale, name))
     return tuple(bands)
 
 
 def _scan(
     values: ReadValues, image: Box, dtype: np.dtype, nodata: Sequence[float | None], scale: Scale | None
-) -> list[_Range]:
-    """The range of each band, found strip by strip."""
-    ranges = [_Range() for _ in nodata]
+) -> list[_Extent]:
+    """The extent of each band, strip by strip."""
+    ranges = [_Extent() for _ in nodata]
     step = max(1, _SCAN_PIXELS // (image.width * len(nodata)))
     for top in range(0, image.height, step):
         part = values(Box(0, top, image.width, min(step, image.height - top)))
-        for n, found in enumerate(ranges):
+        for n, extent in enumerate(ranges):
             plane = part[..., n]
             plane = plane.compressed() if isinstance(plane, np.ma.MaskedArray) else plane.ravel()
-            _scan_plane(plane, found, _in_type(nodata[n], dtype), scale)
+            _scan_plane(plane, extent, _in_type(nodata[n], dtype), scale)
     return ranges
 
 
-def _scan_plane(plane: np.ndarray, found: _Range, nodata: float | None, scale: Scale | None) -> None:
+def _scan_plane(plane: np.ndarray, extent: _Extent, nodata: float | None, scale: Scale | None) -> None:
     if plane.dtype.kind == "f":
         finite = np.isfinite(plane)
         if not finite.all():
             for name, value in (("NaN", math.nan), ("infinity", math.inf), ("-infinity", -math.inf)):
                 if is_fill(plane, value).any():
-                    found.specials[name] = value
+                    extent.specials[name] = value
             plane = plane[finite]
     if nodata is not None and math.isfinite(nodata):
         is_nodata = plane == plane.dtype.type(nodata)
         if is_nodata.any():
-            found.specials[f"the nodata value {nodata:.10g}"] = nodata
+            extent.specials[f"the nodata value {nodata:.10g}"] = nodata
             plane = plane[~is_nodata]
     if not plane.size:
         return
     low, high = plane.min(), plane.max()
-    found.low, found.high = min(found.low, low.item()), max(found.high, high.item())
+    extent.low, extent.high = min(extent.low, low.item()), max(extent.high, high.item())
     if isinstance(scale, tuple) and (low < scale[0] or high > scale[1]):
-        found.outside += int(((plane < scale[0]) | (plane > scale[1])).sum())
+        extent.outside += int(((plane < scale[0]) | (plane > scale[1])).sum())
 
 
 def _in_type(nodata: float | None, dtype: np.dtype) -> float | None:
@@ -148,22 +148,22 @@ def _in_type(nodata: float | None, dtype: np.dtype) -> float | None:
     return nodata if math.isfinite(nodata) and nodata == int(nodata) and limits.min <= nodata <= limits.max else None
 
 
-def _fit(found: _Range, dtype: np.dtype, nodata: float | None, scale: Scale | None, name: str) -> Band:
+def _fit(extent: _Extent, dtype: np.dtype, nodata: float | None, scale: Scale | None, name: str) -> Band:
     """The map of a band."""
-    if len(found.specials) > 1:
-        kinds = " and ".join(found.specials)
+    if len(extent.specials) > 1:
+        kinds = " and ".join(extent.specials)
         raise ImageError(
             f"{name} has {kinds}, of which one can be kept exactly; make them one value first, for example with "
             '\'gdal_calc.py -A IN --allBands=A --calc="where(isfinite(A), A, -9999)" --NoDataValue=-9999 '
             "--outfile=OUT.tif'"
         )
-    fill = next(iter(found.specials.values()), None)
-    if found.low > found.high:  # nothing is valid
-        found.low = found.high = 0
-    if dtype.kind in "iu" and max(abs(found.low), abs(found.high)) > _EXACT:
+    fill = next(iter(extent.specials.values()), None)
+    if extent.low > extent.high:  # nothing is valid
+        extent.low = extent.high = 0
+    if dtype.kind in "iu" and max(abs(extent.low), abs(extent.high)) > _EXACT:
         raise ImageError(f"{name} has {dtype.name} values beyond 2^53, which cannot be kept; make it float64")
-    low, step = _steps(found, dtype, scale)
-    lowest, highest = (max(0, min(FILL, round((value - low) / step))) for value in (found.low, found.high))
+    low, step = _steps(extent, dtype, scale)
+    lowest, highest = (max(0, min(FILL, round((value - low) / step))) for value in (extent.low, extent.high))
     if lowest == highest:
         lowest, highest = (lowest, lowest + 1) if lowest < FILL else (lowest - 1, lowest)
     if fill is None and _has_own_sample(_in_type(nodata, dtype), low, step, dtype):
@@ -174,17 +174,17 @@ def _fit(found: _Range, dtype: np.dtype, nodata: float | None, scale: Scale | No
     return Band(sample, lowest, highest, ValueMap(dtype.name, step, low, fill, nodata))
 
 
-def _steps(found: _Range, dtype: np.dtype, scale: Scale | None) -> tuple[float, float]:
+def _steps(extent: _Extent, dtype: np.dtype, scale: Scale | None) -> tuple[float, float]:
     """Offset and scale of a band."""
     if scale is None:
         return float(_FIXED[dtype.name]), 1.0
-    low, high = (found.low, found.high) if scale == AUTO else scale
+    low, high = (extent.low, extent.high) if scale == AUTO else scale
     low = float(low)
     span = float(high) - low
     if dtype.kind in "iu" and low == int(low) and span <= LARGEST:
         return low, 1.0
     if not math.isfinite(span):
-        raise ImageError(f"its values span {found.low:.4g} to {found.high:.4g}, more than float64 holds")
+        raise ImageError(f"its values span {extent.low:.4g} to {extent.high:.4g}, more than float64 holds")
     step = span / LARGEST
     return low, step if step > 0 else 1.0
 

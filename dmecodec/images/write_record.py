@@ -134,8 +134,8 @@ def _points(record: GeoRecord, shift: tuple[float, float] = (0.0, 0.0)) -> list[
 def settle_gcps(path: Path, record: GeoRecord) -> None:
     """Moves control points back where GDAL has moved them: with AREA_OR_POINT=Point it does, by half a pixel."""
     with opened(path, "r+") as file:
-        found = file.gcps[0][0]
+        first = file.gcps[0][0]
         row, col, *_ = record.gcps[0]
-        shift = round(2 * (found.row - row)) / 2, round(2 * (found.col - col)) / 2
+        shift = round(2 * (first.row - row)) / 2, round(2 * (first.col - col)) / 2
         if any(shift):
             file.gcps = _points(record, shift), _gcp_crs(record)
