@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from torch import Tensor
@@ -10,6 +12,7 @@ from dmecodec.base.boxes import Box
 from dmecodec.network import wavelet
 from dmecodec.network.config import MAX_DEPTH, PAPER, STRIDE, Config
 from dmecodec.network.dmenet import DMENet
+from dmecodec.network.gated import GatedAnalysis, GatedBlock
 from dmecodec.network.gdn import PlainGDN
 from dmecodec.network.lambdas import LAMBDAS
 from dmecodec.network.transforms import HALO, Analysis, Synthesis
@@ -17,17 +20,18 @@ from dmecodec.network.transforms import HALO, Analysis, Synthesis
 SMALL = Config(
     channels=32, hyper=8, slices=(8, 16), hidden=(16, 0), checkered=1, attention=8, refinement=8, refining=MAX_DEPTH
 )
+GATED = dataclasses.replace(SMALL, eighths=(3, 8), sixteenths=(2, 16))
 QUALITY = torch.tensor([3.5])
-CELLS = Box(0, 0, 14, 13)
+CELLS = Box(0, 0, 22, 21)
 INNER = [
-    Box(5, 5, 3, 2),  # a halo away from every border
+    Box(9, 9, 3, 2),  # a halo away from every border
     Box(0, 0, 4, 3),
-    Box(9, 0, 5, 2),
-    Box(0, 9, 2, 4),
-    Box(11, 10, 3, 3),
-    Box(6, 0, 1, 13),
-    Box(0, 6, 14, 1),
-    Box(7, 6, 1, 1),
+    Box(17, 0, 5, 2),
+    Box(0, 17, 2, 4),
+    Box(19, 18, 3, 3),
+    Box(11, 0, 1, 21),
+    Box(0, 11, 22, 1),
+    Box(11, 10, 1, 1),
 ]
 
 
@@ -40,15 +44,17 @@ def random_weights(module: torch.nn.Module) -> torch.nn.Module:
     for name, table in module.named_parameters():
         if name.endswith((".log_gain", ".offset", ".quality")):
             table.data.normal_(std=0.3)
+        if isinstance(part, GatedBlock):
+            part.join.weight *= 10
     if isinstance(module, (Analysis, Synthesis)):
         module.scale.data.fill_(1.0)
     return module.requires_grad_(False).eval()
 
 
-@pytest.fixture(scope="module")
-def analysis() -> torch.nn.Module:
+@pytest.fixture(scope="module", params=["C blocks", "gated"])
+def analysis(request: pytest.FixtureRequest) -> torch.nn.Module:
     torch.manual_seed(0)
-    return random_weights(Analysis(SMALL))
+    return random_weights(Analysis(SMALL) if request.param == "C blocks" else GatedAnalysis(GATED))
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +84,7 @@ def synthesise_crop(synthesis: torch.nn.Module, y: Tensor, inner: Box, halo: int
 def test_the_receptive_field_of_the_analysis_is_within_the_halo(analysis: torch.nn.Module, inner: Box) -> None:
     image = torch.rand(1, 3, 16 * CELLS.height, 16 * CELLS.width)
     expected = crop(analysis(image), inner)
-    assert torch.allclose(analyse_crop(analysis, image, inner, HALO), expected, atol=2e-5)
+    assert torch.allclose(analyse_crop(analysis, image, inner, analysis.halo), expected, atol=2e-5)
 
 
 @pytest.mark.parametrize("inner", INNER)
@@ -153,7 +159,7 @@ def test_wavelet_of_smooth_images() -> None:
     assert inside[:, :-3].abs().max() < 1e-4
 
 
-@pytest.mark.parametrize("config", [SMALL, PAPER])
+@pytest.mark.parametrize("config", [SMALL, GATED, PAPER])
 def test_shapes(config: Config) -> None:
     net = DMENet(config).requires_grad_(False).eval()
     y = net.analysis(torch.rand(1, 3, 64, 128))
@@ -163,7 +169,7 @@ def test_shapes(config: Config) -> None:
 
 
 def test_the_shortcut_alone_is_linear(analysis: torch.nn.Module) -> None:
-    assert isinstance(analysis, Analysis)
+    assert isinstance(analysis, (Analysis, GatedAnalysis))
     a, b = torch.rand(2, 1, 3, 64, 64)
     analysis.enabled = False
     try:
@@ -195,7 +201,7 @@ def test_plain_gdn() -> None:
 
 
 def test_configuration_as_json() -> None:
-    for config in (SMALL, PAPER, Config()):
+    for config in (SMALL, GATED, PAPER, Config()):
         assert Config.from_json(config.to_json()) == config
 
 
@@ -210,6 +216,8 @@ def test_configuration_as_json() -> None:
         {"channels": 140},
         {"strip": 6},
         {"hidden": (1, 1, 1, 1, -1)},
+        {"eighths": (9, 64)},
+        {"sixteenths": (1, 1025)},
         {"slices": (1,) * 33, "hidden": (1,) * 33},
     ],
 )

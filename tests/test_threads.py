@@ -22,7 +22,7 @@ from dmecodec.base.threads import side_by_side
 from dmecodec.codec import analysis, annealing
 from dmecodec.codec.decoder import Decoder
 from dmecodec.format.reader import Reader
-from dmecodec.network.config import get_config
+from dmecodec.network.config import Config, get_config
 from dmecodec.network.dmenet import DMENet
 from dmecodec.weights import model as weights
 from dmecodec.weights import registry
@@ -97,13 +97,16 @@ def test_nor_the_pixels_that_a_search_measures() -> None:
     assert (plain - decoded[0]).abs().max() < 1  # of a level
 
 
-@pytest.mark.parametrize("network", ["fast", "paper"])
+GATED = Config(channels=16, hyper=8, slices=(8, 16), hidden=(16, 16), checkered=1, eighths=(3, 16), sixteenths=(2, 16))
+
+
+@pytest.mark.parametrize("config", [get_config("fast"), get_config("paper"), GATED])
 @pytest.mark.parametrize("rows", [1, 2, 16, 17, 33, 72])
-def test_strips_give_the_same_as_the_whole(network: str, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_strips_give_the_same_as_the_whole(config: Config, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """In float32 with random weights, so that an error at a seam is large."""
     monkeypatch.setattr(analysis, "autocast", lambda _: contextlib.nullcontext())
     torch.manual_seed(rows)
-    net = DMENet(get_config(network)).eval().requires_grad_(False)
+    net = DMENet(config).eval().requires_grad_(False)
     for p in net.parameters():
         if p.ndim > 1:
             p.normal_(0, 2 / p[0].numel() ** 0.5)
@@ -121,7 +124,7 @@ def test_a_strip_without_its_margin_differs(monkeypatch: pytest.MonkeyPatch) -> 
     """Shows that the test above can fail."""
     monkeypatch.setattr(analysis, "SDPM_REACH", 0)
     with pytest.raises(AssertionError):
-        test_strips_give_the_same_as_the_whole("fast", 33, monkeypatch)
+        test_strips_give_the_same_as_the_whole(get_config("fast"), 33, monkeypatch)
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")

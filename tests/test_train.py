@@ -243,7 +243,7 @@ def test_every_stage_trains_what_it_should(stage: int, data: Path, tmp_path: Pat
     moved = {n for n, p in trainer.model.named_parameters() if not torch.equal(p, before[n])}
     expected = {
         "net.analysis.shortcut.weight": stage < 3,
-        "net.analysis.blocks.0.0.weight": stage == 2,
+        "net.analysis.eighths.0.expand.weight": stage == 2,
         "net.hyper_encoder.layers.0.weight": stage < 3,
         "net.log_gain": stage < 3,
         "net.log_inverse_gain": True,

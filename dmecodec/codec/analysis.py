@@ -18,8 +18,9 @@ from ..base.threads import side_by_side
 from ..images.source import Source
 from ..network import wavelet
 from ..network.config import HYPER_STRIDE, STRIDE
+from ..network.gated import GatedAnalysis
 from ..network.sdpm import REACH as SDPM_REACH
-from ..network.transforms import HALO, Analysis
+from ..network.transforms import Analysis
 from ..weights.model import Model
 from .pixels import network_pixels
 
@@ -37,7 +38,7 @@ def analyse(model: Model, source: Source, box: Box, group: int = 0) -> Tensor:
     y = torch.empty(shape, dtype=torch.float32, device=model.device)
     for block in box.blocks():
         inner = block.scaled_down(STRIDE)
-        outer = inner.grown(HALO, image.scaled_down(STRIDE))
+        outer = inner.grown(model.net.analysis.halo, image.scaled_down(STRIDE))
         seen = outer.scaled_up(STRIDE).clipped(image)
         pixels, _ = network_pixels(source, seen, group, model.device)
         latents = latents_of(model, pixels)
@@ -51,7 +52,23 @@ def latents_of(model: Model, pixels: Tensor) -> Tensor:
     """Pixels (1, 3, 16 h, 16 w) in 0..1 to latents (1, M, h, w) float32."""
     analysis = model.net.analysis
     with autocast(model.device):
-        return analysis(pixels) if model.device.type != "cpu" else _in_strips(analysis, pixels)
+        if model.device.type != "cpu":
+            return analysis(pixels)
+        return (
+            _gated_in_strips(analysis, pixels) if isinstance(analysis, GatedAnalysis) else _in_strips(analysis, pixels)
+        )
+
+
+def _gated_in_strips(analysis: GatedAnalysis, pixels: Tensor) -> Tensor:
+    """`analysis(pixels)`, and the same steps as there."""
+    longer = _LONGER if pixels.shape[3] == STRIDE else 1
+    edges = _edges(pixels.shape[2] // STRIDE, longer * _MORE_ROWS)
+    (packed,) = side_by_side(wavelet.pack_to_eighth, [pixels.float()], pixels.device)
+    x = _strips(analysis.fine, packed, edges, (2, 2), len(analysis.eighths))
+    (packed,) = side_by_side(wavelet.pack_to_sixteenth, [x], pixels.device)
+    with torch.autocast("cpu", enabled=False):
+        y = _strips(analysis.shortcut, packed, edges, (1, 1), 0)
+    return _strips(analysis.coarse, y, edges, (1, 1), len(analysis.sixteenths))
 
 
 def _in_strips(analysis: Analysis, pixels: Tensor) -> Tensor:

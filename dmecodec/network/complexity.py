@@ -12,9 +12,12 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from . import wavelet
 from .config import HYPER_STRIDE, PAPER, STRIDE, Config, get_config
 from .dmenet import DMENet
+from .gated import GatedAnalysis
 from .hyperprior import HyperDecoder
+from .transforms import Analysis
 
 SIDE = 256
 """Side of the image in pixels: the paper counts 3 x 256 x 256."""
@@ -73,7 +76,7 @@ def _parts(config: Config) -> list[Part]:
     z = torch.zeros(1, config.hyper, side // HYPER_STRIDE, side // HYPER_STRIDE)
     decoder = net.parameters_of_y.decoder
     rows: list[tuple[str, nn.Module, tuple[torch.Tensor, ...]]] = [
-        ("analysis: C blocks and SDPM", net.analysis.blocks, (image,)),
+        *_analysis(net.analysis, image, y),
         ("synthesis: R blocks and SDPM", net.synthesis.blocks, (y, quality)),
         ("hyper encoder", net.hyper_encoder, (y,)),
         ("hyper decoder", _HyperLayers(decoder), (z, quality)),
@@ -93,6 +96,19 @@ def _parts(config: Config) -> list[Part]:
     gains = net.log_gain.numel() + net.log_inverse_gain.numel()
     parts.append(Part("gains of the qualities", gains, 0))
     return parts
+
+
+def _analysis(
+    analysis: Analysis | GatedAnalysis, image: torch.Tensor, y: torch.Tensor
+) -> list[tuple[str, nn.Module, tuple[torch.Tensor, ...]]]:
+    """The parts of the analysis but for the linear map, and their inputs."""
+    if isinstance(analysis, Analysis):
+        return [("analysis: C blocks and SDPM", analysis.blocks, (image,))]
+    eighth = wavelet.pack_to_eighth(image)
+    return [
+        ("analysis: gated blocks at 1/8", analysis.eighths, (eighth,)),
+        ("analysis: gated blocks at 1/16", analysis.sixteenths, (y,)),
+    ]
 
 
 def _entropy_parameters(net: DMENet, y: torch.Tensor, quality: torch.Tensor) -> Part:

@@ -9,6 +9,8 @@ from ..errors import OptionError
 
 MAX_WIDTH, MAX_SLICES = 1024, 32
 """Largest width and number of slices, so that a damaged model file cannot ask for all of the memory."""
+MAX_BLOCKS = 8
+"""Largest number of gated blocks at one resolution."""
 MAX_DEPTH = 3
 """Largest `Config.refining`: more convolutions would see beyond the halo (`transforms.HALO`)."""
 STRIDE = 16
@@ -58,6 +60,8 @@ class Config:
         paper: whether it is the network of the paper alone. All others have what follows, a linear wavelet path
             parallel to both transforms, magnitudes as input of the hyper encoder, and R blocks that depend on the
             quality.
+        eighths, sixteenths: number of gated blocks of the analysis at 1/8 and at 1/16 of the resolution, and the width
+            of each; without any, the analysis has the C blocks of the paper.
         squeezed: width of the 1x1 convolution before the hyper encoder.
         refinement: width of the refinement after the synthesis, which also sees the input of the last R block.
         refining: number of convolutions between the first and the last of the refinement.
@@ -71,6 +75,8 @@ class Config:
     strip: int = 7
     attention: int = 48
     paper: bool = False
+    eighths: tuple[int, int] = (0, 0)
+    sixteenths: tuple[int, int] = (0, 0)
     squeezed: int = 128
     refinement: int = 32
     refining: int = 3
@@ -86,16 +92,23 @@ class Config:
             raise ValueError("the slices and the widths of their parameter networks do not match")
         if (
             not 0 <= self.checkered <= len(self.slices)
+            or not all(0 <= count <= MAX_BLOCKS for count, _ in (self.eighths, self.sixteenths))
+            or not all(0 <= width <= MAX_WIDTH for _, width in (self.eighths, self.sixteenths))
             or not 1 <= self.squeezed <= MAX_WIDTH
             or not 1 <= self.refinement <= MAX_WIDTH
             or not 0 <= self.refining <= MAX_DEPTH
         ):
-            raise ValueError("checkered, squeezed, refinement or refining is out of range")
+            raise ValueError("checkered, eighths, sixteenths, squeezed, refinement or refining is out of range")
 
     @property
     def latents(self) -> int:
         """M, the number of channels of y."""
         return sum(self.slices)
+
+    @property
+    def is_gated(self) -> bool:
+        """Whether the analysis has gated blocks instead of those of the paper."""
+        return self.eighths[0] + self.sixteenths[0] > 0
 
     @property
     def passes(self) -> tuple[Pass, ...]:
@@ -119,8 +132,9 @@ class Config:
             ValueError, LookupError, TypeError: the text is no configuration.
         """
         fields = json.loads(text)
-        for name in ("slices", "hidden"):
-            fields[name] = tuple(fields[name])
+        for name in ("slices", "hidden", "eighths", "sixteenths"):
+            if name in fields:
+                fields[name] = tuple(fields[name])
         return cls(**fields)
 
 

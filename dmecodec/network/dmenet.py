@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from .config import Config
+from .gated import GatedAnalysis
 from .gdn import GDNFactory, PlainGDN
 from .hyperprior import HyperEncoder
 from .knots import interpolate_knots
@@ -25,7 +26,7 @@ class DMENet(nn.Module):
     def __init__(self, config: Config, gdn: GDNFactory = PlainGDN) -> None:
         super().__init__()
         self.config = config
-        self.analysis = Analysis(config, gdn)
+        self.analysis: Analysis | GatedAnalysis = GatedAnalysis(config) if config.is_gated else Analysis(config, gdn)
         self.synthesis = Synthesis(config, gdn)
         self.hyper_encoder = HyperEncoder(config)
         self.parameters_of_y = EntropyParameters(config)

@@ -26,7 +26,8 @@ from .sdpm import SDPM
 _ANALYSIS_SCALE, _SYNTHESIS_SCALE, _SYNTHESIS_INPUT = 0.05, 0.02, 0.2
 
 HALO = 4
-"""Width of the halo in latents: neither transform sees further beyond a block (tests/test_network.py)."""
+"""Width of the halo in latents: neither transform sees further beyond a block (tests/test_network.py). The gated
+analysis has a halo of its own."""
 
 
 def _down(inputs: int, outputs: int, kernel: int) -> nn.Conv2d:
@@ -99,6 +100,8 @@ def _scale(channels: int, start: float) -> nn.Parameter:
 class Analysis(nn.Module):
     """Image (b, 3, 16 h, 16 w) in 0..1 to latents (b, M, h, w), before any gain."""
 
+    halo = HALO
+
     def __init__(self, config: Config, gdn: GDNFactory = PlainGDN) -> None:
         super().__init__()
         n, m = config.channels, config.latents
@@ -125,6 +128,11 @@ class Analysis(nn.Module):
             y = linear if y is None else linear + y
         assert y is not None
         return y
+
+    @torch.no_grad()
+    def silence(self) -> None:
+        """Leaves the linear path alone, as before stage 2 of the training."""
+        self.scale.zero_()
 
 
 class Synthesis(nn.Module):
@@ -159,3 +167,10 @@ class Synthesis(nn.Module):
         if self.refinement is not None and self.enabled:
             x = self.refinement(x, features, quality)
         return x
+
+    @torch.no_grad()
+    def silence(self) -> None:
+        """Leaves the linear path alone, as before stage 2 of the training."""
+        self.scale.zero_()
+        if self.refinement is not None:
+            self.refinement.last.weight.zero_()

@@ -15,6 +15,8 @@ _ALPHA, _BETA, _GAMMA, _DELTA = (-1.586134342059924, -0.052980118572961, 0.88291
 _K = 1.149604398860241
 
 PACKED = 768
+EIGHTH = 192
+"""Channels of three levels, packed to 1/8."""
 FOLDS = (8, 4, 2, 1)  # pixel-unshuffle factor of each level, finest first
 
 
@@ -63,13 +65,36 @@ def _merge(low: Tensor, high: Tensor, dim: int) -> Tensor:
 
 def pack(x: Tensor) -> Tensor:
     """Image (b, 3, 16 h, 16 w) to packed coefficients (b, 768, h, w), finest level first."""
+    return _pack(x, FOLDS)
+
+
+def pack_to_eighth(x: Tensor) -> Tensor:
+    """Image (b, 3, 8 h, 8 w) to three levels packed at 1/8: (b, 192, h, w), finest level first."""
+    return _pack(x, FOLDS[1:])
+
+
+def _pack(x: Tensor, folds: tuple[int, ...]) -> Tensor:
     bands = []
-    for fold in FOLDS:
-        low, high = _split(x, 3)
-        x, low_high = _split(low, 2)
-        high_low, high_high = _split(high, 2)
-        bands.append(F.pixel_unshuffle(torch.cat([low_high, high_low, high_high], 1), fold))
+    for fold in folds:
+        x, details = _level(x)
+        bands.append(F.pixel_unshuffle(details, fold))
     return torch.cat([*bands, x], 1)
+
+
+def pack_to_sixteenth(x: Tensor) -> Tensor:
+    """The fourth level: the output of :func:`pack_to_eighth`, (b, 192, 2 h, 2 w), to that of :func:`pack`."""
+    *bands, x = x.split([9 * fold * fold for fold in FOLDS[1:]] + [3], 1)
+    packed = [F.pixel_unshuffle(F.pixel_shuffle(band, f), 2 * f) for band, f in zip(bands, FOLDS[1:], strict=True)]
+    x, details = _level(x)
+    return torch.cat([*packed, details, x], 1)
+
+
+def _level(x: Tensor) -> tuple[Tensor, Tensor]:
+    """One level: the low band (b, c, h, w) and the three others (b, 3 c, h, w)."""
+    low, high = _split(x, 3)
+    low, low_high = _split(low, 2)
+    high_low, high_high = _split(high, 2)
+    return low, torch.cat([low_high, high_low, high_high], 1)
 
 
 def unpack(coefficients: Tensor) -> Tensor:

@@ -101,12 +101,9 @@ def _deploy(model: TrainingModel, scales: dict[nn.Module, Tensor]) -> DMENet:
 @torch.no_grad()
 def _silence_untrained(model: TrainingModel) -> None:
     """Sets the scale of random weights to zero: after stage 1 only the linear path is trained."""
-    analysis, synthesis = model.net.analysis, model.net.synthesis
-    for transform in (analysis, synthesis):
+    for transform in (model.net.analysis, model.net.synthesis):
         if not transform.enabled:
-            transform.scale.zero_()
-    if synthesis.refinement is not None and not synthesis.enabled:
-        synthesis.refinement.last.weight.zero_()
+            transform.silence()
 
 
 @torch.no_grad()

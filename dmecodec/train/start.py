@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..network.gated import GatedAnalysis
 from ..network.lambdas import LAMBDAS
-from ..network.wavelet import pack
+from ..network.wavelet import pack, pack_to_eighth, pack_to_sixteenth
 from .data import Crops
 from .model import TrainingModel
 
@@ -59,7 +60,17 @@ def initialise(model: TrainingModel, images: list[np.ndarray], crops: Crops) -> 
     log_scale = 0.5 * energies[:m].log() + gain - 0.3
     for network, pass_ in zip(net.parameters_of_y.networks, net.config.passes, strict=True):
         network.out.bias[:, pass_.channels :] = log_scale[:, pass_.first : pass_.end]
+    if isinstance(net.analysis, GatedAnalysis):
+        _set_scales(net.analysis, crops.batch(16).cpu())
     _activate_z(model, crops)
+
+
+def _set_scales(analysis: GatedAnalysis, x: Tensor) -> None:
+    """Sets the scales of the stream from its standard deviations on some crops; quiet channels are limited."""
+    eighth = pack_to_eighth(x)
+    y = analysis.shortcut(pack_to_sixteenth(eighth))
+    for scale, stream, floor in ((analysis.eighth_scale, eighth, 0.01), (analysis.sixteenth_scale, y, 0.03)):
+        scale.copy_((1 / (stream.std((0, 2, 3)) + floor))[:, None, None])
 
 
 def _set(layer: nn.Conv2d, weight: Tensor, bias: Tensor) -> None:
