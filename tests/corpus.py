@@ -98,6 +98,8 @@ def _by_pillow(path: Path) -> np.ndarray | None:
             image.load()
             if image.format == "TIFF" and image.mode in ("LA", "La") and image.tag_v2.get(284) == 2:  # type: ignore
                 return None  # grey and alpha in separate planes: its alpha is 0
+            if image.format == "TIFF" and 0 in (*image.tag_v2.get(273, ()), *image.tag_v2.get(324, ())):  # type: ignore
+                return None  # a sparse file, whose absent parts Pillow fills from the header
             if image.mode in ("P", "PA") or "transparency" in image.info:
                 keyed = image.has_transparency_data
                 image = image.convert(

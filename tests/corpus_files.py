@@ -88,6 +88,10 @@ def _plain_tiffs(folder: Path) -> None:
             compress=compress,
         )
     write(folder / "plain-16-bit.tif", samples(1, "uint16"), **PLAIN)
+    pixels = samples(1)
+    pixels[:16, :32] = 0
+    for name, place in (("plain", PLAIN), ("geo", {})):
+        write(folder / f"{name}-sparse.tif", pixels, **place, tiled=True, blockxsize=16, blockysize=16, sparse_ok=True)
     write(folder / "signed-16-bit.tif", samples(1, "uint16").astype("int16") - 300)
 
 
