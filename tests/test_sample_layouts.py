@@ -60,6 +60,27 @@ def test_planar_grey_and_alpha_without_rasterio(tmp_path: Path, monkeypatch: pyt
     assert "alpha in a plane of its own" in refusal(Image.open(path))
 
 
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("tiles", [{"blockysize": 16}, {"tiled": True, "blockxsize": 16, "blockysize": 16}])
+def test_absent_strips_and_tiles_are_zeros(
+    tmp_path: Path, mode: str, tiles: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pillow decodes the start of the file in their place."""
+    path = tmp_path / "a.tif"
+    pixels = RNG.integers(0, 256, (48, 40, len(mode)), np.uint8)
+    pixels[16:32] = 0
+    options = MODES[mode] | tiles | {"width": 40, "height": 48, "count": len(mode), "sparse_ok": True}
+    with rasterio.open(path, "w", driver="GTiff", dtype="uint8", **options) as file:
+        for row in (0, 32):
+            file.write(pixels[row : row + 16].transpose(2, 0, 1), window=((row, row + 16), (0, 40)))
+    for image in (path, io.BytesIO(path.read_bytes())):
+        for geo in (True, False):
+            assert np.array_equal(whole(image, geo=geo), pixels)
+    assert "absent" in refusal(Image.open(path))
+    monkeypatch.setattr(opening, "is_installed", lambda: False)
+    assert "absent" in refusal(path)
+
+
 @pytest.mark.parametrize("mode", ["LA", "RGBA"])
 @pytest.mark.parametrize("interleave", ["PIXEL", "BAND"])
 @pytest.mark.parametrize("compress", ["NONE", "DEFLATE"])

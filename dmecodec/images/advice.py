@@ -27,6 +27,7 @@ EXTRACT = "extract the one to encode first, for example with 'magick IN[0] OUT.p
 INVERT = "turn it round first, for 8 bits with 'gdal_translate -scale 0 255 255 0 IN OUT.tif'"
 KEEP_PNM = "keep the values with 'gdal_translate -ot Byte IN OUT.tif', or make 255 the largest with 'magick IN OUT.png'"
 INTERLEAVE = "put them side by side first with 'gdal_translate -co INTERLEAVE=PIXEL IN OUT.tif'"
+FILL = "write them out first with 'gdal_translate IN OUT.tif'"
 STRAIGHTEN = "convert it first with 'magick IN -define tiff:alpha=unassociated OUT.tif'"
 
 

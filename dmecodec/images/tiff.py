@@ -10,7 +10,7 @@ from PIL import Image, TiffImagePlugin
 
 from ..base.stderr import suppressed_stderr
 from ..errors import ImageError
-from .advice import CHOOSE, EXTRACT, INTERLEAVE, INVERT, SCALE, STRAIGHTEN, TO_RGB, refuse_depth, refuse_shallow
+from .advice import CHOOSE, EXTRACT, FILL, INTERLEAVE, INVERT, SCALE, STRAIGHTEN, TO_RGB, refuse_depth, refuse_shallow
 from .exif import exif_of_tiff
 
 # Tags
@@ -18,6 +18,7 @@ _SUBFILE, _OLD_SUBFILE = 254, 255
 _BITS, _PHOTOMETRIC, _SAMPLES, _EXTRA, _SAMPLE_FORMAT = 258, 262, 277, 338, 339
 _COMPRESSION, _YCBCR, _JPEG = 259, 6, (6, 7)
 _PLANAR, _SEPARATE = 284, 2
+_OFFSETS = (273, 324)  # of strips, of tiles
 _PALETTE = 3
 _WANTED = (
     _SUBFILE, _OLD_SUBFILE, _BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLES, _PLANAR, _EXTRA, _SAMPLE_FORMAT
@@ -28,6 +29,7 @@ Page = dict[int, tuple[int, ...]]
 """The tags of one page that matter here."""
 _VALUES = {1: "B", 3: "H", 4: "I", 16: "Q"}
 _MAX_PAGES = 4096
+_MAX_VALUES, _MAX_OFFSETS = 65535, 2**24
 _COLOUR_BANDS = {0: 1, 1: 1, 2: 3, 3: 1, 6: 3}
 _COLOUR_MODELS = {4: "mask", 5: "CMYK", 8: "CIELab", 9: "ICCLab", 10: "ITULab", 32803: "raw sensor"}
 
@@ -40,7 +42,7 @@ class TiffFacts:
         geographic: whether it says where it lies on the ground, or has GDAL's tags or a nodata value.
         beyond: whether it has 16 bits a sample, samples of another type, or more bands than colour and alpha.
         masked: whether it has a mask.
-        misread: whether Pillow reads its samples wrongly: alpha in a plane of its own.
+        misread: whether Pillow reads its samples wrongly: alpha in a plane of its own, or absent strips or tiles.
     """
 
     geographic: bool
@@ -71,7 +73,7 @@ def tiff_facts(file: BinaryIO, *, geo: bool = True) -> TiffFacts:
         geographic=not _GEOGRAPHIC.isdisjoint(first),
         beyond=is_of_other_type or bits == 16 or (bits == 8 and odd),
         masked=any(_is_part(page) == "mask" for page in pages),
-        misread=_has_planar_alpha(first) and bits == 8,
+        misread=(_has_planar_alpha(first) or _is_sparse(first)) and bits == 8,
     )
     if facts.beyond or facts.misread or (geo and (facts.geographic or facts.masked)):
         _check_pages(pages)
@@ -107,6 +109,8 @@ def check_tiff(file: BinaryIO) -> None:
         )
     if _has_planar_alpha(first):
         raise ImageError(f"has alpha in a plane of its own, which Pillow misreads; {INTERLEAVE}")
+    if _is_sparse(first):
+        raise ImageError(f"has absent strips or tiles, which Pillow misreads; {FILL}")
     if _is_part(first) == "reduced":
         raise ImageError("its first page is but a preview of another; convert it to plain TIFF")
     _check_pages(pages)
@@ -115,6 +119,11 @@ def check_tiff(file: BinaryIO) -> None:
 def _has_planar_alpha(first: Page) -> bool:
     """Whether grey and alpha stand in planes of their own: Pillow leaves the alpha at 0. It reads planar RGBA well."""
     return first.get(_PLANAR, (1,))[0] == _SEPARATE and first.get(_SAMPLES, (1,))[0] == 2
+
+
+def _is_sparse(first: Page) -> bool:
+    """Whether strips or tiles are absent, which means zeros: Pillow decodes the start of the file instead."""
+    return any(0 in first.get(tag, ()) for tag in _OFFSETS)
 
 
 def _check_colours(first: Page) -> None:
@@ -180,13 +189,16 @@ def _pages(file: BinaryIO) -> list[Page]:
             tag, kind, length = struct.unpack_from(entry_layout, table, position)
             if tag in _GEOGRAPHIC:
                 page[tag] = ()
-            if tag in _WANTED and kind in _VALUES and 0 < length <= 65535:
+            if kind not in _VALUES or not length:
+                continue
+            if (tag in _WANTED and length <= _MAX_VALUES) or (tag in _OFFSETS and length <= _MAX_OFFSETS):
                 layout = f"{order}{length}{_VALUES[kind]}"
                 data = table[position + entry_size - inline : position + entry_size]
                 if struct.calcsize(layout) > inline:
                     file.seek(number(offset_code, data))
                     data = file.read(struct.calcsize(layout))
-                page[tag] = struct.unpack_from(layout, data)
+                values = struct.unpack_from(layout, data)
+                page[tag] = values if tag in _WANTED else (min(values),)
         pages.append(page)
     if not pages:
         raise IndexError
