@@ -187,6 +187,14 @@ def test_settings_hide_nothing(tmp_path: Path, name: str, value: str) -> None:
             assert (file.layout.alpha is Alpha.MASK) == (path.name == "c.tif")
 
 
+def test_a_setting_does_not_hide_the_vertical_part_of_a_crs(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.tif", aerial(2, 40, 50), photometric="RGB", crs="EPSG:32633+5773")
+    with rasterio.Env(GTIFF_REPORT_COMPD_CS="NO"):
+        data = dmecodec.encode(path, effort=0)
+    with dmecodec.File(io.BytesIO(data)) as file:
+        assert file.geo is not None and "EGM96" in (file.geo.crs or "")
+
+
 # ---- not found, or not to be read ------------------------------------------------------------------------
 
 

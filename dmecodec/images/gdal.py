@@ -40,6 +40,7 @@ _DEFAULTS = {
     "GDAL_TIFF_INTERNAL_MASK_TO_8BIT": "YES",
     "GTIFF_IGNORE_READ_ERRORS": "NO",
     "GTIFF_POINT_GEO_IGNORE": "NO",
+    "GTIFF_REPORT_COMPD_CS": "YES",
     "TIFF_USE_OVR": "NO",
 }
 """GDAL's own defaults of the settings that change what it reports of a file. A user's environment may say otherwise,
