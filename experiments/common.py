@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor
 
 from dmecodec.base.processor import cpu_info
@@ -23,6 +24,9 @@ warnings.filterwarnings("ignore", category=FutureWarning)  # of torch, by Compre
 
 RESULTS = Path(__file__).parent / "results"
 """Raw points: one CSV per experiment. docs/results.md quotes them."""
+
+
+PICTURES = Path(__file__).parent.parent / "docs" / "figures"
 
 
 def parser(doc: str | None) -> argparse.ArgumentParser:
@@ -74,6 +78,15 @@ def quality(original: np.ndarray, decoded: np.ndarray) -> dict[str, float | None
         "psnr": metrics.psnr(original, decoded),
         "ms_ssim_db": metrics.ms_ssim_db(metrics.ms_ssim(original, decoded)),
     }
+
+
+def save_picture(figure: Figure, options: argparse.Namespace, name: str) -> None:
+    """A figure for docs/results.md; that of a smoke run goes to its own folder."""
+    folder = options.out if options.smoke else PICTURES
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{name}.webp"
+    figure.savefig(path, dpi=70, pil_kwargs={"quality": 90})
+    print(f"wrote {path}", flush=True)
 
 
 def write_points(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:

@@ -63,7 +63,7 @@ def _in_a_process(name: str, threads: int) -> dict[str, Any]:
     return row
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def measure(name: str, rounds: int) -> dict[str, Any]:
     """One network: its counts, seconds, and MiB beyond what was there before it."""
     image = images([], True, 256)[0]

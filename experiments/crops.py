@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import begin, images, parser, quality, write_points
+from common import begin, images, parser, quality, save_picture, write_points
 from matplotlib.figure import Figure
 
 import dmecodec
@@ -33,8 +33,7 @@ def main() -> None:
     rows = [{"codec": name, **_figures(image, entry)} for name, entry in decoded.items() if name != "original"]
     stem = f"crops-{chosen.image.stem if chosen.image else 'synthetic'}"
     write_points(chosen.out / f"{stem}.csv", rows)
-    _draw(image, decoded, rows, chosen.crop).savefig(chosen.out / f"{stem}.png", dpi=70)
-    print(f"wrote {chosen.out / stem}.png")
+    save_picture(_draw(image, decoded, rows, chosen.crop), chosen, stem)
 
 
 def at_rate(image: np.ndarray, bpp: float) -> dict[str, tuple[int, np.ndarray]]:

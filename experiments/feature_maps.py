@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from common import begin, images, parser, tensor
+from common import begin, images, parser, save_picture, tensor
 from matplotlib.figure import Figure
 
 from dmecodec.train.mdei import MDEI
@@ -40,8 +40,7 @@ def main() -> None:
             axis.set_xticks([])
             axis.set_yticks([])
     axes[0][0].set_title("band")
-    figure.savefig(chosen.out / "feature-maps.png", dpi=60)
-    print(f"wrote {chosen.out / 'feature-maps.png'}")
+    save_picture(figure, chosen, "feature-maps")
 
 
 if __name__ == "__main__":
