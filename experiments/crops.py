@@ -23,15 +23,15 @@ BISECTIONS = 9
 
 def main() -> None:
     options = parser(__doc__)
-    options.add_argument("image", type=Path, nargs="?")
+    options.add_argument("image", type=Path)
     options.add_argument("--bpp", type=float, default=0.28)
     options.add_argument("--crop", type=int, nargs=4, default=(0, 0, 96, 96), metavar=("COL", "ROW", "W", "H"))
     chosen = options.parse_args()
     begin(chosen)
-    image = images([chosen.image] if chosen.image else [], chosen.image is None, 64)[0]
-    decoded = {"original": image, **at_rate(image, 2.0 if chosen.smoke else chosen.bpp)}
+    image = images([chosen.image], chosen.smoke)[0]
+    decoded = {"original": image, **at_rate(image, chosen.bpp)}
     rows = [{"codec": name, **_figures(image, entry)} for name, entry in decoded.items() if name != "original"]
-    stem = f"crops-{chosen.image.stem if chosen.image else 'synthetic'}"
+    stem = f"crops-{chosen.image.stem}"
     write_points(chosen.out / f"{stem}.csv", rows)
     save_picture(_draw(image, decoded, rows, chosen.crop), chosen, stem)
 

@@ -16,11 +16,11 @@ SCRIPTS = {
     "anchors_train": ["anchor-tong2023.csv"],
     "classification": ["classification.csv", "confusion.csv"],
     "complexity": ["complexity.csv"],
-    "crops": ["crops-synthetic.csv"],
+    "crops": ["crops-example.csv"],
     "feature_maps": [],
     "natural": ["natural.csv"],
 }
-FEWER = {"anchors_train": ["--architectures", "tong2023"]}
+MORE = {"anchors_train": ["--architectures", "tong2023"], "crops": [str(ROOT / "docs" / "example.png"), "--bpp", "0.5"]}
 
 
 def test_each_script_is_tested() -> None:
@@ -31,7 +31,7 @@ def test_each_script_is_tested() -> None:
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_a_smoke_run_writes_points(name: str, tmp_path: Path) -> None:
     command = [sys.executable, str(ROOT / "experiments" / f"{name}.py"), "--smoke", "--out", str(tmp_path)]
-    result = subprocess.run([*command, "--threads", "1", *FEWER.get(name, [])], capture_output=True, text=True)
+    result = subprocess.run([*command, "--threads", "1", *MORE.get(name, [])], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     for file in SCRIPTS[name]:
         with (tmp_path / file).open(newline="") as rows:
