@@ -69,6 +69,10 @@ class Decoder:
             if not self._is_blank(block, group, self.valid(block, group)):
                 self._gather(self._cells(block), group)
 
+    def target(self, window: Box) -> Box:
+        """The pixels of the decoded image that a window becomes."""
+        return window
+
     def blocks(self, window: Box, write: Callable[[int, int, np.ndarray], None]) -> None:
         """Decodes a window, calling `write(col, row, pixels)` for each block of it.
 
