@@ -16,10 +16,11 @@ import numpy as np
 import torch
 
 from .base.boxes import Box, reduce_factor, window_box
+from .base.cache import BoundedCache
 from .base.device import pick_device
 from .base.files import companions, writable_path
 from .codec.compare import largest_error
-from .codec.decoder import Decoder
+from .codec.decoder import Decoder, KeptTiles
 from .codec.reduced import ReducedDecoder
 from .errors import FormatError, LossWarning, ModelError, OptionError
 from .format.geo import Bounds, GeoRecord, parse_record
@@ -41,6 +42,7 @@ from .weights import registry
 from .weights.model import Model
 
 Window = tuple[int, int, int, int]
+_kept_tiles: KeptTiles = BoundedCache(256 << 20)
 ModelName = str | os.PathLike[str] | None
 Device = str | torch.device
 
@@ -70,6 +72,7 @@ class File:
     ) -> None:
         self._device, self._named_model = device, model
         self._model: Model | None = None
+        self._kept: KeptTiles | None = None
         self._closed = False
         self._path = os.path.abspath(os.fsdecode(source)) if isinstance(source, (str, os.PathLike)) else None  # noqa: PTH100
         self._own = None if self._path is None else _open_binary(cast(str, source))
@@ -136,11 +139,15 @@ class File:
             self._model = weights.load(self._entry(), pick_device(self._device))
         return self._model
 
+    def keep_tiles(self) -> None:
+        """Keeps the tiles that reads decode for later reads nearby: up to 256 MiB, of all such files together."""
+        self._kept = _kept_tiles
+
     def _decoder(self, reduce: int = 0) -> Decoder:
         factor = reduce_factor(reduce)
         if factor == 1:
-            return Decoder(self._readable(), self.load_model())
-        return ReducedDecoder(self._readable(), self.load_model(), factor)
+            return Decoder(self._readable(), self.load_model(), kept=self._kept)
+        return ReducedDecoder(self._readable(), self.load_model(), factor, kept=self._kept)
 
     def _readable(self) -> Reader:
         if self._closed:

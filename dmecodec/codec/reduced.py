@@ -22,7 +22,7 @@ from ..format.reader import Reader
 from ..network.config import STRIDE
 from ..weights.model import Model
 from .decoded_tile import DecodedTile
-from .decoder import Decoder
+from .decoder import Decoder, KeptTiles
 from .samples import from_network, from_three, nowhere_valid, to_samples
 from .synthesis import linear_image
 
@@ -36,13 +36,14 @@ class ReducedDecoder(Decoder):
         reader: of the file.
         model: the model that its header names.
         factor: a power of two that divides the side of a block.
+        kept: as for :class:`Decoder`.
 
     Raises:
         FormatError: the file's bands are damaged.
     """
 
-    def __init__(self, reader: Reader, model: Model, factor: int) -> None:
-        super().__init__(reader, model)
+    def __init__(self, reader: Reader, model: Model, factor: int, *, kept: KeptTiles | None = None) -> None:
+        super().__init__(reader, model, kept=kept)
         self._factor = factor
         self._bases: WeakKeyDictionary[DecodedTile, np.ndarray] = WeakKeyDictionary()
 
@@ -132,7 +133,7 @@ class ReducedDecoder(Decoder):
             return nowhere_valid(tile.box.height, tile.box.width, self.layout, group)
         if tile not in self._bases:
             assert self._base is not None
-            samples = base_samples(self._base, tile.latents().y, self.layout, group)
+            samples = base_samples(self._base, tile.y(tile.box.scaled_down(STRIDE)), self.layout, group)
             self._bases[tile] = samples[: tile.box.height, : tile.box.width]
         return self._bases[tile]
 
