@@ -19,6 +19,7 @@ from .base.boxes import Box, reduce_factor, window_box
 from .base.cache import BoundedCache
 from .base.device import pick_device
 from .base.files import companions, writable_path
+from .base.remote import full_name, open_binary
 from .codec.compare import largest_error
 from .codec.decoder import Decoder, KeptTiles
 from .codec.reduced import ReducedDecoder
@@ -51,7 +52,7 @@ class File:
     """An open `.dmen` file; use as a context manager. Opening decodes nothing.
 
     Args:
-        source: a path, or a binary file that can seek, which is left open.
+        source: a path, a URL that fsspec opens, or a binary file that can seek, which is left open.
         device, model: as for :func:`dmecodec.decode`.
 
     Attributes:
@@ -61,6 +62,7 @@ class File:
     Raises:
         FormatError: the file cannot be read, or its header is damaged or of a newer version.
         OptionError: the source is neither a path nor a binary file.
+        DependencyError: a URL needs fsspec, which is not installed.
     """
 
     def __init__(
@@ -74,8 +76,8 @@ class File:
         self._model: Model | None = None
         self._kept: KeptTiles | None = None
         self._closed = False
-        self._path = os.path.abspath(os.fsdecode(source)) if isinstance(source, (str, os.PathLike)) else None  # noqa: PTH100
-        self._own = None if self._path is None else _open_binary(cast(str, source))
+        self._path = full_name(source) if isinstance(source, (str, os.PathLike)) else None
+        self._own = None if self._path is None else open_binary(cast(str, source))
         try:
             self._reader = Reader(self._own or _checked(source, "read"))
         except BaseException:
@@ -402,14 +404,6 @@ def _of_array(layout: Layout, array: np.ndarray) -> dict[str, Any]:
         "nodata": values.pop() if len(values) == 1 else None,
         "alpha": layout.alpha is Alpha.BAND,
     }
-
-
-def _open_binary(path: str | os.PathLike[str]) -> BinaryIO:
-    try:
-        return Path(os.fsdecode(path)).open("rb")
-    except (OSError, ValueError) as error:  # ValueError: a null byte
-        reason = getattr(error, "strerror", None) or error
-        raise FormatError(f"cannot be read ({reason})", filename=os.fsdecode(path)) from error
 
 
 def _checked(file: object, method: str) -> BinaryIO:

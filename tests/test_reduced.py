@@ -258,9 +258,9 @@ def test_drafts_and_thumbnails_of_pillow(tmp_path: Path, monkeypatch: pytest.Mon
     factors = []
 
     class Watched(reduced.ReducedDecoder):
-        def __init__(self, reader: Any, model: Any, factor: int) -> None:
+        def __init__(self, reader: Any, model: Any, factor: int, **options: Any) -> None:
             factors.append(factor)
-            super().__init__(reader, model, factor)
+            super().__init__(reader, model, factor, **options)
 
     monkeypatch.setattr("dmecodec.file.ReducedDecoder", Watched)
     with Image.open(tmp_path / "a.dmen") as image, Image.fromarray(dmecodec.decode(data)) as whole:

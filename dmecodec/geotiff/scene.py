@@ -10,6 +10,7 @@ import numpy as np
 
 from ..base.boxes import Box
 from ..base.cache import BoundedCache
+from ..base.remote import is_url
 from ..file import File
 from ..format.geo import GeoRecord
 from ..format.layout import Alpha
@@ -89,11 +90,13 @@ class Scene:
 
 
 def scene_of(path: str) -> Scene:
-    """The scene of a file, the same for all that ask for it until the file changes.
+    """The scene of a file, the same for all that ask for it until the file changes. A URL is opened once.
 
     Raises:
         FileNotFoundError, FormatError, OutputError, DependencyError: as :class:`Scene`.
     """
+    if is_url(path):
+        return _scenes.get((path,), lambda: Scene(File(path)), lambda _: 1)
     full = Path(path).resolve()
     state = full.stat()
     key = os.fspath(full), state.st_mtime_ns, state.st_size, state.st_ino
