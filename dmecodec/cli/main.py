@@ -335,6 +335,18 @@ def _run(
     return 1 if any(result.error is not None for result in results) else 0
 
 
+@main.command()
+@click.argument("inputs", nargs=-1, required=True, metavar="FOLDER|FILE...")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="0 takes a free one.")
+@click.option("--open", "open_browser", is_flag=True, help="Open the page with the map.")
+def serve(inputs: tuple[str, ...], host: str, port: int, open_browser: bool) -> None:
+    """Serve .dmen files as GeoTIFFs and map tiles over HTTP."""
+    from ..serve.run import serve as run
+
+    run(inputs, host, port, click.echo, open_browser=open_browser)
+
+
 # ---- looking at files ---------------------------------------------------------------------------------------------
 
 

@@ -15,10 +15,10 @@ from ..file import File
 from ..format.geo import GeoRecord
 from ..format.layout import Alpha
 from ..images.cog import BLOCK
-from .plan import Level, Plan, make_plan
+from .plan import Plan, make_plan
 
 _MIB = 1 << 20
-_pixels: BoundedCache[Any, tuple[bytes, bytes]] = BoundedCache(192 * _MIB)
+_pixels: BoundedCache[Any, tuple[np.ndarray, np.ndarray]] = BoundedCache(192 * _MIB)
 _scenes: BoundedCache[Any, Scene] = BoundedCache(64)
 """By path, time and size."""
 
@@ -40,8 +40,8 @@ class Scene:
     def __init__(self, file: File) -> None:
         self.file = file
         file.keep_tiles()
-        header, self._layout = file.header, file.layout
-        self.plan: Plan = make_plan(header.width, header.height, self._layout, file.geo or GeoRecord(), file.metadata)
+        header = file.header
+        self.plan: Plan = make_plan(header.width, header.height, file.layout, file.geo or GeoRecord(), file.metadata)
 
     def read(self, offset: int, count: int) -> bytes:
         """Up to `count` bytes, fewer only at the end of the file.
@@ -63,30 +63,40 @@ class Scene:
             return self.plan.head[offset : offset + count].ljust(min(count, start - offset), b"\0")
         level = self.plan.level_at(offset)
         tile, within = divmod(offset - level.start, level.tile_bytes)
-        return self.tile(level, tile)[within : within + count]
+        image, mask = self.tile(level.power, tile)
+        data = (mask if level.is_mask else image).reshape(-1).view(np.uint8)
+        return data[within : within + count].tobytes()
 
-    def tile(self, level: Level, tile: int) -> bytes:
-        """The bytes of a tile of a level.
+    def tile(self, power: int, tile: int) -> tuple[np.ndarray, np.ndarray]:
+        """A tile of one pixel in 2^power, filled up with zeros.
+
+        Returns:
+            The bands of the image, little-endian (512, 512, bands), and the mask, a bit for each pixel, uint8 (512,
+            64), or (0,) without one.
 
         Raises:
             FormatError, ModelError: as :meth:`read`.
         """
-        image, mask = _pixels.get(
-            (self, level.power, tile), lambda: self._decoded(level, tile), lambda both: len(both[0]) + len(both[1])
+        return _pixels.get(
+            (self, power, tile), lambda: self._decoded(power, tile), lambda both: both[0].nbytes + both[1].nbytes
         )
-        return mask if level.is_mask else image
 
-    def _decoded(self, level: Level, tile: int) -> tuple[bytes, bytes]:
-        """The pixels of a tile and their mask, filled up with zeros."""
-        box = level.box(tile)
+    def box(self, power: int, tile: int) -> Box:
+        """The pixels of a tile, in those of its level."""
+        return next(level for level in self.plan.levels if level.power == power).box(tile)
+
+    def _decoded(self, power: int, tile: int) -> tuple[np.ndarray, np.ndarray]:
+        box = self.box(power, tile)
         whole = Box(0, 0, self.file.header.width, self.file.header.height)
-        window = box.scaled_up(1 << level.power).clipped(whole)
-        planes, layout = self.file.planes((window.col, window.row, window.width, window.height), reduce=level.power)
-        square = np.zeros((BLOCK, BLOCK, layout.planes), planes.dtype.newbyteorder("<"))
-        square[: box.height, : box.width] = planes
+        window = box.scaled_up(1 << power).clipped(whole)
+        planes, layout = self.file.planes((window.col, window.row, window.width, window.height), reduce=power)
+        image = np.zeros((BLOCK, BLOCK, layout.image_bands), planes.dtype.newbyteorder("<"))
+        image[: box.height, : box.width] = planes[..., : layout.image_bands]
         if layout.alpha is not Alpha.MASK:
-            return square.tobytes(), b""
-        return square[..., :-1].tobytes(), np.packbits(square[..., -1] > 0, axis=1).tobytes()
+            return image, np.zeros(0, np.uint8)
+        mask = np.zeros((BLOCK, BLOCK), bool)
+        mask[: box.height, : box.width] = planes[..., -1] > 0
+        return image, np.packbits(mask, axis=1)
 
 
 def scene_of(path: str) -> Scene:
