@@ -111,6 +111,7 @@ def decode(
     data: bytes,
     *,
     window: Window | None = None,
+    reduce: int = 0,
     device: Device = "auto",
     model: ModelName = None,
 ) -> np.ndarray:
@@ -118,7 +119,10 @@ def decode(
 
     Args:
         data: the bytes of a `.dmen` file.
-        window: (col, row, width, height) in pixels; None is the whole image.
+        window: (col, row, width, height) in pixels of the whole image; None is all of it.
+        reduce: 0 to 5. The result has one pixel in 2^reduce along each axis: those that the window touches,
+            `ceil((col + width) / 2^reduce) - floor(col / 2^reduce)` columns. Each is the mean of the valid pixels
+            that it covers, of the linear path of the network alone; masks by majority. `max_error` holds at 0 alone.
         device: as for :func:`encode`; the latents are the same on every one.
         model: path of the model where it is not in a known folder.
 
@@ -129,10 +133,10 @@ def decode(
     Raises:
         FormatError: the data is damaged, truncated, or of a newer version.
         ModelError: the model that it was made with is not here.
-        OptionError: the window is not inside the image, or `data` is no bytes.
+        OptionError: the window is not inside the image, there is no such `reduce`, or `data` is no bytes.
     """
     with File(_in_memory(data), device=device, model=model) as file:
-        return file.read(window)
+        return file.read(window, reduce=reduce)
 
 
 def latents(data: bytes, *, device: Device = "auto", model: ModelName = None) -> tuple[np.ndarray, np.ndarray]:

@@ -15,11 +15,14 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 import torch
 
-from .base.boxes import Box, window_box
+from .base.boxes import Box, reduce_factor, window_box
+from .base.cache import BoundedCache
 from .base.device import pick_device
 from .base.files import companions, writable_path
+from .base.remote import full_name, open_binary
 from .codec.compare import largest_error
-from .codec.decoder import Decoder
+from .codec.decoder import Decoder, KeptTiles
+from .codec.reduced import ReducedDecoder
 from .errors import FormatError, LossWarning, ModelError, OptionError
 from .format.geo import Bounds, GeoRecord, parse_record
 from .format.header import Header
@@ -40,6 +43,7 @@ from .weights import registry
 from .weights.model import Model
 
 Window = tuple[int, int, int, int]
+_kept_tiles: KeptTiles = BoundedCache(256 << 20)
 ModelName = str | os.PathLike[str] | None
 Device = str | torch.device
 
@@ -48,7 +52,7 @@ class File:
     """An open `.dmen` file; use as a context manager. Opening decodes nothing.
 
     Args:
-        source: a path, or a binary file that can seek, which is left open.
+        source: a path, a URL that fsspec opens, or a binary file that can seek, which is left open.
         device, model: as for :func:`dmecodec.decode`.
 
     Attributes:
@@ -58,6 +62,7 @@ class File:
     Raises:
         FormatError: the file cannot be read, or its header is damaged or of a newer version.
         OptionError: the source is neither a path nor a binary file.
+        DependencyError: a URL needs fsspec, which is not installed.
     """
 
     def __init__(
@@ -69,9 +74,10 @@ class File:
     ) -> None:
         self._device, self._named_model = device, model
         self._model: Model | None = None
+        self._kept: KeptTiles | None = None
         self._closed = False
-        self._path = os.path.abspath(os.fsdecode(source)) if isinstance(source, (str, os.PathLike)) else None  # noqa: PTH100
-        self._own = None if self._path is None else _open_binary(cast(str, source))
+        self._path = full_name(source) if isinstance(source, (str, os.PathLike)) else None
+        self._own = None if self._path is None else open_binary(cast(str, source))
         try:
             self._reader = Reader(self._own or _checked(source, "read"))
         except BaseException:
@@ -135,8 +141,15 @@ class File:
             self._model = weights.load(self._entry(), pick_device(self._device))
         return self._model
 
-    def _decoder(self) -> Decoder:
-        return Decoder(self._readable(), self.load_model())
+    def keep_tiles(self) -> None:
+        """Keeps the tiles that reads decode for later reads nearby: up to 256 MiB, of all such files together."""
+        self._kept = _kept_tiles
+
+    def _decoder(self, reduce: int = 0) -> Decoder:
+        factor = reduce_factor(reduce)
+        if factor == 1:
+            return Decoder(self._readable(), self.load_model(), kept=self._kept)
+        return ReducedDecoder(self._readable(), self.load_model(), factor, kept=self._kept)
 
     def _readable(self) -> Reader:
         if self._closed:
@@ -151,43 +164,50 @@ class File:
             raise ModelError(f"made with model {self.header.model.hex()}, but {entry.name} is {entry.id.hex()}")
         return entry
 
-    def read(self, window: Window | None = None) -> np.ndarray:
+    def read(self, window: Window | None = None, *, reduce: int = 0) -> np.ndarray:
         """Pixels of the whole image or a window; as :func:`dmecodec.decode`.
 
         Raises:
             FormatError, ModelError: as :func:`dmecodec.decode`.
-            OptionError: a window outside the image, or more pixels than there is memory for.
+            OptionError: a window outside the image, no such `reduce`, or more pixels than there is memory for.
         """
+        pixels, layout = self.planes(window, reduce=reduce)
+        pixels = pixels[:, :, : layout.image_bands]
+        return pixels[:, :, 0] if layout.image_bands == 1 else pixels
+
+    def planes(self, window: Window | None = None, *, reduce: int = 0) -> tuple[np.ndarray, Layout]:
+        """As :meth:`read`, always (height, width, planes), a mask as the last plane; and the layout."""
         box = window_box(window, self.header.width, self.header.height)
-        decoder = self._decoder()
-        layout = decoder.layout
+        decoder = self._decoder(reduce)
+        layout, target = decoder.layout, decoder.target(box)
         try:
             decoder.begin(box)
-            pixels = np.empty((box.height, box.width, layout.planes), layout.value_type)
+            pixels = np.empty((target.height, target.width, layout.planes), layout.value_type)
         except MemoryError as error:
             raise OptionError(
-                f"an image of {box.width} x {box.height} pixels does not fit the memory; decode a window"
+                f"an image of {target.width} x {target.height} pixels does not fit the memory; decode a window"
             ) from error
 
         def write(col: int, row: int, block: np.ndarray) -> None:
             pixels[row : row + block.shape[0], col : col + block.shape[1]] = to_values(block, layout)
 
         decoder.blocks(box, write)
-        pixels = pixels[:, :, : layout.image_bands]
-        return pixels[:, :, 0] if layout.image_bands == 1 else pixels
+        return pixels, layout
 
-    def blocks(self, write: Callable[[int, int, np.ndarray], None], window: Window | None = None) -> None:
+    def blocks(
+        self, write: Callable[[int, int, np.ndarray], None], window: Window | None = None, *, reduce: int = 0
+    ) -> None:
         """Decodes block by block, from the top down, in memory that does not grow with the image.
 
         Calls `write(col, row, pixels)` for each block: (height, width, planes) of the raster's type, its corner
-        counted from that of the window; a mask is the last plane.
+        counted from that of the window; a mask is the last plane. With `reduce`, they are reduced pixels.
 
         Raises:
-            OptionError: a window outside the image.
+            OptionError: a window outside the image, or no such `reduce`.
             FormatError, ModelError: as :meth:`read`.
         """
         box = window_box(window, self.header.width, self.header.height)
-        decoder = self._decoder()
+        decoder = self._decoder(reduce)
         decoder.blocks(box, lambda col, row, block: write(col, row, to_values(block, decoder.layout)))
 
     def save(
@@ -196,6 +216,7 @@ class File:
         *,
         format: str | None = None,
         window: Window | None = None,
+        reduce: int = 0,
         profile: str | None = None,
         geo: bool = True,
     ) -> None:
@@ -207,13 +228,13 @@ class File:
         Args:
             target: a path, or a binary file with `format` named.
             format: "PNG", "TIFF", "JPEG" or "WEBP"; by the suffix of a path.
-            window: as for :func:`dmecodec.decode`.
+            window, reduce: as for :func:`dmecodec.decode`. The georeference is scaled.
             profile: how a GeoTIFF is compressed: deflate (the default), zstd, lzw, lzma, webp, raw,
                 all without loss, or jpeg.
             geo: whether to write the georeference; False writes the pixels alone, where they allow it.
 
         Raises:
-            OptionError: the window is not inside the image, there is no such format, or the profile
+            OptionError: the window is not inside the image, there is no such format or `reduce`, or the profile
                 does not suit it.
             FormatError, ModelError: as :meth:`read`.
             OutputError: the format cannot hold the image, or the file cannot be written.
@@ -222,7 +243,7 @@ class File:
         Warns:
             LossWarning: something that is no pixel has no place in the output.
         """
-        for loss in self.write(target, format=format, window=window, profile=profile, geo=geo):
+        for loss in self.write(target, format=format, window=window, reduce=reduce, profile=profile, geo=geo):
             warnings.warn(f"left out: {loss}", LossWarning, stacklevel=2)
 
     def write(
@@ -231,6 +252,7 @@ class File:
         *,
         format: str | None = None,
         window: Window | None = None,
+        reduce: int = 0,
         profile: str | None = None,
         geo: bool = True,
     ) -> list[str]:
@@ -242,15 +264,17 @@ class File:
         elif format is None:
             format = output_format(target)
         box = window_box(window, self.header.width, self.header.height)
+        factor = reduce_factor(reduce)
         if format == "TIFF" and geo and self.needs_geotiff:
-            return self._write_geotiff(target, box, profile)
+            return self._write_geotiff(target, box, reduce, profile)
         if profile is not None:
             raise OptionError("a profile is for GeoTIFF; this output is none")
         mode = picture_mode(self.layout)
-        check_output(format, box.width, box.height, mode)
-        decoder = self._decoder()
+        size = box.scaled_down(factor)
+        check_output(format, size.width, size.height, mode)
+        decoder = self._decoder(reduce)
         decoder.begin(box)
-        sink = Sink(box.width, box.height, mode, self.metadata)
+        sink = Sink(size.width, size.height, mode, self.metadata)
         decoder.blocks(box, sink.write)
         try:
             record = self.geo if geo else None
@@ -262,7 +286,7 @@ class File:
             return []
         with writable_path(target) as path:
             sink.save(path, format)
-            left_out = write_sidecars(path, format, self.layout, record, box)
+            left_out = write_sidecars(path, format, self.layout, record.reduced(factor), size)
             return left_out + _without_place(target, path)
 
     @property
@@ -279,18 +303,21 @@ class File:
         """Whether the file has a georeference, or tags."""
         return Kind.GEO in self.header.kinds
 
-    def _write_geotiff(self, target: BinaryIO | str | os.PathLike[str], box: Box, profile: str | None) -> list[str]:
+    def _write_geotiff(
+        self, target: BinaryIO | str | os.PathLike[str], box: Box, reduce: int, profile: str | None
+    ) -> list[str]:
         otherwise = "" if self.header.mode == "BANDS" else PIXELS_ALONE
         need_rasterio("writing this file as a GeoTIFF needs", otherwise=otherwise)
         from .images.cog import check_profile, write_geotiff
 
-        layout, record, metadata = self.layout, self.geo or GeoRecord(), self.metadata
+        layout, metadata = self.layout, self.metadata
+        record = (self.geo or GeoRecord()).reduced(reduce_factor(reduce))
         profile = check_profile(profile, layout)
-        decoder = self._decoder()
+        decoder = self._decoder(reduce)
         decoder.begin(box)
         with writable_path(target) as path:
             blocks = partial(decoder.blocks, box)
-            left_out = write_geotiff(blocks, layout, box, record, metadata, path, profile)
+            left_out = write_geotiff(blocks, layout, decoder.target(box), record, metadata, path, profile)
             return left_out + _without_place(target, path)
 
     def latents(self) -> tuple[np.ndarray, np.ndarray]:
@@ -377,14 +404,6 @@ def _of_array(layout: Layout, array: np.ndarray) -> dict[str, Any]:
         "nodata": values.pop() if len(values) == 1 else None,
         "alpha": layout.alpha is Alpha.BAND,
     }
-
-
-def _open_binary(path: str | os.PathLike[str]) -> BinaryIO:
-    try:
-        return Path(os.fsdecode(path)).open("rb")
-    except (OSError, ValueError) as error:  # ValueError: a null byte
-        reason = getattr(error, "strerror", None) or error
-        raise FormatError(f"cannot be read ({reason})", filename=os.fsdecode(path)) from error
 
 
 def _checked(file: object, method: str) -> BinaryIO:

@@ -65,6 +65,24 @@ class Box:
         return slice(row, row + self.height), slice(col, col + self.width)
 
 
+MAX_REDUCE = 5
+
+
+def reduce_factor(reduce: int) -> int:
+    """Pixels of the whole image along a side of a pixel of the reduced one: 2 to the power of `reduce`.
+
+    Raises:
+        OptionError: it is not an integer from 0 to 5.
+    """
+    try:
+        power = operator.index(reduce)
+    except TypeError:
+        power = -1
+    if not 0 <= power <= MAX_REDUCE:
+        raise OptionError(f"reduce {reduce!r}: must be an integer from 0 to {MAX_REDUCE}")
+    return 1 << power
+
+
 def window_box(window: tuple[int, int, int, int] | None, width: int, height: int) -> Box:
     """Checks a window (col, row, width, height); None is the whole image.
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from ..base.boxes import reduce_factor, window_box
 from ..base.files import STREAM, companion, companions, standard_input
 from ..codec.options import EncodeOptions
 from ..errors import FormatError, OptionError
@@ -74,15 +75,20 @@ def encode_job(
 
 
 def _result(
-    job: Job, header: Header, layout: Layout, bytes_out: int, window: tuple[int, int, int, int] | None = None
+    job: Job,
+    header: Header,
+    layout: Layout,
+    bytes_out: int,
+    window: tuple[int, int, int, int] | None = None,
+    reduce: int = 0,
 ) -> Result:
-    width, height = window[2:] if window else (header.width, header.height)
+    image = window_box(window, header.width, header.height).scaled_down(reduce_factor(reduce))
     return Result(
         job,
-        width=width,
-        height=height,
+        width=image.width,
+        height=image.height,
         bytes_out=bytes_out,
-        raw=width * height * layout.raw_bytes,
+        raw=image.width * image.height * layout.raw_bytes,
         quality=header.quality / QUALITY_STEPS,
         steps=layout.step_sizes,
     )
@@ -96,6 +102,7 @@ def decode_job(
     restarted: bool = False,
     window: tuple[int, int, int, int] | None = None,
     bounds: Bounds | None = None,
+    reduce: int = 0,
     profile: str | None = None,
     geo: bool = True,
     device: str = "auto",
@@ -108,7 +115,7 @@ def decode_job(
         overwrite, restarted: as for :func:`encode_job`.
         skip_done: leaves an output as it is that :func:`dmecodec.batch.done.is_decoded`. Another one is
             refused without `overwrite`: it may be the original.
-        window, profile, geo: as for :meth:`dmecodec.File.save`.
+        window, reduce, profile, geo: as for :meth:`dmecodec.File.save`.
         bounds: west, south, east, north in the file's CRS, instead of a window.
         device, model: as for :func:`dmecodec.decode`.
 
@@ -118,26 +125,26 @@ def decode_job(
     from .. import api
     from ..images.formats import output_format
 
-    check_part(window, bounds)
+    check_part(window, bounds, reduce)
     if skip_done:
-        done.check_decoding({"window": window, "bounds": bounds, "profile": profile, "geo": geo})
+        done.check_decoding({"window": window, "bounds": bounds, "reduce": reduce, "profile": profile, "geo": geo})
     format = "PNG" if job.target == STREAM else output_format(job.target)
     with api.File(_input(job.source), device=device, model=model) as file:
         window = file.bounds_window(bounds) if bounds else window
         is_done = skip_done and done.is_decoded(job)
         if is_done or (restarted and exists(job.target)):
             size = Path(job.target).stat().st_size
-            return replace(_result(job, file.header, file.layout, size, window), skipped=is_done)
+            return replace(_result(job, file.header, file.layout, size, window, reduce), skipped=is_done)
         # GDAL writes a GeoTIFF, and companions of an image, under a name only.
         by_name = job.target != STREAM and file.writes_sidecars(format, geo=geo)
         place = output_path if by_name else output
         with place(job.target, overwrite) as out:
             file.load_model()
             began = time.perf_counter()  # without the time of reading the weights
-            losses = file.write(out, format=format, window=window, profile=profile, geo=geo)
+            losses = file.write(out, format=format, window=window, reduce=reduce, profile=profile, geo=geo)
             notes = [*(f"left out: {loss}" for loss in losses), *_stale_sidecars(job.target, out)]
             size = out.stat().st_size if isinstance(out, Path) else out.tell()
-        result = _result(job, file.header, file.layout, size, window)
+        result = _result(job, file.header, file.layout, size, window, reduce)
     return replace(result, seconds=time.perf_counter() - began, notes=tuple(notes))
 
 
@@ -153,8 +160,9 @@ def _stale_sidecars(target: str, out: BinaryIO | Path) -> list[str]:
     return [f"{name} beside it is from before; GDAL reads it with this image" for name in sorted(stale)]
 
 
-def check_part(window: object, bounds: object) -> None:
-    """Refuses a window beside bounds (OptionError)."""
+def check_part(window: object, bounds: object, reduce: int = 0) -> None:
+    """Refuses a window beside bounds, and a resolution that cannot be (OptionError)."""
+    reduce_factor(reduce)
     if window is not None and bounds is not None:
         raise OptionError("give a window or bounds, not both")
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 RECORDED = frozenset({"quality", "max_error", "model", "tile", "scale", "nodata", "geo"})
 """Options of encoding that :func:`is_encoded` compares."""
 _ENCODING = {"bpp": None, "psnr": None, "effort": 1}
-_DECODING = {"window": None, "bounds": None, "profile": None, "geo": True}
+_DECODING = {"window": None, "bounds": None, "reduce": 0, "profile": None, "geo": True}
 """Options that an output does not record, each with the only value that `skip_done` allows."""
 
 

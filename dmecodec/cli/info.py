@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import os
-from pathlib import Path
 from typing import Any, BinaryIO
 
 from ..base.files import STREAM, standard_input
+from ..base.remote import open_binary
 from ..errors import FormatError, ModelError
 from ..format.geo import parse_record
 from ..format.header import Header
@@ -52,7 +52,7 @@ def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def _open(path: str | os.PathLike[str]) -> BinaryIO:
-    return standard_input() if path == STREAM else Path(path).open("rb")
+    return standard_input() if path == STREAM else open_binary(path)
 
 
 def _header(header: Header) -> dict[str, Any]:

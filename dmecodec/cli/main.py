@@ -252,6 +252,9 @@ def encode(
               metavar="COL,ROW,WIDTH,HEIGHT", help="Decode this part only, in pixels.")  # fmt: skip
 @click.option("--bounds", type=_Numbers("WEST,SOUTH,EAST,NORTH", float),
               metavar="WEST,SOUTH,EAST,NORTH", help="Decode this part only, in the file's CRS.")  # fmt: skip
+@click.option("--reduce", type=int, default=0, show_default=True, metavar="K",
+              help="One pixel in 2^K along each axis, K from 0 to 5; the parts above stay in pixels of "
+              "the whole image.")  # fmt: skip
 @click.option("--profile", metavar="NAME",
               help="Compression of a GeoTIFF: deflate (the default), zstd, lzw, lzma, webp, jpeg, raw.")  # fmt: skip
 @_no_geo
@@ -270,6 +273,7 @@ def decode(
     output: str | None,
     window: tuple[int, int, int, int] | None,
     bounds: tuple[float, float, float, float] | None,
+    reduce: int,
     profile: str | None,
     no_geo: bool,
     model: str | None,
@@ -285,11 +289,11 @@ def decode(
     from ..batch import actions, done, plan
     from ..batch import run as batch
 
-    actions.check_part(window, bounds)
+    actions.check_part(window, bounds, reduce)
     batch.check_processes(processes, scheduler)
     jobs = plan.plan(inputs, output, plan.DMEN_SUFFIXES, plan.image_suffix)
     options: dict[str, Any] = {
-        "window": window, "bounds": bounds, "profile": profile, "geo": not no_geo,
+        "window": window, "bounds": bounds, "reduce": reduce, "profile": profile, "geo": not no_geo,
         "device": device, "model": model,
     }  # fmt: skip
     if skip_done:
@@ -329,6 +333,18 @@ def _run(
     elif not quiet and results[0].error is None:
         click.echo(summary_line(results[0]), err=to_stdout)
     return 1 if any(result.error is not None for result in results) else 0
+
+
+@main.command()
+@click.argument("inputs", nargs=-1, required=True, metavar="FOLDER|FILE...")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="0 takes a free one.")
+@click.option("--open", "open_browser", is_flag=True, help="Open the page with the map.")
+def serve(inputs: tuple[str, ...], host: str, port: int, open_browser: bool) -> None:
+    """Serve .dmen files as GeoTIFFs and map tiles over HTTP."""
+    from ..serve.run import serve as run
+
+    run(inputs, host, port, click.echo, open_browser=open_browser)
 
 
 # ---- looking at files ---------------------------------------------------------------------------------------------

@@ -149,7 +149,7 @@ def _geo_rows(facts: dict[str, Any]) -> dict[str, str]:
 
 
 def _bound(levels: int) -> str:
-    return f"at most {levels} levels" if levels else "lossless"
+    return (f"at most {levels} levels" if levels else "lossless") + "; not bounded with --reduce"
 
 
 def models_table(found: Sequence[dict[str, Any]]) -> None:

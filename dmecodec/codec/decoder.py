@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..base.boxes import Box
+from ..base.cache import BoundedCache
 from ..base.threads import on_one_thread, side_by_side
 from ..bounded.linear import LinearBase
 from ..errors import FormatError
@@ -24,6 +26,8 @@ from .samples import from_network, from_three, nowhere_valid, to_samples
 from .synthesis import synthesise
 from .tile import has_small_tiles
 
+KeptTiles: TypeAlias = BoundedCache[tuple[Reader, int, int], DecodedTile]
+"""Tiles by reader, index and group."""
 _PART = 512
 """Side in pixels of the parts of a block that are synthesised, each on one thread, by a steady decoder."""
 
@@ -34,6 +38,8 @@ class Decoder:
     Args:
         reader: of the file.
         model: the model that its header names.
+        kept: tiles that stay decoded for other decoders of the same reader; None keeps those of this decoder alone, as
+            long as it needs them.
         steady: whether pixels are to be the same whatever the number of threads; it takes more time.
 
     Attributes:
@@ -46,9 +52,9 @@ class Decoder:
         FormatError: the file's bands are damaged.
     """
 
-    def __init__(self, reader: Reader, model: Model, *, steady: bool = False) -> None:
+    def __init__(self, reader: Reader, model: Model, *, steady: bool = False, kept: KeptTiles | None = None) -> None:
         self.reader, self.header, self.model = reader, reader.header, model
-        self._steady = steady
+        self._steady, self._kept_tiles = steady, kept
         self.layout = layout_of(reader)
         self.image = Box(0, 0, self.header.width, self.header.height)
         self._tile_side = self.header.tile // STRIDE
@@ -68,6 +74,10 @@ class Decoder:
         for group in range(self.header.groups):
             if not self._is_blank(block, group, self.valid(block, group)):
                 self._gather(self._cells(block), group)
+
+    def target(self, window: Box) -> Box:
+        """The pixels of the decoded image that a window becomes."""
+        return window
 
     def blocks(self, window: Box, write: Callable[[int, int, np.ndarray], None]) -> None:
         """Decodes a window, calling `write(col, row, pixels)` for each block of it.
@@ -111,6 +121,13 @@ class Decoder:
 
     def _open_tile(self, index: int, group: int) -> DecodedTile:
         """A tile of a group, its chunk read."""
+        if self._kept_tiles is None:
+            return self._new_tile(index, group)
+        side = self.header.tile
+        size = self.model.net.config.latents * self._tile_side**2 * 2 + 4 * side * side
+        return self._kept_tiles.get((self.reader, index, group), lambda: self._new_tile(index, group), lambda _: size)
+
+    def _new_tile(self, index: int, group: int) -> DecodedTile:
         return DecodedTile(self.reader, self.layout, self.model, index, group)
 
     def _tile(self, index: int, group: int) -> DecodedTile:
@@ -135,7 +152,7 @@ class Decoder:
                 continue  # the next block may see it
             if tile.box.bottom <= row:
                 del self._tiles[key]
-            else:
+            elif self._kept_tiles is None:
                 tile.drop_above(row // STRIDE)
 
     def _gather(self, cells: Box, group: int) -> np.ndarray:

@@ -124,6 +124,18 @@ class GeoRecord:
         bands = tuple(replace(band, tags=_cut_tags(band.tags, col, row)) for band in self.bands)
         return replace(self, transform=transform, tags=_cut_tags(self.tags, col, row), gcps=gcps, bands=bands)
 
+    def reduced(self, factor: int) -> GeoRecord:
+        """The record of the same image with one pixel in `factor` along each axis."""
+        if factor == 1:
+            return self
+        transform = self.transform
+        if transform is not None:
+            a, b, c, d, e, f = transform
+            transform = (a * factor, b * factor, c, d * factor, e * factor, f)
+        gcps = tuple((line / factor, sample / factor, *rest) for line, sample, *rest in self.gcps)
+        bands = tuple(replace(band, tags=_reduced_tags(band.tags, factor)) for band in self.bands)
+        return replace(self, transform=transform, tags=_reduced_tags(self.tags, factor), gcps=gcps, bands=bands)
+
     @property
     def has_content(self) -> bool:
         """Whether it says more than the bands and their colours do by themselves."""
@@ -183,22 +195,54 @@ def _cut_tags(tags: Tags, col: int, row: int) -> Tags:
                 values = values | {key: number}
             else:
                 cut[namespace] = values
+    return _without_whole(cut)
+
+
+def _without_whole(tags: Tags) -> Tags:
+    """Tags without those that hold for the whole image alone."""
+    kept = dict(tags)
     for namespace, keys in _OF_WHOLE_IMAGE.items():
-        if namespace in cut:
-            cut[namespace] = {key: value for key, value in cut[namespace].items() if key.lower() not in keys}
-    return {name: values for name, values in cut.items() if values}
+        if namespace in kept:
+            kept[namespace] = {key: value for key, value in kept[namespace].items() if key.lower() not in keys}
+    return {name: values for name, values in kept.items() if values}
+
+
+_CENTRE = 0.5
+"""Offsets of rational polynomials count from the centre of the first pixel, those of GEOLOCATION from its corner."""
+_LENGTHS = {
+    "RPC": {"SAMP_OFF": _CENTRE, "LINE_OFF": _CENTRE, "SAMP_SCALE": 0.0, "LINE_SCALE": 0.0},
+    "GEOLOCATION": dict.fromkeys(("PIXEL_OFFSET", "LINE_OFFSET", "PIXEL_STEP", "LINE_STEP"), 0.0),
+}
+"""Tags in pixels, by namespace, and where they count from."""
+
+
+def _reduced_tags(tags: Tags, factor: int) -> Tags:
+    """The tags of a reduced image. What counts pixels is divided, or the whole namespace is left out."""
+    reduced = dict(tags)
+    for namespace, lengths in _LENGTHS.items():
+        if namespace in reduced:
+            values = reduced.pop(namespace)
+            numbers = {key: _divided(values.get(key), factor, shift) for key, shift in lengths.items()}
+            if None not in numbers.values():
+                reduced[namespace] = values | {key: number for key, number in numbers.items() if number is not None}
+    return _without_whole(reduced)
 
 
 _NUMBER = re.compile(r"(\s*)([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)(?![\w.])(.*)", re.DOTALL)
 
 
-def _moved(text: str | None, distance: int) -> str | None:
-    """A number moved, with all its digits and with its unit: "2199.00 pixels". None where there is none."""
+def _moved(text: str | None, distance: float, factor: float = 1) -> str | None:
+    """A number times a factor, then moved, with all its digits and its unit: "2199.00 pixels". None if it is none."""
     found = _NUMBER.fullmatch(text or "")
     if found is None:
         return None
     blank, number, unit = found.groups()
-    return f"{blank}{float(number) + distance!r}{unit}"
+    return f"{blank}{float(number) * factor + distance!r}{unit}"
+
+
+def _divided(text: str | None, factor: int, shift: float) -> str | None:
+    """A number of pixels divided, counted from `shift` before where it counts from."""
+    return _moved(text, shift / factor - shift, 1 / factor)
 
 
 def parse_record(stream: bytes) -> GeoRecord:

@@ -50,8 +50,8 @@ class FileStorage:
                 with self._lock:
                     self._file.seek(offset)
                     data = _read_exactly(self._file, count)
-        except (OSError, ValueError) as error:
-            raise FormatError(f"the file cannot be read: {error}") from error
+        except Exception as error:  # each kind of remote file has its own
+            raise FormatError(f"the file cannot be read: {error or type(error).__name__}") from error
         # The file has shrunk since it was opened.
         _check_range(offset, count, offset + len(data))
         return data

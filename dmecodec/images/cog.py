@@ -119,6 +119,24 @@ def write_geotiff(
     return left_out
 
 
+def write_empty(layout: Layout, window: Box, record: GeoRecord, metadata: Metadata, path: Path) -> None:
+    """Writes a BigTIFF with all that is said of the pixels, and none of them.
+
+    Raises:
+        OutputError: GDAL cannot write it.
+        FormatError: the record makes no sense.
+    """
+    record, _ = storable(record)
+    options = _creation(layout, window, record, metadata) | {"bigtiff": "YES", "endianness": "LITTLE"}
+    with suppressed_stderr(), gdal(GDAL_PAM_ENABLED="NO", GDAL_TIFF_INTERNAL_MASK="YES"), _gdal_errors():
+        _check_drivers()
+        with opened(path, "w", **options, sparse_ok=True) as file:
+            write_record(file, layout, record, metadata)
+        if record.gcps and not record.transform:
+            settle_gcps(path, record)
+        put_right(path, record)
+
+
 def _check_drivers() -> None:
     for name in ("GTiff", "COG"):
         if not has_driver(name):

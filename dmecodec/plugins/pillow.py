@@ -19,6 +19,7 @@ from typing import IO, Any, BinaryIO, cast
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
+from ..base.boxes import MAX_REDUCE
 from ..base.fork import Lock
 from ..errors import DmecodecError, FormatError, OptionError
 from ..format.kinds import Kind
@@ -43,7 +44,7 @@ class DmenImageFile(ImageFile.ImageFile):
     Opening raises `PIL.UnidentifiedImageError` for a damaged header, and for any damage to a file that has but one
     checksum, as small ones do; loading an `OSError` for damaged pixels or where the model is not here.
     Pillow decodes an image whole: `crop` before `load` saves nothing. Use `dmecodec.open(path).read(window)` for
-    a part.
+    a part. `draft` and `thumbnail` decode at a reduced resolution.
     """
 
     format = FORMAT
@@ -64,6 +65,7 @@ class DmenImageFile(ImageFile.ImageFile):
         self.info.update({key: metadata[kind] for key, kind in _METADATA.items() if kind in metadata})
         if "exif" in self.info:
             self.info["exif"] = EXIF_PREFIX + self.info["exif"]  # as save of Pillow's JPEG wants it
+        self._reduce = 0
         self.tile = [ImageFile._Tile("dmen", (0, 0, *self._size))]
 
     def _name(self) -> str:
@@ -73,6 +75,20 @@ class DmenImageFile(ImageFile.ImageFile):
         if self.fp is None or getattr(self.fp, "closed", False):
             raise ValueError("Operation on closed image")
         return cast(BinaryIO, self.fp)
+
+    def draft(self, mode: str | None, size: tuple[int, int] | None) -> tuple[str, tuple[int, int, float, float]] | None:
+        """Reduces the resolution to be decoded, as far as both sides stay at least as long as those of `size`.
+
+        Returns:
+            The mode, and the image within the reduced one; None once it is decoded, or where nothing is asked for.
+        """
+        if not self.tile or self._reduce or not size:
+            return None
+        whole, scale = self.size, min(side // max(1, wanted) for side, wanted in zip(self.size, size, strict=True))
+        self._reduce = min(MAX_REDUCE, max(1, scale).bit_length() - 1)
+        factor = 1 << self._reduce
+        self._size = (-(-whole[0] // factor), -(-whole[1] // factor))
+        return self.mode, (0, 0, whole[0] / factor, whole[1] / factor)
 
     def load(self) -> Any:
         """Decodes at the first call, then closes a file that Pillow has opened itself."""
@@ -99,7 +115,7 @@ class DmenImageFile(ImageFile.ImageFile):
             image.paste(Image.fromarray(pixels).im, (col, row, col + width, row + height))
 
         try:
-            api.File(self._file()).blocks(write)
+            api.File(self._file()).blocks(write, reduce=self._reduce)
         except DmecodecError as error:
             raise OSError(f"{self._name()}: {error}") from error
         self.im, self.readonly, self.tile = image, 0, []
