@@ -16,6 +16,7 @@ from PIL import Image
 
 import dmecodec
 from dmecodec.base.boxes import Box, window_box
+from dmecodec.base.threads import torch_threads
 from dmecodec.codec import analysis
 from dmecodec.codec.decoder import Decoder
 from dmecodec.errors import OptionError
@@ -156,7 +157,7 @@ def test_latents_that_no_block_needs_are_dropped(monkeypatch: pytest.MonkeyPatch
         kept.append((block, sum(found[0].y.nbytes for found in latents if found is not None)))
 
     monkeypatch.setattr(Decoder, "_drop", watched)
-    with on_one_thread():  # several decode some tiles ahead
+    with torch_threads(single=True):  # several decode some tiles ahead
         dmecodec.decode(coded)
     with dmecodec.File(io.BytesIO(coded)) as file:
         row_of_latents = 2 * file._decoder().model.net.config.latents * 130

@@ -162,20 +162,21 @@ def _in_callers_mode(work: Callable[[T], R]) -> Callable[[T], R]:
 
 
 @contextmanager
-def on_one_thread(needed: bool = True) -> Iterator[None]:
-    """Runs operations of torch on the caller's thread alone, if that is needed.
+def torch_threads(*, single: bool) -> Iterator[None]:
+    """Runs operations of torch in the caller's thread on that thread alone, or on as many as :func:`thread_count` says.
 
     An operation on few pixels takes less time than several threads need to agree about it.
     """
-    count = torch.get_num_threads()
-    if not needed or count == 1:
+    before = torch.get_num_threads()
+    count = 1 if single else thread_count()
+    if count == before:
         yield
         return
-    torch.set_num_threads(1)
+    torch.set_num_threads(count)
     try:
         yield
     finally:
-        torch.set_num_threads(count)
+        torch.set_num_threads(before)
 
 
 def _pool(count: int) -> ThreadPoolExecutor:

@@ -23,6 +23,7 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 from ..base import files
+from ..base.allocator import keep_memory
 from ..base.machine import cores
 from ..base.stderr import own_standard_error
 from ..errors import WorkerError
@@ -182,6 +183,7 @@ def _begin(token: str, threads: int) -> None:
     files.PROCESS = token
     warnings.simplefilter("ignore")  # the caller's process warns
     own_standard_error()
+    keep_memory()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     signal.signal(signal.SIGTERM, _end)
 

@@ -14,6 +14,7 @@ import click
 from click.core import ParameterSource
 
 from .. import __version__
+from ..base.allocator import keep_memory
 from ..base.files import STREAM
 from ..base.stderr import own_standard_error
 from ..errors import DmecodecError, InternalError, OptionError
@@ -108,6 +109,7 @@ class _Commands(click.Group):
 @click.option("--debug", is_flag=True, envvar="DMECODEC_DEBUG", help="Print the traceback of internal errors.")
 def main(debug: bool) -> None:
     """A learned image codec for aerial and satellite imagery."""
+    keep_memory()
 
 
 # ---- options that several commands share -------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..base.boxes import Box
-from ..base.threads import in_order, on_one_thread, side_by_side
+from ..base.threads import in_order, side_by_side, torch_threads
 from ..bounded.linear import LinearBase
 from ..errors import FormatError
 from ..format.layout import Alpha, layout_of
@@ -79,7 +79,7 @@ class Decoder:
         Raises:
             FormatError: where the file is damaged.
         """
-        with on_one_thread(has_small_tiles(self.header)):
+        with torch_threads(single=has_small_tiles(self.header)):
             self._write_blocks(window, write)
 
     def _write_blocks(self, window: Box, write: Callable[[int, int, np.ndarray], None]) -> None:
@@ -228,7 +228,7 @@ class Decoder:
         y_hat = torch.from_numpy(self._gather(outer, group))[None].to(self.model.device)
         x = synthesise(self.model, y_hat, self.header.quality)
         x = self._restore(x, outer.scaled_up(STRIDE), block, group)
-        if not torch.isfinite(x).all():
+        if not torch.isfinite(torch.stack(torch.aminmax(x))).all():
             raise FormatError("damaged: the latents do not give an image")
         x = from_three(x[0], len(self.layout.groups[group]))
         return from_network(x, self.layout, group)

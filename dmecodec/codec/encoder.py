@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..base.boxes import Box
-from ..base.threads import in_order, on_one_thread
+from ..base.threads import in_order, torch_threads
 from ..bounded.linear import LinearBase
 from ..bounded.tile import base_samples, encode_bounded
 from ..entropy.lossless import encode_alpha, encode_mask
@@ -109,7 +109,7 @@ class Encoder:
             kinds=tuple(sorted([*kinds, *metadata])),
             bound=self.max_error,
         )
-        with on_one_thread(has_small_tiles(header)):
+        with torch_threads(single=has_small_tiles(header)):
             tiles = self._tiles(header, error_weight)
         return Encoded(writer.write(header, tiles, metadata), header, layout)
 
