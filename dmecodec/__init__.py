@@ -28,12 +28,12 @@ from typing import TYPE_CHECKING, Any
 from . import errors
 
 if TYPE_CHECKING:
-    from .api import File, decode, encode, latents, open
+    from .api import File, decode, encode, latents, open, set_threads
 
 __version__ = "0.1.0"
-__all__ = ["File", "__version__", "decode", "encode", "errors", "latents", "open"]
+__all__ = ["File", "__version__", "decode", "encode", "errors", "latents", "open", "set_threads"]
 
-_LAZY = {"File", "decode", "encode", "latents", "open"}
+_LAZY = {"File", "decode", "encode", "latents", "open", "set_threads"}
 
 
 def __getattr__(name: str) -> Any:

@@ -10,6 +10,7 @@ from typing import BinaryIO
 import numpy as np
 
 from .base.device import pick_device
+from .base.threads import set_threads
 from .codec.encoder import Encoded, Encoder
 from .codec.flat import keep_flat
 from .codec.options import DEFAULT_EFFORT, EncodeOptions
@@ -167,4 +168,4 @@ def _in_memory(data: bytes) -> BinaryIO:
         raise OptionError("the bytes of the .dmen file are not contiguous in memory") from None
 
 
-__all__ = ["File", "decode", "encode", "latents", "open"]
+__all__ = ["File", "decode", "encode", "latents", "open", "set_threads"]

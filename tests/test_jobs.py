@@ -182,8 +182,9 @@ def group_is_alive(group: int) -> bool:
 def test_processes_share_the_cores(monkeypatch: pytest.MonkeyPatch, limit: str, expected: int) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(7)), raising=False)
     monkeypatch.setenv("OMP_NUM_THREADS", limit)
-    assert set(jobs._threads(3).values()) == {str(expected)}
-    assert set(jobs._threads(8).values()) == {"1"}
+    assert jobs._share(None, 3) == expected
+    assert jobs._share(None, 8) == jobs._share(1, 2) == 1
+    assert (jobs._share(6, 3), jobs._share(64, 2)) == (2, 3)  # not more than there are cores
 
 
 def test_the_share_is_that_of_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from conftest import psnr
 from PIL import Image
 
 import dmecodec
-from dmecodec.base.threads import on_one_thread
+from dmecodec.base.threads import torch_threads
 
 MODEL = Path(__file__).resolve().parent.parent / "models" / "dmenet-1.safetensors"
 SECONDS = 3
@@ -44,7 +44,7 @@ def test_the_number_of_threads_comes_back_and_changes_no_byte() -> None:
             files.add(dmecodec.encode(image, model=MODEL, bands="last"))
             dmecodec.decode(dmecodec.encode(image, model=MODEL, bands="last"), model=MODEL)
             assert torch.get_num_threads() == threads
-            with pytest.raises(ZeroDivisionError), on_one_thread():
+            with pytest.raises(ZeroDivisionError), torch_threads(single=True):
                 assert torch.get_num_threads() == 1
                 raise ZeroDivisionError
             assert torch.get_num_threads() == threads

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,10 +19,12 @@ import torch
 from conftest import aerial, in_mode
 
 import dmecodec
+from dmecodec.base import machine, threads
 from dmecodec.base.boxes import Box
-from dmecodec.base.threads import side_by_side
+from dmecodec.base.threads import in_order, side_by_side
 from dmecodec.codec import analysis, annealing
 from dmecodec.codec.decoder import Decoder
+from dmecodec.errors import OptionError
 from dmecodec.format.reader import Reader
 from dmecodec.network.config import Config, get_config
 from dmecodec.network.dmenet import DMENet
@@ -65,6 +69,28 @@ def test_the_number_of_threads_changes_no_byte(
 
 @pytest.mark.usefixtures("_threads")
 @pytest.mark.parametrize(
+    ("mode", "tile", "options"),
+    [("RGB", 128, {}), ("RGBA", 128, {}), ("RGB", 256, {"max_error": 2}), ("RGB", 256, {"bpp": 0.5})],
+    ids=str,
+)
+def test_tiles_and_blocks_side_by_side_give_the_same(
+    mode: str, tile: int, options: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of an image of several tiles and blocks; the pixels, too, as each block runs on one thread."""
+    monkeypatch.setattr(threads, "cores", lambda: 5)
+    image = in_mode(np.tile(aerial(44, 300, 260), (1, 8, 1)), mode)
+    files = encoded_with((1, 2, 5), image, model="dmenet-fast", tile=tile, **options)
+    assert len(files) == 1
+    decoded = []
+    for count in (1, 2, 5):
+        torch.set_num_threads(count)
+        decoded.append(dmecodec.decode(*files))
+        assert dmecodec.File(io.BytesIO(*files)).verify(deep=True) is None
+    assert all(np.array_equal(pixels, decoded[0]) for pixels in decoded)
+
+
+@pytest.mark.usefixtures("_threads")
+@pytest.mark.parametrize(
     ("mode", "height", "width", "options"),
     [
         ("L", 400, 528, {}),
@@ -89,8 +115,8 @@ def test_nor_the_pixels_that_a_search_measures() -> None:
     image = aerial(43, 400, 700)
     data = dmecodec.encode(image, 5, model=MODELS[-1])
     whole, decoded = Box(0, 0, 700, 400), []
-    for threads in (1, 2, 3, 5):
-        torch.set_num_threads(threads)
+    for count in (1, 2, 3, 5):
+        torch.set_num_threads(count)
         decoded.append(Decoder(Reader(data), model, steady=True)._synthesise(whole, 0))
     assert all(torch.equal(pixels, decoded[0]) for pixels in decoded)
     plain = Decoder(Reader(data), model)._synthesise(whole, 0)
@@ -162,6 +188,123 @@ def test_each_part_runs_on_a_single_thread() -> None:
     assert modes == [(True, True)]
     with torch.no_grad():
         assert side_by_side(lambda _: torch.is_grad_enabled(), [0], CPU) == [False]
+
+
+@pytest.mark.usefixtures("_threads")
+def test_parts_are_taken_ahead_and_finished_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "cores", lambda: 3)
+    torch.set_num_threads(3)
+    events: list[tuple[str, int]] = []
+
+    def parts() -> Iterator[int]:
+        for part in range(12):
+            events.append(("taken", part))
+            yield part
+
+    def finish(part: int, result: int) -> None:
+        assert (result, torch.get_num_threads()) == (-part, 3)
+        events.append(("finished", part))
+
+    in_order(slow_first, parts(), finish, CPU, several=True)
+    assert [part for what, part in events if what == "finished"] == list(range(12))
+    assert events.index(("finished", 0)) == 6  # of three threads: twice as many
+
+
+def slow_first(part: int) -> int:
+    """The negative of a part, the first after the others."""
+    time.sleep(0.1 if part == 0 else 0)
+    assert torch.get_num_threads() == 1
+    return -part
+
+
+@pytest.mark.usefixtures("_threads")
+@pytest.mark.parametrize(("free", "at_once"), [(None, 4), (1 << 40, 4), (900 << 20, 2), (0, 1)])
+def test_fewer_threads_where_memory_is_short(free: int | None, at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "cores", lambda: 4)
+    monkeypatch.setattr(threads, "free_memory", lambda: free)
+    torch.set_num_threads(4)
+    lock, now, most = threading.Lock(), 0, 0
+
+    def work(_: int) -> None:
+        nonlocal now, most
+        with lock:
+            now += 1
+            most = max(most, now)
+        time.sleep(0.02)
+        with lock:
+            now -= 1
+
+    in_order(work, range(12), lambda part, result: None, CPU, several=True)
+    assert most == at_once
+
+
+@pytest.mark.usefixtures("_threads")
+def test_an_exception_ends_the_parts_that_wait() -> None:
+    torch.set_num_threads(2)
+    done: list[int] = []
+
+    def work(part: int) -> int:
+        done.append(part)
+        return 1 // part
+
+    with pytest.raises(ZeroDivisionError):
+        in_order(work, iter([1, 0, 1, 1, 1, 1, 1, 1]), lambda part, result: None, CPU, several=True)
+    assert len(done) < 8
+
+
+@pytest.mark.usefixtures("_threads")
+@pytest.mark.parametrize("count", [0, -1, 1.5, "two", None, "0"])
+def test_other_numbers_of_threads_are_refused(count: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(OptionError, match=r"threads .*: must be an integer of at least 1"):
+        dmecodec.set_threads(count)
+    monkeypatch.setenv("DMECODEC_THREADS", str(count))
+    monkeypatch.setattr(threads, "_asks_environment", True)
+    with pytest.raises(OptionError, match=r"DMECODEC_THREADS .*: must be an integer of at least 1"):
+        dmecodec.encode(aerial(45, 64, 64), model="dmenet-fast")
+
+
+@pytest.mark.usefixtures("_threads")
+def test_who_says_the_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "cores", lambda: 3)
+    monkeypatch.setattr(threads, "_asks_environment", True)
+    monkeypatch.delenv("DMECODEC_THREADS", raising=False)
+    torch.set_num_threads(2)
+    assert threads.thread_count() == 2
+    monkeypatch.setenv("DMECODEC_THREADS", "3")
+    assert threads.thread_count() == 3
+    dmecodec.set_threads(1)  # beats the environment
+    assert threads.thread_count() == 1
+    dmecodec.set_threads(16)
+    assert threads.thread_count() == torch.get_num_threads() == 3
+
+
+@pytest.mark.parametrize(
+    ("files", "cores", "free"),
+    [
+        ({}, 8, 800),
+        ({"cpu.max": "150000 100000", "memory.max": "500", "memory.current": "200",
+          "memory.stat": "anon 1\ninactive_file 50"}, 2, 350),
+        ({"cpu.max": "max 100000", "memory.max": "max", "memory.current": "200"}, 8, 800),
+        ({"job/memory.max": "700", "job/memory.current": "400"}, 8, 300),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_container_has_less(
+    files: dict[str, str], cores: int, free: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Numbers of memory in KiB here."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    groups = tmp_path / "cgroup"
+    (groups / "job").mkdir(parents=True)
+    for name, text in files.items():
+        words = [str(int(word) << 10) if word.isdigit() and "memory" in name else word for word in text.split(" ")]
+        text = " ".join(words) if "stat" not in name else f"anon 1\ninactive_file {50 << 10}"
+        (groups / name).write_text(text)
+    (tmp_path / "own").write_text("0::/job\n")
+    (tmp_path / "meminfo").write_text("MemTotal: 1000 kB\nMemAvailable: 800 kB\n")
+    for name, path in (("_CGROUPS", "cgroup"), ("_OWN", "own"), ("_MEMINFO", "meminfo")):
+        monkeypatch.setattr(machine, name, tmp_path / path)
+    assert (machine.cores(), machine.free_memory()) == (cores, free << 10)
 
 
 @pytest.mark.usefixtures("_threads")

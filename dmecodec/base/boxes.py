@@ -59,6 +59,10 @@ class Box:
             for col in range(cells.col, cells.right):
                 yield Box(col * side, row * side, side, side).clipped(self)
 
+    def has_several(self, side: int = BLOCK) -> bool:
+        """Whether it has as many pixels as two of its largest blocks, so that it takes two threads half of the time."""
+        return self.width * self.height >= 2 * min(side, self.width) * min(side, self.height)
+
     def slices(self, origin: Box) -> tuple[slice, slice]:
         """Index of the box in an array whose first element lies at the corner of `origin`: rows, columns."""
         row, col = self.row - origin.row, self.col - origin.col

@@ -18,7 +18,7 @@ from ..images.options import ReadOptions
 from . import done
 from .job import Job, Result
 from .outputs import exists, output, output_path
-from .work import errors_named
+from .work import errors_named, use_threads
 
 if TYPE_CHECKING:
     from ..format.geo import Bounds
@@ -168,9 +168,20 @@ def check_part(window: object, bounds: object, reduce: int = 0) -> None:
 
 
 def verify_file(
-    name: str, *, deep: bool, device: str = "auto", model: str | None = None, original: str | None = None
+    name: str,
+    *,
+    deep: bool,
+    device: str = "auto",
+    model: str | None = None,
+    original: str | None = None,
+    threads: int | None = None,
 ) -> int | None:
     """Checks one file; see :meth:`dmecodec.File.verify`. The file or the original may be "-".
+
+    Args:
+        name: of the file.
+        deep, original, device, model: as for :meth:`dmecodec.File.verify` and :func:`dmecodec.open`.
+        threads: as for :func:`dmecodec.set_threads`; None changes nothing.
 
     Returns:
         With an original, the largest difference of a valid sample from it, in levels.
@@ -184,6 +195,7 @@ def verify_file(
         if deep or original is not None:
             from .. import api
 
+            use_threads(threads)
             with api.File(_input(name), device=device, model=model) as file:
                 return file.verify(deep=deep, original=None if original is None else _input(original))
         try:  # without torch

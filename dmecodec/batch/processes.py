@@ -23,6 +23,8 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 from ..base import files
+from ..base.allocator import keep_memory
+from ..base.machine import cores
 from ..base.stderr import own_standard_error
 from ..errors import WorkerError
 from .job import Job, Result
@@ -35,8 +37,8 @@ _GRACE = 30.0
 """Seconds that a process has to remove half-written files before it is killed."""
 
 
-def run(jobs: Sequence[Job], work: Work, processes: int) -> Iterator[Result]:
-    """Does each job in one of several processes, which share the cores; yields results as they come.
+def run(jobs: Sequence[Job], work: Work, processes: int, threads: int | None = None) -> Iterator[Result]:
+    """Does each job in one of several processes, which share the threads; yields results as they come.
 
     The outputs are the same bytes for any number of processes. When the loop over the results ends early, by Ctrl-C
     for example, no process and no half-written file is left.
@@ -44,7 +46,8 @@ def run(jobs: Sequence[Job], work: Work, processes: int) -> Iterator[Result]:
     Raises:
         WorkerError: no process can be started.
     """
-    threads = _threads(processes)
+    share = _share(threads, processes)
+    work = work.on_threads(share)
     new = {job for job in jobs if not exists(job.target)}
     waiting, deaths = deque(jobs), Counter[Job]()
     idle = [_Process() for _ in range(processes)]
@@ -55,7 +58,7 @@ def run(jobs: Sequence[Job], work: Work, processes: int) -> Iterator[Result]:
             while waiting and idle:
                 job = waiting[0]
                 again = work.restarted() if deaths[job] and job in new else work
-                in_work[idle[-1].submit(job, again, threads)] = idle[-1]
+                in_work[idle[-1].submit(job, again, share)] = idle[-1]
                 del waiting[0], idle[-1]
             for future in wait(in_work, 0.5, FIRST_COMPLETED).done:  # Ctrl-C cannot end a longer wait on Windows
                 process = in_work.pop(future)
@@ -89,7 +92,7 @@ class _Process:
         self.job = Job("", "")
         self._begun: Future[None] | None = None
 
-    def submit(self, job: Job, work: Work, threads: dict[str, str]) -> Future[Result]:
+    def submit(self, job: Job, work: Work, threads: int) -> Future[Result]:
         """Gives it a job (WorkerError: it cannot be started)."""
         self.job = job
         try:
@@ -163,24 +166,24 @@ def _replaced(mapping: MutableMapping[str, T], key: str, value: T) -> Iterator[N
         mapping.pop(key) if before is None else mapping.update({key: before})
 
 
-def _threads(processes: int) -> dict[str, str]:
-    """Variables that give each process its share of the cores. Its torch reads them."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _share(threads: int | None, processes: int) -> int:
+    """Threads of each process: of those asked for, or else of the cores, but not more than OMP_NUM_THREADS says."""
+    share = max(1, min(threads or cores(), cores()) // processes)
     limit = os.environ.get("OMP_NUM_THREADS", "")
-    share = max(1, cores // processes)
-    threads = str(min(share, int(limit)) if limit.isdecimal() else share)
-    return {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+    return min(share, max(1, int(limit))) if threads is None and limit.isdecimal() else share
 
 
 # ---- in the other process --------------------------------------------------------------------------------------------
 
 
-def _begin(token: str, threads: dict[str, str]) -> None:
+def _begin(token: str, threads: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.environ.update(threads)
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):  # what is imported later reads them
+        os.environ[name] = str(threads)
     files.PROCESS = token
     warnings.simplefilter("ignore")  # the caller's process warns
     own_standard_error()
+    keep_memory()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     signal.signal(signal.SIGTERM, _end)
 

@@ -19,6 +19,7 @@ def run(
     *,
     processes: int = 1,
     scheduler: str | None = None,
+    threads: int | None = None,
 ) -> Generator[Result]:
     """Does each job; one that fails does not stop the others.
 
@@ -27,6 +28,8 @@ def run(
         work: how; a :class:`Work` where other processes do it.
         processes: of this machine that share the jobs; see :mod:`dmecodec.batch.processes`.
         scheduler: address of a Dask scheduler whose workers do it; see :mod:`dmecodec.batch.cluster`.
+        threads: that code, of all processes together, or of each worker of the scheduler. None is as many as
+            :func:`dmecodec.set_threads` says.
 
     Yields:
         The results: of one process in the order of the jobs, of several as they come.
@@ -42,12 +45,14 @@ def run(
         if scheduler is not None:
             from . import cluster
 
-            yield from cluster.run(jobs, cast(Work, work), scheduler)
+            yield from cluster.run(jobs, cast(Work, work).on_threads(threads), scheduler)
         elif min(processes, len(jobs)) > 1:
             from . import processes as local
 
-            yield from local.run(jobs, cast(Work, work), min(processes, len(jobs)))
+            yield from local.run(jobs, cast(Work, work), min(processes, len(jobs)), threads)
         else:
+            if threads is not None:
+                work = cast(Work, work).on_threads(threads)
             for job in jobs:
                 yield attempt(job, work)
 

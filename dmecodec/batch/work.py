@@ -6,7 +6,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..base.files import STREAM
@@ -23,18 +23,33 @@ class Work:
     Attributes:
         action: a function of :mod:`dmecodec.batch.actions`, or of another module that takes the same.
         options: its named arguments.
+        threads: that code in the process that does it; None is as it is there.
     """
 
     action: Callable[..., Result]
     options: Mapping[str, Any] = field(default_factory=dict)
+    threads: int | None = None
 
     def __call__(self, job: Job) -> Result:
         """Does one job."""
+        use_threads(self.threads)
         return self.action(job, **self.options)
 
     def restarted(self) -> Work:
         """The same after an attempt that was cut short, for a job whose output did not exist before it."""
-        return Work(self.action, {**self.options, "restarted": True})
+        return replace(self, options={**self.options, "restarted": True})
+
+    def on_threads(self, threads: int | None) -> Work:
+        """The same on so many threads."""
+        return replace(self, threads=threads)
+
+
+def use_threads(threads: int | None) -> None:
+    """As :func:`dmecodec.set_threads`; None changes nothing, and imports no torch."""
+    if threads is not None:
+        from ..base.threads import set_threads
+
+        set_threads(threads)
 
 
 def attempt(job: Job, work: Callable[[Job], Result]) -> Result:

@@ -14,6 +14,7 @@ import click
 from click.core import ParameterSource
 
 from .. import __version__
+from ..base.allocator import keep_memory
 from ..base.files import STREAM
 from ..base.stderr import own_standard_error
 from ..errors import DmecodecError, InternalError, OptionError
@@ -108,6 +109,7 @@ class _Commands(click.Group):
 @click.option("--debug", is_flag=True, envvar="DMECODEC_DEBUG", help="Print the traceback of internal errors.")
 def main(debug: bool) -> None:
     """A learned image codec for aerial and satellite imagery."""
+    keep_memory()
 
 
 # ---- options that several commands share -------------------------------------------------------------------------
@@ -124,6 +126,10 @@ _overwrite = click.option("--overwrite", is_flag=True, help="Replace files that 
 _jobs = click.option(
     "--jobs", "processes", type=int, default=1, show_default=True, metavar="N",
     help="Processes on this machine that share the files.",
+)  # fmt: skip
+_threads = click.option(
+    "--threads", type=click.IntRange(1), envvar="DMECODEC_THREADS", metavar="N",
+    help="Threads that code, in all; --jobs divides them.  [default: DMECODEC_THREADS, or all cores]",
 )  # fmt: skip
 _dask = click.option(
     "--dask", "scheduler", metavar="ADDRESS",
@@ -187,6 +193,7 @@ _no_geo = click.option("--no-geo", is_flag=True, help="The pixels alone: no geor
 @_no_geo
 @_model
 @_device
+@_threads
 @_jobs
 @_dask
 @_overwrite
@@ -211,6 +218,7 @@ def encode(
     no_geo: bool,
     model: str | None,
     device: str,
+    threads: int | None,
     processes: int,
     scheduler: str | None,
     overwrite: bool,
@@ -239,7 +247,7 @@ def encode(
     if skip_done:
         done.check_encoding(options)
     work = batch.Work(actions.encode_job, options | {"overwrite": overwrite, "skip_done": skip_done})
-    results = batch.run(jobs, work, processes=processes, scheduler=scheduler)
+    results = batch.run(jobs, work, processes=processes, scheduler=scheduler, threads=threads)
     single = plan.is_single(inputs)
     return _run(jobs, results, single=single, quiet=quiet, as_json=as_json)
 
@@ -260,6 +268,7 @@ def encode(
 @_no_geo
 @_model_of_file
 @_device
+@_threads
 @_jobs
 @_dask
 @_overwrite
@@ -278,6 +287,7 @@ def decode(
     no_geo: bool,
     model: str | None,
     device: str,
+    threads: int | None,
     processes: int,
     scheduler: str | None,
     overwrite: bool,
@@ -299,7 +309,7 @@ def decode(
     if skip_done:
         done.check_decoding(options)
     work = batch.Work(actions.decode_job, options | {"overwrite": overwrite, "skip_done": skip_done})
-    results = batch.run(jobs, work, processes=processes, scheduler=scheduler)
+    results = batch.run(jobs, work, processes=processes, scheduler=scheduler, threads=threads)
     single = plan.is_single(inputs)
     return _run(jobs, results, single=single, quiet=quiet, as_json=as_json)
 
@@ -372,6 +382,7 @@ def info(file: str, as_json: bool) -> None:
 @click.option("--original", metavar="IMAGE", help="Compare with this image, or -, for one file.")
 @_model_of_file
 @_device
+@_threads
 @click.option("--quiet", is_flag=True, help="Print errors only.")
 def verify(
     files: tuple[str, ...],
@@ -379,6 +390,7 @@ def verify(
     original: str | None,
     model: str | None,
     device: str,
+    threads: int | None,
     quiet: bool,
 ) -> int:
     """Check every checksum of .dmen files."""
@@ -390,7 +402,7 @@ def verify(
     status = 0
     for name in files:
         try:
-            levels = verify_file(name, deep=deep, device=device, model=model, original=original)
+            levels = verify_file(name, deep=deep, device=device, model=model, original=original, threads=threads)
         except DmecodecError as error:
             _complain(error)
             status = 1
@@ -439,6 +451,7 @@ def models(complexity: str | None, as_json: bool) -> int:
 @click.option("--out", metavar="REPORT/", help="Folder for CSV, JSON and plots.")
 @_model
 @_device
+@_threads
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 def bench(
     folder: str,
@@ -447,15 +460,18 @@ def bench(
     out: str | None,
     model: str | None,
     device: str,
+    threads: int | None,
     quiet: bool,
 ) -> None:
     """Measure rate, distortion and speed on a folder of images, against other codecs."""
+    from ..batch.work import use_threads
     from ..bench.report import check_folder
     from ..bench.runner import run
     from .report import progress_callback, show
 
     if out is not None:
         check_folder(out)
+    use_threads(threads)
     names = [name.strip() for name in codecs.split(",") if name.strip()]
     chosen = {"qualities": qualities} if qualities else {}
     with progress_callback(show=not quiet) as progress:

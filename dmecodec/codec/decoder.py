@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..base.boxes import Box
 from ..base.cache import BoundedCache
-from ..base.threads import on_one_thread, side_by_side
+from ..base.threads import in_order, side_by_side, torch_threads
 from ..bounded.linear import LinearBase
 from ..errors import FormatError
 from ..format.layout import Alpha, layout_of
@@ -89,14 +89,24 @@ class Decoder:
         Raises:
             FormatError: where the file is damaged.
         """
-        with on_one_thread(has_small_tiles(self.header)):
+        with torch_threads(single=has_small_tiles(self.header)):
             self._write_blocks(window, write)
 
     def _write_blocks(self, window: Box, write: Callable[[int, int, np.ndarray], None]) -> None:
-        for block in window.blocks():
-            write(block.col - window.col, block.row - window.row, self._planes(block))
+        def finish(block: Box, planes: np.ndarray) -> None:
+            write(block.col - window.col, block.row - window.row, planes)
             self._drop(block, is_last_of_row=block.right == window.right)
+
+        blocks = (self._opened(block) for block in window.blocks())
+        in_order(self._planes, blocks, finish, self.model.device, several=window.has_several())
         self._tiles.clear()
+
+    def _opened(self, block: Box) -> Box:
+        """A block, the chunks of its tiles read: other threads, which decode them, only look them up."""
+        for part in self._cells(block).blocks(self._tile_side):
+            for group in range(self.header.groups):
+                self._tile(self._tile_index(part), group)
+        return block
 
     def latents(self) -> tuple[np.ndarray, np.ndarray]:
         """y-hat in 1/16 step and z-hat of the whole image, int32, the channels of group after group."""
@@ -158,8 +168,11 @@ class Decoder:
     def _gather(self, cells: Box, group: int) -> np.ndarray:
         """y-hat of a box of latents, from the tiles that it touches: int32 (M, h, w)."""
         y = np.empty((self.model.net.config.latents, cells.height, cells.width), np.int32)
-        for part in cells.blocks(self._tile_side):
-            tile = self._tile(self._tile_index(part), group)
+        parts = list(cells.blocks(self._tile_side))
+        tiles = [self._tile(self._tile_index(part), group) for part in parts]
+        if len(tiles) > 1:
+            side_by_side(DecodedTile.decode_unless_begun, tiles, self.model.device)
+        for part, tile in zip(parts, tiles, strict=True):
             rows, cols = part.slices(cells)
             y[:, rows, cols] = tile.y(part)
         return y
@@ -232,7 +245,7 @@ class Decoder:
         y_hat = torch.from_numpy(self._gather(outer, group))[None].to(self.model.device)
         x = synthesise(self.model, y_hat, self.header.quality)
         x = self._restore(x, outer.scaled_up(STRIDE), block, group)
-        if not torch.isfinite(x).all():
+        if not torch.isfinite(torch.stack(torch.aminmax(x))).all():
             raise FormatError("damaged: the latents do not give an image")
         x = from_three(x[0], len(self.layout.groups[group]))
         return from_network(x, self.layout, group)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..base.boxes import Box
-from ..base.threads import on_one_thread
+from ..base.threads import in_order, torch_threads
 from ..bounded.linear import LinearBase
 from ..bounded.tile import base_samples, encode_bounded
 from ..entropy.lossless import encode_alpha, encode_mask
@@ -20,6 +21,7 @@ from ..format.header import Header
 from ..format.kinds import Kind
 from ..format.layout import Layout
 from ..format.limits import MAX_TILES
+from ..images.part import PartOfSource
 from ..images.source import Source
 from ..network.config import STRIDE
 from ..network.knots import knots_of
@@ -107,13 +109,34 @@ class Encoder:
             kinds=tuple(sorted([*kinds, *metadata])),
             bound=self.max_error,
         )
-        with on_one_thread(has_small_tiles(header)):
-            tiles = [
-                self._tile(header, index, group, error_weight)
-                for index in range(header.tile_count)
-                for group in range(header.groups)
-            ]
+        with torch_threads(single=has_small_tiles(header)):
+            tiles = self._tiles(header, error_weight)
         return Encoded(writer.write(header, tiles, metadata), header, layout)
+
+    def _tiles(self, header: Header, error_weight: float | None) -> list[dict[int, bytes]]:
+        """The streams of each tile and group."""
+        if self.max_error is not None:
+            self._bases.setdefault(header.quality, LinearBase(self.model, header.quality))
+        # Annealing takes more memory than the rest, and works on several blocks of a tile itself.
+        several = self._annealer is None and (header.groups > 1 or self.image.has_several(header.tile))
+        tiles: list[dict[int, bytes]] = []
+        in_order(
+            lambda part: self._tile(part, header, error_weight),
+            self._parts(header),
+            lambda _, streams: tiles.append(streams),
+            self.model.device,
+            several=several,
+        )
+        return tiles
+
+    def _parts(self, header: Header) -> Iterator[_Part]:
+        """The tiles and groups in the order of the file, each read when it is asked for."""
+        for index in range(header.tile_count):
+            for group in range(header.groups):
+                box = Box(*header.tile_box(index))
+                near = box.grown(HALO * STRIDE, self.image)
+                source = self.source if self._annealer is not None else PartOfSource(self.source, near, group)
+                yield _Part(index, group, box, source)
 
     def _metadata(self) -> dict[int, bytes]:
         """The file-scoped streams, by kind."""
@@ -124,29 +147,30 @@ class Encoder:
         return {int(kind): data for kind, data in streams.items() if data}
 
     @torch.inference_mode()
-    def _tile(self, header: Header, index: int, group: int, error_weight: float | None) -> dict[int, bytes]:
-        box = Box(*header.tile_box(index))
-        masks, empty = self._masks(index, group, box)
+    def _tile(self, part: _Part, header: Header, error_weight: float | None) -> dict[int, bytes]:
+        box, group = part.box, part.group
+        masks, empty = self._masks(part)
         # Under alpha 0 colours may be lost, but not where a bound is promised for every sample.
         if empty and (self.max_error is None or self.source.mode == "BANDS"):
             kinds = [k for k in (Kind.Z, Kind.Y, Kind.RESIDUAL) if k in header.kinds]
             return masks | {int(kind): b"" for kind in kinds}
         gain = self.model.net.gain(knots_of(header.quality, self.model.device))
-        latents = self._latents(index, group, box) * gain
+        latents = self._latents(part) * gain
         if self._annealer is not None:
             latents = self._annealed(self._annealer, latents, box, group, header.quality)
-        fit = None if self.max_error is not None else partial(self._fitted, box, group, header.quality)
+        fit = None if self.max_error is not None else partial(self._fitted, part, header.quality)
         z, y, y_hat = encode_tile(self.model, latents, header.quality, error_weight=error_weight, fit=fit)
         streams = {Kind.Z: z, Kind.Y: y, **masks}
         if self.max_error is not None:
-            streams[Kind.RESIDUAL] = self._residual(box, group, y_hat, header.quality)
+            streams[Kind.RESIDUAL] = self._residual(part, y_hat, header.quality)
         return streams
 
-    def _fitted(self, box: Box, group: int, quality: int, y_hat: np.ndarray) -> np.ndarray:
+    def _fitted(self, part: _Part, quality: int, y_hat: np.ndarray) -> np.ndarray:
         """The restoration filter of a tile."""
         if self.effort == 0:
             return NO_FILTER
-        return fit_filter(self.model, self.source, box, group, y_hat, quality, self.effort == MAX_EFFORT)
+        whole = self.effort == MAX_EFFORT
+        return fit_filter(self.model, part.source, part.box, part.group, y_hat, quality, whole)
 
     def _annealed(self, annealer: Annealer, latents: Tensor, box: Box, group: int, quality: int) -> Tensor:
         """Improves the latents of a tile, block by block."""
@@ -164,34 +188,50 @@ class Encoder:
                 better[:, :, rows, cols] = part
         return better
 
-    def _residual(self, box: Box, group: int, y_hat: np.ndarray, quality: int) -> bytes:
+    def _residual(self, part: _Part, y_hat: np.ndarray, quality: int) -> bytes:
         """The RESIDUAL stream of a tile."""
         assert self.max_error is not None
-        if quality not in self._bases:
-            self._bases[quality] = LinearBase(self.model, quality)
-        layout = self.source.layout
-        base = base_samples(self._bases[quality], y_hat, layout, group)[: box.height, : box.width]
-        samples = self.source.samples(box, group)
-        valid = self.source.valid(box, samples, group) if self.source.mode == "BANDS" else None
-        return encode_bounded(samples, valid, base, layout, group, self.max_error)
+        source, box, group = part.source, part.box, part.group
+        base = base_samples(self._bases[quality], y_hat, source.layout, group)[: box.height, : box.width]
+        samples = source.samples(box, group)
+        valid = source.valid(box, samples, group) if source.mode == "BANDS" else None
+        return encode_bounded(samples, valid, base, source.layout, group, self.max_error)
 
-    def _masks(self, index: int, group: int, box: Box) -> tuple[dict[int, bytes], bool]:
+    def _masks(self, part: _Part) -> tuple[dict[int, bytes], bool]:
         """ALPHA and MASK streams of a tile, and whether it is empty: the same at every quality."""
-        if (index, group) not in self._kept_masks:
-            masks = encode_masks(self.source, box, group)
+        key = part.index, part.group
+        if key not in self._kept_masks:
+            masks = encode_masks(part.source, part.box, part.group)
             if not self._keeps:
                 return masks
-            self._kept_masks[index, group] = masks
-        return self._kept_masks[index, group]
+            self._kept_masks[key] = masks
+        return self._kept_masks[key]
 
-    def _latents(self, index: int, group: int, box: Box) -> Tensor:
+    def _latents(self, part: _Part) -> Tensor:
         """Latents of a tile before any gain: (1, M, h, w) float32."""
-        if (index, group) not in self._kept:
-            y = analyse(self.model, self.source, box, group)
+        key = part.index, part.group
+        if key not in self._kept:
+            y = analyse(self.model, part.source, part.box, part.group)
             if not self._keeps:
                 return y
-            self._kept[index, group] = y
-        return self._kept[index, group]
+            self._kept[key] = y
+        return self._kept[key]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One group of one tile: what is coded at a time.
+
+    Attributes:
+        index, group: which.
+        box: the pixels of the tile.
+        source: the image, or as much of it as the tile's streams depend on.
+    """
+
+    index: int
+    group: int
+    box: Box
+    source: Source
 
 
 def encode_masks(source: Source, box: Box, group: int) -> tuple[dict[int, bytes], bool]:

@@ -37,11 +37,11 @@ def from_three(x: Tensor, bands: int) -> Tensor:
 def from_network(x: Tensor, layout: Layout, group: int) -> Tensor:
     """Scales what the network gave (c, h, w) back, not yet rounded: float32 within each band's scale."""
     if layout.depth == 8:
-        return (x * 255).clamp(0, 255)
+        return (x * 255).clamp_(0, 255)
     bands = [layout.bands[band] for band in layout.groups[group]]
     low = x.new_tensor([band.low for band in bands])[:, None, None]
     high = x.new_tensor([band.high for band in bands])[:, None, None]
-    return (x * (high - low) + low).clamp(low, high)
+    return (x * (high - low)).add_(low).clamp_(low, high)
 
 
 def to_samples(x: Tensor, valid: np.ndarray | None, layout: Layout, group: int) -> np.ndarray:

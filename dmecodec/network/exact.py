@@ -145,15 +145,14 @@ class ExactConv(nn.Module):
         Returns:
             (n, outputs).
         """
-        first, *others = [part.T[None, :, :, None] for part in parts]
-        if not first.shape[2]:  # a tile of 1 x 1 latents has no odd position
-            return parts[0].new_zeros(0, self.bias.shape[1])
-        # Convolutions, as torch.set_float32_matmul_precision can make matrix products inexact.
+        first, *others = parts
+        if not len(first):  # a tile of 1 x 1 latents has no odd position
+            return first.new_zeros(0, self.bias.shape[1])
         first_weight, *weights = self.weight.split([part.shape[1] for part in parts], 1)
-        y = F.conv2d(first, first_weight, self._bias(quality).to(first.dtype))
-        for x, weight in zip(others, weights, strict=True):
-            y += F.conv2d(x, weight)
-        return self._shift_and_clamp(y[0, :, :, 0].T, self.shift.flatten())
+        y = _products(first, first_weight, self._bias(quality).to(first.dtype))
+        for rows, weight in zip(others, weights, strict=True):
+            y += _products(rows, weight, None)
+        return self._shift_and_clamp(y, self.shift.flatten())
 
     def _bias(self, quality: int) -> Tensor:
         return self.bias[0] if len(self.bias) == 1 else interpolate_integers(self.bias, quality)
@@ -256,6 +255,20 @@ class ExactConv(nn.Module):
         half = torch.where(step < 1, 0.5 / step, 0.0)
         bias = (self.bias.double() - half) * step / scale
         return self._output_first(weight).float().contiguous(), bias.float()
+
+
+def _products(rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Rows (n, c) times a weight (outputs, c, 1, 1), plus a bias: (n, outputs).
+
+    It is a convolution, as torch.set_float32_matmul_precision can make matrix products inexact. On one thread torch
+    leaves this one to a BLAS. That of oneDNN takes a third of the time on processors of AMD.
+    """
+    x = rows.T[None, :, None]
+    if x.is_cpu and x.dtype == torch.float32 and torch.backends.mkldnn.is_available():
+        y = torch.ops.aten.mkldnn_convolution(x, weight, bias, (0, 0), (1, 1), (1, 1), 1)
+    else:
+        y = F.conv2d(x, weight, bias)
+    return y[0, :, 0].T
 
 
 class ExactLayers(nn.ModuleList):
