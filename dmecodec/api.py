@@ -123,7 +123,7 @@ def decode(
         window: (col, row, width, height) in pixels of the whole image; None is all of it.
         reduce: 0 to 5. The result has one pixel in 2^reduce along each axis: those that the window touches,
             `ceil((col + width) / 2^reduce) - floor(col / 2^reduce)` columns. Each is the mean of the valid pixels
-            that it covers, of the linear path of the network alone; masks by majority. `max_error` holds at 0 alone.
+            that it covers, of the linear path of the network; masks by majority. `max_error` holds at 0 alone.
         device: as for :func:`encode`; the latents are the same on every one.
         model: path of the model where it is not in a known folder.
 

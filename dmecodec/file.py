@@ -43,7 +43,7 @@ from .weights import registry
 from .weights.model import Model
 
 Window = tuple[int, int, int, int]
-_kept_tiles: KeptTiles = BoundedCache(256 << 20)
+_kept_tiles: KeptTiles = BoundedCache(192 << 20)
 ModelName = str | os.PathLike[str] | None
 Device = str | torch.device
 
@@ -142,7 +142,7 @@ class File:
         return self._model
 
     def keep_tiles(self) -> None:
-        """Keeps the tiles that reads decode for later reads nearby: up to 256 MiB, of all such files together."""
+        """Keeps the tiles that reads decode for later reads nearby: up to 192 MiB, of all such files together."""
         self._kept = _kept_tiles
 
     def _decoder(self, reduce: int = 0) -> Decoder:

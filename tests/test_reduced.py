@@ -20,6 +20,7 @@ import dmecodec
 import dmecodec.pillow
 from dmecodec.bounded.linear import GREY_BITS, LinearBase
 from dmecodec.codec import decoder, reduced
+from dmecodec.codec.colour import corrected
 from dmecodec.codec.synthesis import linear_image
 from dmecodec.errors import OptionError
 from dmecodec.format.geo import BandRecord, GeoRecord
@@ -40,7 +41,8 @@ def linear(data: bytes, tiny: Model) -> np.ndarray:
     y, _ = dmecodec.latents(data)
     with dmecodec.File(io.BytesIO(data)) as file, torch.inference_mode():
         header = file.header
-        x = linear_image(tiny, torch.from_numpy(y)[None], header.quality)[0].permute(1, 2, 0).numpy()
+        x = linear_image(tiny, torch.from_numpy(y)[None], header.quality)[0]
+        x = corrected(tiny, x, header.quality).permute(1, 2, 0).numpy()
     return (x[: header.height, : header.width].astype(float) * 255).clip(0, 255)
 
 

@@ -147,7 +147,7 @@ def test_several_threads_at_random_places(tmp_path: Path) -> None:
     [thread.start() for thread in threads]
     [thread.join() for thread in threads]
     assert not wrong and scene._pixels.size <= 1 << 20
-    scene._pixels.__init__(192 << 20)
+    scene._pixels.__init__(128 << 20)
 
 
 def test_it_behaves_as_a_file(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """From a `.dmen` file to pixels at a reduced resolution, without the network of the synthesis.
 
-The image is the linear path of the synthesis alone: a matrix product and the inverse wavelet. Files with a bound have
-it in integers, as their base image. A pixel of the result is the mean of the valid pixels that it covers.
+The image is the linear path of the synthesis alone, with its colours put right: matrix products and the inverse
+wavelet. Files with a bound have the path in integers, as their base image. A pixel of the result is the mean of the
+valid pixels that it covers.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from ..format.layout import Alpha
 from ..format.reader import Reader
 from ..network.config import STRIDE
 from ..weights.model import Model
+from .colour import corrected
 from .decoded_tile import DecodedTile
 from .decoder import Decoder, KeptTiles
 from .samples import from_network, from_three, nowhere_valid, to_samples
@@ -142,7 +144,8 @@ class ReducedDecoder(Decoder):
         outer = self._cells(block)
         y_hat = torch.from_numpy(self._gather(outer, group))[None].to(self.model.device)
         rows, cols = block.slices(outer.scaled_up(STRIDE))
-        x = linear_image(self.model, y_hat, self.header.quality)[0][:, rows, cols]
+        quality = self.header.quality
+        x = corrected(self.model, linear_image(self.model, y_hat, quality)[0][:, rows, cols], quality)
         if not torch.isfinite(x).all():
             raise FormatError("damaged: the latents do not give an image")
         return from_network(from_three(x, len(self.layout.groups[group])), self.layout, group)

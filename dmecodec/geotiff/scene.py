@@ -18,7 +18,7 @@ from ..images.cog import BLOCK
 from .plan import Plan, make_plan
 
 _MIB = 1 << 20
-_pixels: BoundedCache[Any, tuple[np.ndarray, np.ndarray]] = BoundedCache(192 * _MIB)
+_pixels: BoundedCache[Any, tuple[np.ndarray, np.ndarray]] = BoundedCache(128 * _MIB)
 _scenes: BoundedCache[Any, Scene] = BoundedCache(64)
 """By path, time and size."""
 

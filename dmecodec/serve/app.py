@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-from anyio import CapacityLimiter, to_thread
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
@@ -24,8 +26,8 @@ from .library import Library
 from .ranges import NoRangeError, parse_range
 
 T = TypeVar("T")
-MOST = 16
-"""Requests that decode at the same time; the others wait."""
+MOST = 4
+"""Requests that decode at the same time; the others wait. Each may take 200 MiB and several cores."""
 _LEAFLET = Path(str(files("js_lib_leaflet"))) / "static" / "js_lib_leaflet"
 _PAGE = Path(__file__).with_name("page.html")
 _TIFF = "image/tiff"
@@ -36,7 +38,8 @@ class App:
 
     def __init__(self, library: Library) -> None:
         self._library = library
-        self._limiter = CapacityLimiter(MOST)
+        # Threads that stay: memory that one of them has freed serves its next request.
+        self._threads = ThreadPoolExecutor(MOST, "dmecodec-serve")
 
     def starlette(self) -> Starlette:
         """What uvicorn runs."""
@@ -53,14 +56,14 @@ class App:
         return Starlette(routes=routes)
 
     async def _run(self, work: Callable[..., T], *arguments: Any) -> T:
-        return await to_thread.run_sync(work, *arguments, limiter=self._limiter)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, partial(work, *arguments))
 
     def _answer(self, give: Callable[[Request, Path], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
         """Finds the scene of a request, and says in one line why there is no answer."""
 
         async def endpoint(request: Request) -> Response:
             name = request.path_params["name"]
-            path = await to_thread.run_sync(self._library.find, name)
+            path = self._library.find(name)
             if path is None:
                 return _told(404, f"there is no scene {name}")
             try:
