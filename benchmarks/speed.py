@@ -6,23 +6,28 @@
 On the CPU both codecs run in turn on the same 1024 x 1024 image and threads; medians are compared.
 mbt2018-mean has random weights, which cost the same time as trained ones, and comes in its two
 widths: that of its qualities 1 to 4 (N = 128, M = 192) and of 5 to 8 (N = 192, M = 320). Then the
-parts of our own time, and what bf16 changes against float32. Threads as OMP_NUM_THREADS says; on a machine that is busy
-otherwise take one thread and --clock cpu, the processor's time. Prints Markdown.
+parts of our own time, what bf16 changes against float32, all our models beside Pillow's codecs on one thread, and a
+larger scene on several threads, which is wall time whatever the clock. `--only` runs some of these parts. Threads as
+OMP_NUM_THREADS says; on a machine that is busy otherwise take one thread and --clock cpu, the processor's time. Prints
+Markdown.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
+from functools import partial
 from unittest import mock
 
 import numpy as np
 import torch
 from common import CLOCKS, add_image_option, machine, medians, mosaic
+from PIL import AvifImagePlugin
 
 import dmecodec
 from dmecodec.base.boxes import Box
 from dmecodec.base.device import autocast, pick_device
+from dmecodec.bench.codecs import PILLOW_CODECS, Codec, Dmecodec
 from dmecodec.bench.metrics import psnr
 from dmecodec.codec import tile as codec
 from dmecodec.codec.analysis import analyse
@@ -40,6 +45,7 @@ from dmecodec.weights.model import Model
 GOAL = 4.0
 """Times as fast as the baseline."""
 CPU_SIDE, GPU_SIDE = 1024, 4096
+PARTS = ["baseline", "parts", "precision", "codecs", "threads"]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -51,6 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--side", type=int, help="of the image; 1024, or 4096 on a GPU")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--clock", choices=CLOCKS, default="wall")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--threads", nargs="+", type=int, default=[1, 2, 16], help="of the last part")
+    parser.add_argument("--scene", type=int, default=8192, help="side of the scene of the last part")
     options = parser.parse_args(arguments)
 
     device = pick_device(options.device)
@@ -64,10 +73,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     ours = our_tasks(pixels, options)
     if device.type == "cpu":
-        theirs = {f"q {low} to {low + 3}": baseline_tasks(pixels, low) for low in (1, 5)}
-        compare(ours, theirs, pixels, options)
-        parts(model, pixels, options)
-        precision(pixels, options)
+        if "baseline" in options.only:
+            theirs = {f"q {low} to {low + 3}": baseline_tasks(pixels, low) for low in (1, 5)}
+            compare(ours, theirs, pixels, options)
+        if "parts" in options.only:
+            parts(model, pixels, options)
+        if "precision" in options.only:
+            precision(pixels, options)
+        if "codecs" in options.only:
+            codecs(pixels, options)
+        if "threads" in options.only:
+            over_threads(options)
     else:
         table(medians(ours, options.rounds), pixels)
 
@@ -193,6 +209,64 @@ def parts(model: Model, pixels: np.ndarray, options: argparse.Namespace) -> None
         },
         pixels,
     )
+
+
+def codecs(pixels: np.ndarray, options: argparse.Namespace) -> None:
+    """All our models and Pillow's codecs, each at the setting that comes nearest to the bits of the first."""
+    AvifImagePlugin.DEFAULT_MAX_THREADS = 1
+    models = [str(model["name"]) for model in registry.survey()]
+    tools: dict[str, Codec] = {name: Dmecodec([options.quality], name, "cpu") for name in models}
+    tools |= {name: kind() for name, kind in PILLOW_CODECS.items()}
+    goal = len(tools[models[0]].encode(pixels, options.quality))
+    files: dict[str, bytes] = {}
+    tasks: dict[str, Callable[[], object]] = {}
+    for name, tool in tools.items():
+        coded = {setting: tool.encode(pixels, setting) for setting in tool.settings}
+        setting = min(coded, key=lambda setting: abs(len(coded[setting]) - goal))
+        files[name] = coded[setting]
+        tasks[f"{name} encode"] = partial(tool.encode, pixels, setting)
+        tasks[f"{name} decode"] = partial(tool.decode, files[name])
+    before = torch.get_num_threads()
+    dmecodec.set_threads(1)
+    seconds = medians(tasks, options.rounds, options.clock)
+    torch.set_num_threads(before)
+    print("| one thread | bpp | PSNR, dB | encode MPix/s | decode MPix/s |\n|---|---:|---:|---:|---:|")
+    for name, tool in tools.items():
+        bits, quality = 8 * len(files[name]) / pixels[..., 0].size, psnr(pixels, tool.decode(files[name]))
+        rates = (_rate(pixels, seconds[f"{name} {way}"]) for way in ("encode", "decode"))
+        print(f"| {name} | {bits:.2f} | {quality:.1f} | {' | '.join(rates)} |")
+    print(flush=True)
+
+
+def over_threads(options: argparse.Namespace) -> None:
+    """Wall time of a scene of many tiles, the numbers of threads in turn."""
+    scene = np.asarray(mosaic(options.images, options.scene, options.scene))
+    data = dmecodec.encode(scene, options.quality, model=options.model, device="cpu")
+    settings = {"model": options.model, "device": "cpu"}
+    ways: dict[str, Callable[[], object]] = {
+        "encode": lambda: dmecodec.encode(scene, options.quality, **settings),
+        "decode": lambda: dmecodec.decode(data, **settings),
+    }
+    before = torch.get_num_threads()
+    tasks = {
+        f"{count} {way}": partial(_on_threads, count, task) for count in options.threads for way, task in ways.items()
+    }
+    seconds = medians(tasks, min(options.rounds, 3))
+    torch.set_num_threads(before)
+    print(f"| threads, {options.scene} x {options.scene} | encode s | times | decode s | times |")
+    print("|---:|---:|---:|---:|---:|")
+    for count in options.threads:
+        cells = []
+        for way in ("encode", "decode"):
+            mine = seconds[f"{count} {way}"]
+            cells.append(f"{mine:.1f} | {seconds[f'{options.threads[0]} {way}'] / mine:.2f}")
+        print(f"| {count} | {' | '.join(cells)} |")
+    print(flush=True)
+
+
+def _on_threads(count: int, task: Callable[[], object]) -> None:
+    dmecodec.set_threads(count)
+    task()
 
 
 def precision(pixels: np.ndarray, options: argparse.Namespace) -> None:

@@ -293,6 +293,15 @@ def test_a_folder_of_models_that_is_not_there(tmp_path: Path, monkeypatch: pytes
 # ---- options ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("threads", ["0", "-2", "1.5", "many", ""])
+@pytest.mark.parametrize("command", ["encode", "decode", "verify", "bench"])
+def test_a_number_of_threads_that_is_none(command: str, threads: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "--threads" in refused(command, SMALL, "--threads", threads)
+    if threads:  # an empty variable is as none
+        monkeypatch.setenv("DMECODEC_THREADS", threads)
+        assert "DMECODEC_THREADS" in refused(command, SMALL) or "--threads" in refused(command, SMALL)
+
+
 @pytest.mark.parametrize("quality", ["-1", "-0.01", "7.01", "1e9", "nan", "inf"])
 def test_quality_out_of_range(tmp_path: Path, quality: str) -> None:
     message = refused("encode", SMALL, "-o", tmp_path / "a.dmen", "-q", quality)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import actions
 import pytest
+import torch
 from command import ROOT, environment, one_line, refused, run, works
 from conftest import DATA, aerial
 from PIL import Image
@@ -192,6 +193,19 @@ def test_the_share_is_that_of_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     todo = [Job(name, str(tmp_path / name)) for name in ("a", "b")]
     assert [r.width for r in batch.run(todo, Work(actions.count_threads), processes=2)] == [1, 1]
+
+
+def test_jobs_divide_the_threads_that_are_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "cores", lambda: 2)
+    todo = [Job(name, str(tmp_path / name)) for name in ("a", "b")]
+    work = Work(actions.count_threads)
+    assert [r.width for r in batch.run(todo, work, processes=2, threads=2)] == [1, 1]
+    before = torch.get_num_threads()
+    try:
+        monkeypatch.setenv("DMECODEC_THREADS", "2")
+        assert [r.width for r in batch.run(todo, work, threads=1)] == [1, 1]
+    finally:
+        torch.set_num_threads(before)
 
 
 SCRIPT = """
