@@ -1,7 +1,7 @@
-"""Rate and distortion of dmecodec and of everyday codecs, from real files on one's own images."""
+"""Rate, distortion and speed of dmecodec and of other codecs, from real files on one's own images."""
 
-from .codecs import PEERS
+from .codecs import CODECS, DEFAULT_CODECS
 from .report import Report
 from .runner import run
 
-__all__ = ["PEERS", "Report", "run"]
+__all__ = ["CODECS", "DEFAULT_CODECS", "Report", "run"]

@@ -1,32 +1,53 @@
-"""Rate-distortion plots: the mean of all images, and each image where they are few."""
+"""The plots of the report's folder, as PNG and SVG: rate-distortion curves, and BD-rate over speed."""
 
 from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from .results import MEASURES, OURS, Measurement, averages
+from .report import Report
+from .results import MEASURES, OURS, Measurement, averages, codec_names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 MOST_IMAGES = 12
 COLUMNS = 4
-COLOURS = {OURS: "black", "jpeg": "C0", "jpeg2000": "C1", "webp": "C2", "avif": "C3"}
+_FORMATS = ("png", "svg")
+_SPEED = "bd_rate_speed"
+_FIRST_ANCHORS = ("jpeg2000", "jpeg")
 
 Curve = list[tuple[float, float]]
 
 
-def draw(measurements: Sequence[Measurement], measure: str) -> bytes | None:
-    """Plot `measure` over bits per pixel: the bytes of a PNG file, or None with nothing to plot.
+def all_names() -> list[str]:
+    """The names of all plots that a report may have."""
+    return [f"{stem}.{kind}" for stem in (*map(_stem, MEASURES), _SPEED) for kind in _FORMATS]
+
+
+def draw_all(report: Report) -> dict[str, bytes]:
+    """The plots of a report by the names of their files, without those that have nothing to show."""
+    figures = {_stem(measure): draw_curves(report.measurements, measure) for measure in MEASURES}
+    figures[_SPEED] = draw_speed(report)
+    return {
+        f"{stem}.{kind}": _saved(figure, kind)
+        for stem, figure in figures.items()
+        if figure is not None
+        for kind in _FORMATS
+    }
+
+
+def draw_curves(measurements: Sequence[Measurement], measure: str) -> Figure | None:
+    """Plot `measure` over bits per pixel, or None with nothing to plot.
 
     The mean curve of a codec joins its settings' mean bpp and mean quality over the images that it
-    coded. With 2 to 12 images each has its own axes too, in the same file.
+    coded. With 2 to 12 images each has its own axes too, in the same figure.
     """
-    measurements = [m for m in measurements if getattr(m, measure) is not None]
-    mean_curves = _curves((a.codec, a.bpp, getattr(a, measure)) for a in averages(measurements))
+    measurements = [m for m in measurements if m.value(measure) is not None]
+    mean_curves = _curves((a.codec, a.bpp, a.values[measure]) for a in averages(measurements))
     if not mean_curves:
         return None
     panels = {"mean": mean_curves}
@@ -34,7 +55,7 @@ def draw(measurements: Sequence[Measurement], measure: str) -> bytes | None:
     if 2 <= len(images) <= MOST_IMAGES:
         for image in images:
             of_image = (m for m in measurements if m.image == image)
-            panels[image] = _curves((m.codec, m.bpp, getattr(m, measure)) for m in of_image)
+            panels[image] = _curves((m.codec, m.bpp, m.value(measure)) for m in of_image)
 
     from matplotlib.figure import Figure  # no pyplot: no window system, no global state
 
@@ -43,12 +64,63 @@ def draw(measurements: Sequence[Measurement], measure: str) -> bytes | None:
     width, height = (7.0, 5.0) if len(panels) == 1 else (4.2 * columns, 3.4 * rows)
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = list(figure.subplots(rows, columns, squeeze=False).flat)
+    colours = colours_of(codec_names(measurements))
     for axis, (title, curves) in zip(axes, panels.items(), strict=False):
-        _panel(axis, title, curves, MEASURES[measure])
+        _panel(axis, _printable(title), curves, MEASURES[measure].title, colours)
     for axis in axes[len(panels) :]:
         axis.set_visible(False)
+    return figure
+
+
+def draw_speed(report: Report) -> Figure | None:
+    """Mean BD-rate in PSNR over encode and over decode speed, or None without an anchor."""
+    anchor = first_anchor(codec_names(report.measurements))
+    rates = {c.codec: c.mean for c in report.pairs if c.anchor == anchor and c.measure == "psnr"}
+    if anchor is None or all(rate is None for rate in rates.values()):
+        return None
+    rates[anchor] = 0.0
+
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9.0, 4.2), layout="constrained")
+    colours = colours_of(codec_names(report.measurements))
+    axes = figure.subplots(1, 2, sharey=True)
+    for axis, which in zip(axes, ("encode", "decode"), strict=True):
+        for speed in report.speeds():
+            rate = rates[speed.codec]
+            if rate is not None:
+                axis.plot(getattr(speed, which), rate, "o", color=colours[speed.codec])
+                where = (getattr(speed, which), rate)
+                axis.annotate(speed.codec, where, (5, 4), textcoords="offset points", fontsize="small")
+        axis.set_xscale("log")
+        axis.margins(x=0.25)
+        axis.set_xlabel(f"{which}, megapixels a second")
+        axis.grid(alpha=0.3)
+    axes[0].set_ylabel(f"BD-rate in PSNR against {anchor}, %")
+    return figure
+
+
+def first_anchor(codecs: Sequence[str]) -> str | None:
+    """The codec that others are compared with at first: JPEG 2000, or else JPEG, or else any but dmecodec."""
+    others = [name for name in codecs if name != OURS]
+    return next((name for name in (*_FIRST_ANCHORS, *others) if name in others), None)
+
+
+def colours_of(codecs: Iterable[str]) -> dict[str, str]:
+    """A colour for each codec, as CSS and matplotlib know it: Tol's bright and muted schemes, readable on both grounds;
+    dmecodec's stands out."""
+    palette = ("#4477aa", "#228833", "#ccaa22", "#66ccee", "#aa3377", "#999933", "#cc6677", "#8877dd", "#44aa99")
+    others = [name for name in codecs if name != OURS]
+    return {OURS: "#e8590c", **{name: palette[place % len(palette)] for place, name in enumerate(others)}}
+
+
+def _stem(measure: str) -> str:
+    return f"rd_{measure.removesuffix('_db')}"
+
+
+def _saved(figure: Figure, kind: str) -> bytes:
     stream = io.BytesIO()
-    figure.savefig(stream, dpi=120, format="png")
+    figure.savefig(stream, dpi=120, format=kind)
     return stream.getvalue()
 
 
@@ -61,14 +133,19 @@ def _curves(triples: Iterable[tuple[str, float, float | None]]) -> dict[str, Cur
     return {codec: sorted(curve) for codec, curve in curves.items()}
 
 
-def _panel(axis: Axes, title: str, curves: dict[str, Curve], measure: str) -> None:
+def _panel(axis: Axes, title: str, curves: Mapping[str, Curve], label: str, colours: Mapping[str, str]) -> None:
     for codec, curve in curves.items():
         rates, qualities = zip(*curve, strict=True)
         width = 2.2 if codec == OURS else 1.2
-        axis.plot(rates, qualities, ".-", label=codec, color=COLOURS.get(codec), lw=width, zorder=width)
+        axis.plot(rates, qualities, ".-", label=codec, color=colours[codec], lw=width, zorder=width)
     axis.set_title(title, fontsize="medium", parse_math=False)
     axis.set_xlabel("bits per pixel")
-    axis.set_ylabel(f"{measure}, dB")
+    axis.set_ylabel(label)
     axis.grid(alpha=0.3)
     if curves:
         axis.legend(fontsize="small")
+
+
+def _printable(name: str) -> str:
+    """A file's name without what no font shows and no XML holds."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
