@@ -49,6 +49,7 @@ def content(report: Report) -> dict[str, Any]:
         "memory_image": report.memory.image if report.memory else None,
         "bd_rate_percent": [_of_comparison(c) for c in report.pairs],
         "at_bpp": report.at_bpp,
+        "averages_at_bpp": [asdict(a) for a in report.averages_at_rate()],
         "points_at_bpp": [_row(m) for m in report.at_rate],
         "left_out": [asdict(note) for note in report.notes()],
     }

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import pstdev
 
 import numpy as np
 
@@ -67,7 +66,7 @@ def most_different(measurements: Sequence[Measurement], rate: float) -> list[str
             if m.image == image and (m.codec not in near or _distance(m, rate) < _distance(near[m.codec], rate)):
                 near[m.codec] = m
         values = [m.quality.psnr for m in near.values() if math.isfinite(m.quality.psnr)]
-        spreads[image] = pstdev(values) if values else 0.0
+        spreads[image] = float(_spread(np.array(values))) if values else 0.0
     return sorted(spreads, key=lambda image: -spreads[image])[:MOST_SCENES]
 
 
@@ -114,7 +113,7 @@ def _where_different(maps: Sequence[np.ndarray]) -> tuple[int, int, int]:
     height, width = maps[0].shape
     side = min(SIDE, height, width)
     roots = np.stack([np.sqrt(_means_of_squares(errors, side)) for errors in maps])
-    spread = roots.std(0) if len(maps) > 1 else roots[0]
+    spread = _spread(np.log(1 + roots)) if len(maps) > 1 else roots[0]
     row, column = np.unravel_index(np.argmax(spread), spread.shape)
     return int(row) * _STRIDE, int(column) * _STRIDE, side
 
@@ -127,9 +126,15 @@ def _means_of_squares(errors: np.ndarray, side: int) -> np.ndarray:
     return np.maximum(squares[::_STRIDE, ::_STRIDE], 0) / side**2
 
 
+def _spread(values: np.ndarray) -> np.ndarray:
+    """Between the quartiles along the first axis, so that one bad codec does not decide."""
+    low, high = np.percentile(values, [25, 75], axis=0)
+    return high - low
+
+
 def _gain(maps: Sequence[np.ndarray]) -> int:
-    """The largest power of two that leaves 99 of 100 errors below white."""
-    bright = max(1.0, float(np.percentile(np.stack(maps), 99)))
+    """The largest power of two that leaves 99 of 100 errors below white, with half of the codecs."""
+    bright = max(1.0, float(np.median([np.percentile(errors, 99) for errors in maps])))
     return 2 ** max(0, int(math.log2(255 / bright)))
 
 

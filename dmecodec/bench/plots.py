@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from .report import Report
-from .results import MEASURES, OURS, Measurement, averages, codec_names
+from .results import MEASURES, OURS, Measurement, averages, codec_names, coded_by_all
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,6 +18,11 @@ MOST_IMAGES = 12
 COLUMNS = 4
 _FORMATS = ("png", "svg")
 _SPEED = "bd_rate_speed"
+_RATIOS = (0.1, 0.25, 0.5, 0.7, 0.85, 1, 1.2, 1.5, 2, 3, 5, 10, 20)
+_PALETTE = (
+    *("#4477aa", "#228833", "#ccaa22", "#66ccee", "#aa3377", "#999933", "#cc6677", "#8877dd"),
+    *("#44aa99", "#9a6324", "#7f8c8d", "#e377c2", "#117733", "#882255"),
+)
 _FIRST_ANCHORS = ("jpeg2000", "jpeg")
 
 Curve = list[tuple[float, float]]
@@ -43,11 +48,11 @@ def draw_all(report: Report) -> dict[str, bytes]:
 def draw_curves(measurements: Sequence[Measurement], measure: str) -> Figure | None:
     """Plot `measure` over bits per pixel, or None with nothing to plot.
 
-    The mean curve of a codec joins its settings' mean bpp and mean quality over the images that it
-    coded. With 2 to 12 images each has its own axes too, in the same figure.
+    The mean curve of a codec joins its settings' mean bpp and mean quality over the images that all
+    codecs coded. With 2 to 12 images each has its own axes too, in the same figure.
     """
     measurements = [m for m in measurements if m.value(measure) is not None]
-    mean_curves = _curves((a.codec, a.bpp, a.values[measure]) for a in averages(measurements))
+    mean_curves = _curves((a.codec, a.bpp, a.values[measure]) for a in averages(coded_by_all(measurements)))
     if not mean_curves:
         return None
     panels = {"mean": mean_curves}
@@ -89,10 +94,13 @@ def draw_speed(report: Report) -> Figure | None:
         for speed in report.speeds():
             rate = rates[speed.codec]
             if rate is not None:
-                axis.plot(getattr(speed, which), rate, "o", color=colours[speed.codec])
-                where = (getattr(speed, which), rate)
+                where = getattr(speed, which), 1 + rate / 100
+                axis.plot(*where, "o", color=colours[speed.codec])
                 axis.annotate(speed.codec, where, (5, 4), textcoords="offset points", fontsize="small")
         axis.set_xscale("log")
+        axis.set_yscale("log")  # half and twice the bits are equally far from the anchor
+        axis.set_yticks(_RATIOS, [f"{100 * (ratio - 1):+.0f}" for ratio in _RATIOS])
+        axis.minorticks_off()
         axis.margins(x=0.25)
         axis.set_xlabel(f"{which}, megapixels a second")
         axis.grid(alpha=0.3)
@@ -107,11 +115,9 @@ def first_anchor(codecs: Sequence[str]) -> str | None:
 
 
 def colours_of(codecs: Iterable[str]) -> dict[str, str]:
-    """A colour for each codec, as CSS and matplotlib know it: Tol's bright and muted schemes, readable on both grounds;
-    dmecodec's stands out."""
-    palette = ("#4477aa", "#228833", "#ccaa22", "#66ccee", "#aa3377", "#999933", "#cc6677", "#8877dd", "#44aa99")
+    """A colour for each codec, as CSS and matplotlib know it, readable on white and black; dmecodec's stands out."""
     others = [name for name in codecs if name != OURS]
-    return {OURS: "#e8590c", **{name: palette[place % len(palette)] for place, name in enumerate(others)}}
+    return {OURS: "#e8590c", **{name: _PALETTE[place % len(_PALETTE)] for place, name in enumerate(others)}}
 
 
 def _stem(measure: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from .bd_rate import FEWEST_POINTS
+from .bd_rate import FEWEST_POINTS, SMALLEST_OVERLAP
 from .comparisons import Comparison, against_others, every_pair
 from .examples import Example
 from .results import (
@@ -20,8 +20,11 @@ from .results import (
     average,
     averages,
     codec_names,
+    coded_by_all,
     speeds,
 )
+
+MOST_NAMES = 5  # that a note lists
 
 
 @dataclass(frozen=True)
@@ -49,17 +52,17 @@ class Report:
     examples: Sequence[Example] = field(default=())
 
     def averages(self) -> list[Average]:
-        """Mean figures of every codec and setting."""
-        return averages(self.measurements)
+        """Mean figures of every codec and setting over the images that all codecs have coded."""
+        return averages(coded_by_all(self.measurements))
 
     def averages_at_rate(self) -> list[Average]:
-        """Mean figures of every codec near the rate `at_bpp`; their setting means nothing."""
-        names = codec_names(self.at_rate)
-        return [average(name, 0, [m for m in self.at_rate if m.codec == name]) for name in names]
+        """The same near the rate `at_bpp`; their setting means nothing."""
+        common = coded_by_all(self.at_rate)
+        return [average(name, 0, [m for m in common if m.codec == name]) for name in codec_names(common)]
 
     def speeds(self) -> list[Speed]:
-        """Speed and memory of every codec."""
-        return speeds(self.measurements, self.memory)
+        """Speed and memory of every codec, over the same images."""
+        return speeds(coded_by_all(self.measurements), self.memory)
 
     def comparisons(self) -> list[Comparison]:
         """BD-rates of dmecodec against every other codec, in every measure in dB."""
@@ -81,11 +84,19 @@ class Report:
         if compared and len(qualities) < FEWEST_POINTS:
             reason = f"needs at least {FEWEST_POINTS} qualities, and {len(qualities)} were measured; add --quality"
             return [LeftOut("BD-rate", reason)]
-        notes = []
-        for c in compared:
-            label = MEASURES[c.measure].label
-            points = f"fewer than {FEWEST_POINTS} points that rise in {label}, of {c.anchor} or {c.codec}: no BD-rate"
-            apart = f"less than 1 dB of {label} in common with {c.anchor}: no BD-rate"
-            notes += [LeftOut(image, points) for image in c.too_few]
-            notes += [LeftOut(image, apart) for image in c.too_far_apart]
-        return notes
+        return [note for c in compared for note in _missing(c)]
+
+
+def _missing(c: Comparison) -> list[LeftOut]:
+    """The images on which two codecs have no BD-rate, and why."""
+    what = f"BD-rate against {c.anchor} in {MEASURES[c.measure].label}"
+    reasons = {
+        f"fewer than {FEWEST_POINTS} points that rise, of {c.anchor} or {c.codec}": c.too_few,
+        f"less than {SMALLEST_OVERLAP:g} dB in common": c.too_far_apart,
+    }
+    return [LeftOut(what, f"{reason}: {_listed(images)}") for reason, images in reasons.items() if images]
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - MOST_NAMES
+    return ", ".join(names[:MOST_NAMES]) + (f" and {more} more" if more > 0 else "")

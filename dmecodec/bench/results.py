@@ -204,6 +204,19 @@ def codec_names(measurements: Iterable[Measurement]) -> list[str]:
     return list(dict.fromkeys(m.codec for m in measurements))
 
 
+def coded_by_all(measurements: Sequence[Measurement]) -> list[Measurement]:
+    """The measurements of the images that every codec has coded, or all of them if there is no such image.
+
+    Means over different images would not compare.
+    """
+    coded: dict[str, set[str]] = {}
+    for m in measurements:
+        coded.setdefault(m.image, set()).add(m.codec)
+    every = set(codec_names(measurements))
+    common = [m for m in measurements if coded[m.image] == every]
+    return common or list(measurements)
+
+
 def points(measurements: Iterable[Measurement], codec: str, measure: str) -> Points:
     """The rate-distortion points of a codec, by image; `measure` is a key of `MEASURES`."""
     curves: dict[str, list[tuple[float, float]]] = {}

@@ -20,7 +20,7 @@ from .codecs import CODECS, DEFAULT_CODECS, Codec, Dmecodec, compressai_codecs
 from .examples import Example, make_example, most_different
 from .measure import Bench
 from .report import Report
-from .results import LeftOut, Measurement, Memory
+from .results import LeftOut, Measurement, Memory, coded_by_all
 from .scene import Scene, find_images, load_scene
 
 Progress = Callable[[int, int, str], None]  # steps done, steps in all, the next step
@@ -158,8 +158,8 @@ class _Run:
         return at_rate.nearest(codec, rate, curve, lambda setting: self.bench.measure(codec, scene, setting))
 
     def measure_memory(self) -> Memory:
-        """Of every codec that has coded the largest image."""
-        largest = max(self.measurements, key=lambda m: m.width * m.height * m.bands)
+        """On the largest image that all codecs have coded."""
+        largest = max(coded_by_all(self.measurements), key=lambda m: m.width * m.height * m.bands)
         scene = load_scene(self.files[largest.image])
         able = {m.codec for m in self.measurements if m.image == largest.image}
         peaks = {}

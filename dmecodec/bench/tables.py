@@ -44,7 +44,7 @@ def rate_table(rows: Sequence[Average], rate: float) -> Table:
 
 def speed_table(rows: Sequence[Speed]) -> Table:
     """One row a codec."""
-    table = Table(title="Speed over all settings, and peak memory of a process on the largest image")
+    table = Table(title="Speed over all settings; peak memory of a process on the largest image")
     table.add_column("codec")
     for head in ("encode MPix/s", "decode MPix/s", "peak MB"):
         table.add_column(head, justify="right")
@@ -85,8 +85,8 @@ def _averages(title: str, rows: Sequence[Average], *columns: tuple[str, Callable
     measures = [name for name in MEASURES if any(row.values[name] is not None for row in rows)]
     table = Table(title=title)
     table.add_column("codec")
-    heads = [MEASURES[name].title for name in measures]
-    for head in (*(head for head, _ in columns), "images", "bpp", *heads, "encode MPix/s", "decode MPix/s"):
+    heads = [MEASURES[name].title.replace(", ", "\n") for name in measures]
+    for head in (*(head for head, _ in columns), "images", "bpp", *heads, "encode\nMPix/s", "decode\nMPix/s"):
         table.add_column(head, justify="right")
     for i, row in enumerate(rows):
         table.add_row(
@@ -98,7 +98,7 @@ def _averages(title: str, rows: Sequence[Average], *columns: tuple[str, Callable
             f"{row.encode_speed:.2f}",
             f"{row.decode_speed:.2f}",
             style=_style(row.codec),
-            end_section=i + 1 == len(rows) or rows[i + 1].codec != row.codec,
+            end_section=bool(columns) and (i + 1 == len(rows) or rows[i + 1].codec != row.codec),
         )
     return table
 

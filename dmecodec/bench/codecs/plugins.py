@@ -57,7 +57,7 @@ class JPEGXL(ImagecodecsCodec):
     """libjxl: VarDCT, effort 7, bare stream. It is tuned for perceived quality, not for PSNR."""
 
     name = "jpegxl"
-    settings = (25, 18, 12, 8, 5, 3, 2, 1.2, 0.7, 0.4, 0.2)  # Butteraugli distances
+    settings = (25, 18, 12, 8, 5, 3, 2, 1.2, 0.7, 0.4)  # Butteraugli distances
     step = 0.05
     colour_depths = grey_depths = (8, 16)
     format = "jpegxl"
@@ -73,21 +73,22 @@ class JPEGLS(ImagecodecsCodec):
     """CharLS: every band alone, by its largest error."""
 
     name = "jpegls"
-    settings = (96, 80, 64, 48, 36, 28, 20, 14, 9, 6, 4, 2)  # levels, of 8 bits
+    settings = (96, 80, 64, 48, 36, 28, 20, 14, 9, 6)  # levels, of 8 bits
     grey_depths = (8, 16)
     colour_depths = (8, 16)
     format = "jpegls"
 
     def encode(self, image: np.ndarray, setting: float) -> bytes:
         """See `Codec.encode`."""
-        return bytes(_imagecodecs().jpegls_encode(as_grey_or_rgb(image), level=round(_levels(image, setting))))
+        level = min(255, round(_levels(image, setting)))  # the most that CharLS takes
+        return bytes(_imagecodecs().jpegls_encode(as_grey_or_rgb(image), level=level))
 
 
 class LERC(ImagecodecsCodec):
     """Esri's LERC with Zstandard, by its largest error."""
 
     name = "lerc"
-    settings = (127, 110, 96, 80, 64, 48, 36, 28, 20, 14, 9, 6)  # levels, of 8 bits
+    settings = (127, 110, 96, 80, 64, 48, 36, 28, 20, 14)  # levels, of 8 bits
     format = "lerc"
     codes_all_bands = True
 
@@ -107,7 +108,7 @@ class HTJ2K(ImagecodecsCodec):
     """OpenJPH, High-Throughput JPEG 2000: 9/7 wavelet, colour transform, by the step of the quantiser."""
 
     name = "htj2k"
-    settings = (1, 0.6, 0.4, 0.25, 0.15, 0.09, 0.055, 0.033, 0.02, 0.012, 0.007)  # of the range of samples
+    settings = (1, 0.6, 0.4, 0.25, 0.15, 0.09, 0.055, 0.033, 0.02, 0.012)  # of the range of samples
     step = 0.001
     colour_depths = grey_depths = (8, 16)
     format = "htj2k"
@@ -123,7 +124,7 @@ class HEIC(PluginCodec):
     """x265 through libheif: 4:4:4."""
 
     name = "heic"
-    settings = (0, 10, 20, 28, 36, 44, 52, 60, 70, 80)
+    settings = (0, 10, 20, 28, 36, 44, 52, 60, 70)
     module = "pillow_heif"
     package = "pillow-heif"
 

@@ -22,7 +22,7 @@ class BPG(Codec):
     """bpgenc, the reference encoder of BPG: 4:4:4, 8 bits, its slowest mode."""
 
     name = "bpg"
-    settings = (51, 47, 43, 39, 35, 31, 27, 22, 17, 12)  # quantiser
+    settings = (51, 47, 43, 39, 35, 31, 27, 22, 17)  # quantiser
 
     @classmethod
     def missing(cls) -> str | None:
@@ -105,7 +105,7 @@ class HEVC(VideoCodec):
     """x265: 4:4:4, 8 bits, preset slower."""
 
     name = "hevc"
-    settings = (51, 47, 43, 39, 35, 31, 27, 22, 17, 12)  # quantiser
+    settings = (51, 47, 43, 39, 35, 31, 27, 22, 17)  # quantiser
     encoder, stream, package, pixels = "libx265", "hevc", "libx265", "yuv444p"
 
     def options(self, setting: float) -> list[str]:

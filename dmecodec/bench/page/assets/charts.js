@@ -2,16 +2,18 @@
 const HAS_PLOTLY = typeof Plotly !== "undefined";
 const colourOf = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
+const isNarrow = () => innerWidth < 600;
+
 function layout(more) {
-  const axis = { gridcolor: colourOf("--line"), zerolinecolor: colourOf("--line"), linecolor: colourOf("--line") };
-  const { xaxis = {}, yaxis = {}, xaxis2, ...others } = more;
-  const axes = { xaxis: { ...axis, ...xaxis }, yaxis: { ...axis, ...yaxis } };
-  if (xaxis2) axes.xaxis2 = { ...axis, ...xaxis2 };
+  const line = colourOf("--line");
+  const axis = { gridcolor: line, zerolinecolor: line, linecolor: line };
+  const isAxis = ([name]) => /^[xy]axis/.test(name);
+  const axes = Object.entries(more).filter(isAxis).map(([name, own]) => [name, { ...axis, ...own }]);
   return {
-    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", height: innerWidth < 600 ? 380 : 460,
+    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", height: isNarrow() ? 400 : 480,
     font: { color: colourOf("--ink"), family: "system-ui, sans-serif", size: 13 },
-    margin: { l: 60, r: 15, t: 15, b: 50 }, hovermode: "closest",
-    legend: { orientation: "h", y: -0.18, yanchor: "top" }, ...axes, ...others,
+    margin: { l: 60, r: 15, t: 10, b: 50 }, hovermode: "closest",
+    legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom" }, ...more, ...Object.fromEntries(axes),
   };
 }
 
@@ -55,22 +57,38 @@ function ratesAgainst(anchor, measure) {
   return rates;
 }
 
-function speedTraces(rates, which, xaxis) {
-  return data.speeds.filter((speed) => rates[speed.codec] && isNumber(rates[speed.codec].mean)).map((speed) => ({
-    name: speed.codec, type: "scatter", mode: "markers+text", x: [speed[which]], y: [rates[speed.codec].mean], xaxis,
-    text: [speed.codec], textposition: "top center", cliponaxis: false, showlegend: false,
-    marker: { color: data.colours[speed.codec], size: speed.codec === data.ours ? 15 : 11 },
-    hovertemplate: `<b>${speed.codec}</b><br>%{x:.2f} MPix/s<br>%{y:.1f} %<extra></extra>`,
-  }));
+// A ratio of bits on a logarithmic axis: half and twice as many are equally far from the anchor.
+const RATIOS = [0.1, 0.25, 0.5, 0.7, 0.85, 1, 1.2, 1.5, 2, 3, 5, 10, 20];
+const asPercent = (ratio) => (ratio === 1 ? "0" : signed(100 * (ratio - 1), 0));
+
+function speedTraces(rates, which, axes) {
+  const known = data.speeds.filter((speed) => rates[speed.codec] && isNumber(rates[speed.codec].mean));
+  known.sort((a, b) => a[which] - b[which]);
+  return known.map((speed, place) => {
+    const percent = rates[speed.codec].mean;
+    return {
+      name: speed.codec, type: "scatter", mode: "markers+text", x: [speed[which]], y: [1 + percent / 100], ...axes,
+      text: [speed.codec], textposition: place % 2 ? "bottom center" : "top center", cliponaxis: false,
+      showlegend: false, customdata: [signed(percent)],
+      marker: { color: data.colours[speed.codec], size: speed.codec === data.ours ? 15 : 11 },
+      hovertemplate: `<b>${speed.codec}</b><br>%{x:.2f} MPix/s<br>%{customdata} %<extra></extra>`,
+    };
+  });
 }
 
 function drawSpeed() {
   if (!HAS_PLOTLY) return showPlot("speed", "bd_rate_speed.svg");
   const anchor = byId("anchor").value;
   const rates = ratesAgainst(anchor, byId("bd-measure").value);
-  const axis = (text, domain) => ({ type: "log", title: { text }, domain, dtick: 1, showgrid: true });
-  draw("speed", [...speedTraces(rates, "encode", "x"), ...speedTraces(rates, "decode", "x2")], {
-    xaxis: axis("encode, MPix/s", [0, 0.47]), xaxis2: axis("decode, MPix/s", [0.53, 1]),
-    yaxis: { title: { text: `BD-rate against ${anchor}, %` }, zeroline: true },
-  });
+  const [first, second] = isNarrow() ? [[0.58, 1], [0, 0.42]] : [[0, 0.47], [0.53, 1]];
+  const speed = (text, more) => ({ type: "log", title: { text }, dtick: 1, ...more });
+  const bits = (more) => ({ type: "log", tickvals: RATIOS, ticktext: RATIOS.map(asPercent), ...more });
+  const title = { text: `BD-rate against ${anchor}, %` };
+  const axes = isNarrow()
+    ? { xaxis: speed("encode, MPix/s", {}), xaxis2: speed("decode, MPix/s", { anchor: "y2" }),
+        yaxis: bits({ title, domain: first }), yaxis2: bits({ title, domain: second, anchor: "x2" }), height: 760 }
+    : { xaxis: speed("encode, MPix/s", { domain: first }), xaxis2: speed("decode, MPix/s", { domain: second }),
+        yaxis: bits({ title }) };
+  const decode = isNarrow() ? { xaxis: "x2", yaxis: "y2" } : { xaxis: "x2" };
+  draw("speed", [...speedTraces(rates, "encode", {}), ...speedTraces(rates, "decode", decode)], axes);
 }

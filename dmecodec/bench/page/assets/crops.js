@@ -13,12 +13,13 @@ function makeExample(example) {
       make("span", { class: "pair" },
         make("img", { src: crop.pixels, alt: `${crop.codec}, crop` }),
         make("img", { src: crop.errors, alt: `${crop.codec}, errors` })),
-      make("span", { class: "caption" }, make("strong", {}, crop.codec), ` ${captionOf(crop)}`)));
+      make("span", { class: "caption" }, make("strong", {}, crop.codec),
+        ...captionsOf(crop).map((line) => make("span", {}, line)))));
   viewer.onchange = (place) =>
     buttons.forEach((button, index) => button.setAttribute("aria-pressed", String(index + 1 === place)));
   const ours = sides.findIndex((side) => side.codec === data.ours);
   viewer.choose(ours > 0 ? ours : 1);
-  const where = `column ${example.column}, row ${example.row}, ${example.side} pixels a side`;
+  const where = `Column ${example.column}, row ${example.row}, ${example.side} pixels a side`;
   return make("div", { class: "example" },
     make("h3", {}, example.image),
     make("p", { class: "note" }, `${where}. About ${example.rate} bits per pixel. PSNR and MS-SSIM are those of the `
@@ -26,10 +27,11 @@ function makeExample(example) {
     make("div", { class: "viewer" }, viewer.element, make("div", { class: "gallery" }, ...buttons)));
 }
 
-const captionOf = (crop) => {
-  const similarity = isNumber(crop.ms_ssim_db) ? `, MS-SSIM ${fixed(crop.ms_ssim_db, 2)} dB` : "";
-  return `${crop.bytes} bytes, ${fixed(crop.bpp, 3)} bpp, ${fixed(crop.psnr, 2)} dB${similarity}`;
-};
+const captionsOf = (crop) => [
+  `${crop.bytes} bytes, ${fixed(crop.bpp, 3)} bpp`,
+  `PSNR ${fixed(crop.psnr, 2)} dB`,
+  ...(isNumber(crop.ms_ssim_db) ? [`MS-SSIM ${fixed(crop.ms_ssim_db, 2)} dB`] : []),
+];
 
 function makeViewer(sides) {
   const [left, right] = [make("img", { alt: "left" }), make("img", { alt: "right", class: "right" })];

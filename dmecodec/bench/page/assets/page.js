@@ -6,8 +6,9 @@ function fillSummary() {
     + `measured on ${data.environment.date || "an unknown day"}.`;
   const verdicts = data.bd_rate_percent.filter((c) =>
     c.codec === data.ours && c.measure === "psnr" && isNumber(c.mean));
+  byId("verdicts-note").hidden = verdicts.length === 0;
   byId("verdicts").replaceChildren(...verdicts.map((c) => make("li", {},
-    make("strong", {}, `${signed(c.mean)} %`), make("span", {}, `bits of ${c.codec} against ${c.anchor}, PSNR`))));
+    make("strong", {}, `${signed(c.mean)} %`), make("span", {}, `against ${c.anchor}`))));
 }
 
 function fillControls() {

@@ -3,16 +3,18 @@ const asCell = (cell) => (typeof cell === "object" && cell !== null ? cell : { t
 
 function bodyCell(content, isHead) {
   const cell = asCell(content);
-  const element = make(isHead ? "th" : "td", { class: cell.kind || null, scope: isHead ? "row" : null }, cell.text);
-  if (cell.small) element.append(make("small", {}, cell.small));
+  const attributes = { class: cell.kind || null, scope: isHead ? "row" : null, title: isHead ? cell.text : null };
+  const element = make(isHead ? "th" : "td", attributes, cell.text);
+  for (const line of cell.small || []) element.append(make("small", {}, line));
   return element;
 }
 
-function fillTable(id, heads, rows, { sorts = false, rowHeads = true, ours = () => false } = {}) {
+function fillTable(id, heads, rows, { sorts = false, ours = () => false } = {}) {
   const body = make("tbody");
   const show = (list) => body.replaceChildren(...list.map((row) => make("tr", { class: ours(row) ? "ours" : null },
-    ...row.map((cell, place) => bodyCell(cell, rowHeads && place === 0)))));
-  const cells = heads.map((head, place) => sorts ? sortingHead(head, place, rows, show) : make("th", { scope: "col" }, head));
+    ...row.map((cell, place) => bodyCell(cell, place === 0)))));
+  const cells = heads.map((head, place) =>
+    sorts ? sortingHead(head, place, rows, show) : make("th", { scope: "col" }, head));
   show(rows);
   byId(id).replaceChildren(make("thead", {}, make("tr", {}, ...cells)), body);
 }
@@ -38,7 +40,7 @@ function sorted(rows, place, sign) {
   });
 }
 
-const percentCell = (value, small = "") => ({
+const percentCell = (value, small = []) => ({
   text: signed(value), value: isNumber(value) ? value : null, small,
   kind: !isNumber(value) || Math.abs(value) < 0.05 ? null : value < 0 ? "good" : "bad",
 });
@@ -49,9 +51,9 @@ function fillPairs() {
     if (codec === anchor) return "";
     const c = data.bd_rate_percent.find((one) =>
       one.codec === codec && one.anchor === anchor && one.measure === measure);
-    if (!c || !isNumber(c.mean)) return { text: "–", value: null, small: whyNone(c) };
-    const ends = c.interval_95 ? `${signed(c.interval_95[0])} to ${signed(c.interval_95[1])}` : "";
-    return percentCell(c.mean, [`median ${signed(c.median)}`, ends].filter(Boolean).join("; "));
+    if (!c || !isNumber(c.mean)) return { text: "–", value: null, small: [whyNone(c)] };
+    const ends = c.interval_95 ? [`${signed(c.interval_95[0])} to ${signed(c.interval_95[1])}`] : [];
+    return percentCell(c.mean, [`median ${signed(c.median)}`, ...ends]);
   })]);
   fillTable("pairs", ["", ...data.names], rows, { ours: (row) => row[0] === data.ours });
 }
@@ -86,15 +88,8 @@ function fillRate() {
   byId("rate-section").hidden = false;
   byId("rate-title").textContent = `At ${data.at_bpp} bits per pixel`;
   const heads = ["bpp", ...Object.values(data.measures).map((measure) => measure.title)];
-  const means = data.names.filter((name) => data.points_at_bpp.some((row) => row.codec === name)).map((codec) => {
-    const rows = data.points_at_bpp.filter((row) => row.codec === codec);
-    const mean = (name) => {
-      const values = rows.map((row) => row[name]).filter(isNumber);
-      return values.length ? values.reduce((a, b) => a + b, 0) / values.length : null;
-    };
-    const values = Object.fromEntries(Object.keys(data.measures).map((name) => [name, mean(name)]));
-    return [codec, { text: rows.length, value: rows.length }, ...rateCells({ bpp: mean("bpp") }, values)];
-  });
+  const means = data.averages_at_bpp.map((row) =>
+    [row.codec, { text: row.images, value: row.images }, ...rateCells(row, row.values)]);
   const isOurs = (row) => row.some((cell) => asCell(cell).text === data.ours);
   fillTable("rate-means", ["codec", "images", ...heads], means, { sorts: true, ours: isOurs });
   const rows = data.points_at_bpp.map((row) => [
@@ -109,9 +104,9 @@ function fillFacts() {
     { text: isNumber(speed.peak_memory) ? fixed(speed.peak_memory / 1e6, 0) : "–", value: speed.peak_memory }]);
   fillTable("speeds", ["codec", "encode, MPix/s", "decode, MPix/s", "peak memory, MB"], speeds,
     { sorts: true, ours: (row) => row[0] === data.ours });
-  byId("memory-note").textContent = "Pixels of all files by seconds of all calls; one call each."
+  byId("memory-note").textContent = "All settings together, of the images that all codecs coded; one call each."
     + (data.memory_image === null ? "" : " Peak memory is that of a fresh process, Python and libraries included, "
-      + `that codes and decodes the largest image, ${data.memory_image}.`);
+      + `that codes and decodes the largest of these images, ${data.memory_image}.`);
   const facts = [...Object.entries(data.environment), ...Object.entries(data.codecs)];
   fillTable("versions", ["", ""], facts.map(([name, text]) => [name, { text, value: text, kind: "text long" }]));
   byId("left-out-section").hidden = data.left_out.length === 0;
