@@ -38,10 +38,10 @@ def draw_all(report: Report) -> dict[str, bytes]:
     figures = {_stem(measure): draw_curves(report.measurements, measure) for measure in MEASURES}
     figures[_SPEED] = draw_speed(report)
     return {
-        f"{stem}.{kind}": _saved(figure, kind)
+        f"{stem}.{kind}": data
         for stem, figure in figures.items()
         if figure is not None
-        for kind in _FORMATS
+        for kind, data in _saved(figure).items()
     }
 
 
@@ -124,10 +124,15 @@ def _stem(measure: str) -> str:
     return f"rd_{measure.removesuffix('_db')}"
 
 
-def _saved(figure: Figure, kind: str) -> bytes:
-    stream = io.BytesIO()
-    figure.savefig(stream, dpi=120, format=kind)
-    return stream.getvalue()
+def _saved(figure: Figure) -> dict[str, bytes]:
+    """The bytes of a figure in every format."""
+    files = {}
+    for kind in _FORMATS:
+        stream = io.BytesIO()
+        figure.savefig(stream, dpi=120, format=kind)
+        figure.set_layout_engine("none")  # what was laid out once stays where it is
+        files[kind] = stream.getvalue()
+    return files
 
 
 def _curves(triples: Iterable[tuple[str, float, float | None]]) -> dict[str, Curve]:
