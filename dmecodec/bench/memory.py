@@ -44,6 +44,6 @@ def _peak() -> int:
     unit = 1 if sys.platform == "darwin" else 1024
     programs = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * unit
     # Linux counts the process that started this one in ru_maxrss, but not in VmHWM.
-    found = re.search(r"VmHWM:\s*(\d+) kB", _STATUS.read_text()) if _STATUS.exists() else None
-    own = int(found[1]) * 1024 if found else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    line = re.search(r"VmHWM:\s*(\d+) kB", _STATUS.read_text()) if _STATUS.exists() else None
+    own = int(line[1]) * 1024 if line else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
     return max(own, programs)

@@ -33,9 +33,7 @@ class BPG(Codec):
 
     def version(self) -> str:
         """See `Codec.version`."""
-        # bpgenc prints its version with its usage text, and fails.
-        done = subprocess.run(["bpgenc", "-h"], capture_output=True, check=False)
-        return (done.stdout + done.stderr).decode(errors="replace").partition("\n")[0] or "bpgenc"
+        return _bpgenc_version()
 
     def encode(self, image: np.ndarray, setting: float) -> bytes:
         """See `Codec.encode`."""
@@ -129,6 +127,13 @@ class VVC(VideoCodec):
 
 _FFMPEG = ["ffmpeg", "-v", "error"]
 _SCALE = "scale=in_range=full:out_range=full:flags=lanczos+accurate_rnd+full_chroma_int"
+
+
+@lru_cache
+def _bpgenc_version() -> str:
+    """bpgenc prints its version with its usage text, and fails."""
+    done = subprocess.run(["bpgenc", "-h"], capture_output=True, check=False)
+    return (done.stdout + done.stderr).decode(errors="replace").partition("\n")[0] or "bpgenc"
 
 
 @lru_cache

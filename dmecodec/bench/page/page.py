@@ -34,7 +34,7 @@ def page(report: Report, plots: Mapping[str, bytes]) -> bytes:
         "SCRIPT": "\n".join(_asset(f"{name}.js") for name in ("elements", "charts", "tables", "crops", "page")),
         "DATA": json.dumps(content, allow_nan=False).replace("<", "\\u003c"),
     }
-    html = re.sub("<!--([A-Z]+)-->", lambda found: parts[found[1]], _asset("page.html"))
+    html = re.sub("<!--([A-Z]+)-->", lambda place: parts[place[1]], _asset("page.html"))
     return html.encode(errors="backslashreplace")
 
 

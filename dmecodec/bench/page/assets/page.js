@@ -3,7 +3,7 @@ function fillSummary() {
   const files = data.points.length;
   const [images, codecs] = [data.images.length, data.names.length];
   byId("summary").textContent = `${images} ${images === 1 ? "image" : "images"}, ${codecs} codecs, ${files} files, `
-    + `measured on ${data.environment.date || "an unknown day"}.`;
+    + `made and decoded again.${data.environment.date ? ` Report of ${data.environment.date}.` : ""}`;
   const verdicts = data.bd_rate_percent.filter((c) =>
     c.codec === data.ours && c.measure === "psnr" && isNumber(c.mean));
   byId("verdicts-note").hidden = verdicts.length === 0;
