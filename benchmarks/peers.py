@@ -17,8 +17,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from dmecodec.bench.comparisons import Comparison, compare
 from dmecodec.bench.report import Report
-from dmecodec.bench.results import OURS, Comparison, Points, compare, points
+from dmecodec.bench.results import OURS, Points, points
 from dmecodec.bench.runner import run
 from dmecodec.errors import DmecodecError
 
@@ -67,7 +68,7 @@ def against(report: Report, peers: Path) -> list[tuple[Comparison, Comparison]]:
 
 def _against_one(report: Report, file: Path, measure: str) -> Comparison:
     ours = points(report.measurements, OURS, measure)
-    return compare(file.stem, measure, read_points(file, MEASURES[measure]), ours)
+    return compare(OURS, file.stem, measure, ours, read_points(file, MEASURES[measure]))
 
 
 def read_points(file: Path, column: str) -> Points:
@@ -88,9 +89,10 @@ def markdown(name: str, report: Report, compared: Sequence[tuple[Comparison, Com
         "|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for a in report.averages():
-        similarity = "-" if a.ms_ssim_db is None else f"{a.ms_ssim_db:.3f}"
+        psnr, ms_ssim = a.values["psnr"], a.values["ms_ssim_db"]
+        similarity = "-" if ms_ssim is None else f"{ms_ssim:.3f}"
         lines.append(
-            f"| {a.setting:g} | {a.images} | {a.bpp:.4f} | {a.psnr:.3f} | {similarity} "
+            f"| {a.setting:g} | {a.images} | {a.bpp:.4f} | {psnr:.3f} | {similarity} "
             f"| {a.encode_speed:.2f} | {a.decode_speed:.2f} |"
         )
     lines += [
@@ -102,8 +104,8 @@ def markdown(name: str, report: Report, compared: Sequence[tuple[Comparison, Com
         cells = [f"{_percent(c)} | {len(c.per_image)}" for c in (in_psnr, in_similarity)]
         lines.append(f"| {in_psnr.anchor} | {cells[0]} | {cells[1]} |")
     lines.append("")
-    for c in (c for pair in compared for c in pair if c.left_out):
-        images = ", ".join(c.left_out)
+    for c in (c for pair in compared for c in pair if c.too_far_apart):
+        images = ", ".join(c.too_far_apart)
         lines.append(f"Less than 1 dB ({c.measure}) in common with {c.anchor}: {images}")
     lines += [f"Left out: {note.what}: {note.reason}" for note in report.left_out]
     return "\n".join(lines)
@@ -120,14 +122,8 @@ def write_csv(reports: dict[str, Report], out: Path) -> None:
         for name, report in reports.items():
             for m in report.measurements:
                 row = [name, m.codec, f"{m.setting:g}", m.image, m.width, m.height, m.size]
-                values = (
-                    m.bpp,
-                    m.psnr,
-                    m.ms_ssim,
-                    m.ms_ssim_db,
-                    m.encode_seconds,
-                    m.decode_seconds,
-                )
+                q = m.quality
+                values = (m.bpp, q.psnr, q.ms_ssim, q.ms_ssim_db, m.encode_seconds, m.decode_seconds)
                 writer.writerow(row + ["" if v is None else f"{v:.7g}" for v in values])
 
 

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 from dmecodec.bench.codecs import AVIF, JPEG2000, Codec, Dmecodec, WebP
 from dmecodec.bench.metrics import psnr
-from dmecodec.bench.runner import find_images, load_rgb
+from dmecodec.bench.scene import find_images, load_scene
 
 
 class SlowAVIF(AVIF):
@@ -48,7 +48,7 @@ def main() -> None:
     parser.add_argument("--most", type=float, default=3.2, metavar="BPP", help="where the plot ends")
     arguments = parser.parse_args()
 
-    images = [load_rgb(path) for path in find_images(arguments.folder)]
+    images = [load_scene(path).pixels for path in find_images(arguments.folder)]
     curves = [
         ("dmecodec", Dmecodec(range(8), None, "auto"), "black"),
         ("AVIF 4:4:4", SlowAVIF(), "C3"),

@@ -7,7 +7,8 @@ import sys
 import numpy as np
 import pytest
 
-from dmecodec.bench.metrics import bd_rate, ms_ssim, ms_ssim_db, psnr
+from dmecodec.bench.bd_rate import bd_rate, interval, reversed_rate
+from dmecodec.bench.metrics import largest_error, ms_ssim, ndvi_error, psnr, similarity_db, spectral_angle, ssim
 
 CURVE = [(0.1, 25.0), (0.3, 28.0), (0.8, 32.0), (1.7, 36.0), (3.0, 40.0)]
 
@@ -51,10 +52,43 @@ def test_ms_ssim_falls_with_damage() -> None:
     assert values == sorted(values, key=lambda v: -(v or 0))
 
 
+def test_ssim_needs_11_pixels_a_side() -> None:
+    a = picture(64, 48)
+    noise = np.random.default_rng(0).integers(-20, 21, a.shape)
+    assert ssim(a, a) == pytest.approx(1)
+    assert 0 < (ssim(a, np.clip(a + noise, 0, 255).astype(np.uint8)) or 0) < 0.95
+    assert ssim(a[:10], a[:10]) is None
+
+
+def test_sixteen_bits_have_a_peak_of_their_own() -> None:
+    a = picture(64, 48).astype(np.uint16) * 100
+    b = a + np.uint16(100)
+    assert psnr(a, b, 25500) == pytest.approx(20 * math.log10(255))
+    assert ssim(a, a, 25500) == pytest.approx(1)
+    assert largest_error(a, b) == largest_error(b, a) == 100
+
+
+def test_spectral_angle_of_known_spectra() -> None:
+    a, b = np.zeros((2, 1, 4), np.uint8), np.zeros((2, 1, 4), np.uint8)
+    a[0, 0] = 10, 20, 30, 40
+    assert spectral_angle(a, 2 * a) == pytest.approx(0, abs=1e-5)  # twice as bright, the same colour
+    a[1, 0], b[1, 0] = (0, 0, 5, 0), (0, 7, 0, 0)
+    assert spectral_angle(a, b) == pytest.approx(90)  # the first pixel is zero in b, and has no angle
+    assert spectral_angle(a, np.zeros_like(a)) is None
+
+
+def test_ndvi_error_of_known_bands() -> None:
+    a, b = np.zeros((300, 2, 4), np.uint8), np.zeros((300, 2, 4), np.uint8)
+    a[..., 0], a[..., 3] = 50, 150  # NDVI 0.5
+    b[..., 0], b[..., 3] = 100, 100  # NDVI 0
+    assert ndvi_error(a, b, red=0, near_infrared=3) == pytest.approx(0.5)
+    assert ndvi_error(a, b, red=1, near_infrared=2) is None  # black in both
+
+
 def test_ms_ssim_in_decibels() -> None:
-    assert ms_ssim_db(0.99) == pytest.approx(20)
-    assert ms_ssim_db(1.0) == math.inf
-    assert ms_ssim_db(None) is None
+    assert similarity_db(0.99) == pytest.approx(20)
+    assert similarity_db(1.0) == math.inf
+    assert similarity_db(None) is None
 
 
 def test_bd_rate_of_a_codec_that_needs_a_fifth_less() -> None:
@@ -75,6 +109,23 @@ def test_bd_rate_without_enough_in_common_is_none() -> None:
     assert bd_rate(CURVE, [(bpp, quality + 13.5) for bpp, quality in CURVE]) is not None
     assert bd_rate(CURVE, CURVE[:1]) is None
     assert bd_rate([], CURVE) is None
+
+
+def test_bd_rate_the_other_way_round() -> None:
+    test = [(bpp**1.1, quality - 0.3) for bpp, quality in CURVE]
+    forth, back = bd_rate(CURVE, test), bd_rate(test, CURVE)
+    assert forth is not None
+    assert back == pytest.approx(reversed_rate(forth), abs=0.01)
+
+
+def test_the_interval_holds_the_mean_and_needs_five_images() -> None:
+    values = [-10.0, -12, -8, -11, -30, -9]
+    low, high = interval(values) or (0, 0)
+    assert low < sum(values) / 6 < high
+    assert min(values) < low < high < max(values)
+    assert interval(values) == (low, high)
+    assert interval([-5.0] * 5) == (-5, -5)
+    assert interval(values[:4]) is None
 
 
 def test_importing_the_module_imports_no_heavy_library() -> None:

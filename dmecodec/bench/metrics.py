@@ -1,129 +1,148 @@
-"""Measures of what a codec keeps and what it costs: PSNR, MS-SSIM and BD-rate."""
+"""What a codec keeps of an image: PSNR, SSIM, MS-SSIM, largest error, spectral angle, error of NDVI."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
 MS_SSIM_SMALLEST = 161  # five scales of an 11-pixel window need this many pixels on each side
-BD_FEWEST_POINTS = 4  # of each curve: a curve through fewer is a guess
-BD_SMALLEST_OVERLAP = 1.0  # dB: a mean over less says more of the curves' ends than of the codecs
+SSIM_SMALLEST = 11
 
 _ROWS_AT_A_TIME = 256
 
 
-def psnr(a: np.ndarray, b: np.ndarray) -> float:
+def psnr(a: np.ndarray, b: np.ndarray, peak: float = 255) -> float:
     """Peak signal-to-noise ratio in dB, from one mean squared error over all pixels and bands.
 
     Args:
-        a: uint8 array, (h, w) or (h, w, bands).
+        a: uint8 or uint16 array, (h, w) or (h, w, bands).
         b: the same shape and type.
+        peak: the largest possible difference.
 
     Returns:
         dB; infinity where the images are equal.
 
     Raises:
-        ValueError: the shapes differ or the type is not uint8.
+        ValueError: the shapes or types differ, or the type is another.
     """
-    _check_pair(a, b)
-    squares = 0
-    for row in range(0, a.shape[0], _ROWS_AT_A_TIME):  # in parts: a large image's differences are larger still
-        part = slice(row, row + _ROWS_AT_A_TIME)
-        difference = a[part].astype(np.int32) - b[part]
-        squares += int(np.square(difference).sum(dtype=np.int64))
-    return 10 * math.log10(255**2 * a.size / squares) if squares else math.inf
+    squares = sum(int(np.square(part).sum(dtype=np.int64)) for part in _differences(a, b))
+    return 10 * math.log10(peak**2 * a.size / squares) if squares else math.inf
 
 
-def ms_ssim(a: np.ndarray, b: np.ndarray) -> float | None:
-    """Multi-scale structural similarity, 0 to 1, as pytorch-msssim computes it with a range of 255.
+def largest_error(a: np.ndarray, b: np.ndarray) -> int:
+    """The largest absolute difference of two samples, in levels; arguments and errors as of :func:`psnr`."""
+    return max(int(np.abs(part).max()) for part in _differences(a, b))
+
+
+def ssim(a: np.ndarray, b: np.ndarray, peak: float = 255) -> float | None:
+    """Structural similarity, at most 1, as pytorch-msssim computes it.
 
     Args:
-        a: uint8 array, (h, w) or (h, w, bands).
+        a: uint8 or uint16 array, (h, w) or (h, w, bands).
+        b: the same shape and type.
+        peak: the largest possible difference.
+
+    Returns:
+        The mean over the bands, or None where a side is under 11 pixels.
+
+    Raises:
+        ValueError: as of :func:`psnr`.
+    """
+    from pytorch_msssim import ssim as compare
+
+    return _similarity(compare, a, b, peak, SSIM_SMALLEST)
+
+
+def ms_ssim(a: np.ndarray, b: np.ndarray, peak: float = 255) -> float | None:
+    """As :func:`ssim` at five scales: 0 to 1, or None where a side is under 161 pixels."""
+    from pytorch_msssim import ms_ssim as compare
+
+    return _similarity(compare, a, b, peak, MS_SSIM_SMALLEST)
+
+
+def similarity_db(value: float | None) -> float | None:
+    """SSIM or MS-SSIM in decibels, -10 log10(1 - value); infinity for 1, None for None (equation 18)."""
+    if value is None:
+        return None
+    return -10 * math.log10(1 - value) if value < 1 else math.inf
+
+
+def spectral_angle(a: np.ndarray, b: np.ndarray) -> float | None:
+    """The mean angle between the spectra of a pixel, in degrees.
+
+    Args:
+        a: uint8 or uint16 array (h, w, bands).
         b: the same shape and type.
 
     Returns:
-        The mean over the bands, or None where a side is under 161 pixels, too small for five
-        scales.
-
-    Raises:
-        ValueError: the shapes differ or the type is not uint8.
+        The mean over the pixels that are not zero in both images, or None without any.
     """
     _check_pair(a, b)
-    if min(a.shape[:2]) < MS_SSIM_SMALLEST:
+    total, count = 0.0, 0
+    for rows in _row_slices(a):
+        x, y = a[rows].astype(np.float64), b[rows].astype(np.float64)
+        lengths = np.sqrt(np.square(x).sum(2) * np.square(y).sum(2))
+        usable = lengths > 0
+        cosines = (x * y).sum(2)[usable] / lengths[usable]
+        total += float(np.degrees(np.arccos(np.clip(cosines, -1, 1))).sum())
+        count += int(usable.sum())
+    return total / count if count else None
+
+
+def ndvi_error(a: np.ndarray, b: np.ndarray, red: int, near_infrared: int) -> float | None:
+    """The mean absolute difference of NDVI, (near infrared - red) / (near infrared + red).
+
+    Args:
+        a: uint8 or uint16 array (h, w, bands).
+        b: the same shape and type.
+        red, near_infrared: places of the bands.
+
+    Returns:
+        The mean over the pixels whose NDVI is defined in both images, or None without any.
+    """
+    _check_pair(a, b)
+    total, count = 0.0, 0
+    for rows in _row_slices(a):
+        pair = [image[rows][:, :, [red, near_infrared]].astype(np.float64) for image in (a, b)]
+        sums = [bands.sum(2) for bands in pair]
+        usable = (sums[0] > 0) & (sums[1] > 0)
+        ndvi = [(bands[..., 1] - bands[..., 0])[usable] / s[usable] for bands, s in zip(pair, sums, strict=True)]
+        total += float(np.abs(ndvi[0] - ndvi[1]).sum())
+        count += int(usable.sum())
+    return total / count if count else None
+
+
+def _similarity(
+    compare: Callable[..., object], a: np.ndarray, b: np.ndarray, peak: float, smallest: int
+) -> float | None:
+    _check_pair(a, b)
+    if min(a.shape[:2]) < smallest:
         return None
     import torch
-    from pytorch_msssim import ms_ssim as compare
 
     def as_batch(image: np.ndarray) -> torch.Tensor:
         bands_first = np.moveaxis(np.atleast_3d(image), 2, 0)
         return torch.from_numpy(np.ascontiguousarray(bands_first, dtype=np.float32))[None]
 
     with torch.inference_mode():
-        return float(compare(as_batch(a), as_batch(b), data_range=255))
+        return float(compare(as_batch(a), as_batch(b), data_range=peak))  # type: ignore[arg-type]
 
 
-def ms_ssim_db(value: float | None) -> float | None:
-    """MS-SSIM in decibels, -10 log10(1 - value); infinity for 1, None for None (equation 18)."""
-    if value is None:
-        return None
-    return -10 * math.log10(1 - value) if value < 1 else math.inf
+def _row_slices(image: np.ndarray) -> list[slice]:
+    """A large image's differences take more memory than the image: they are taken a few rows at a time."""
+    return [slice(row, row + _ROWS_AT_A_TIME) for row in range(0, image.shape[0], _ROWS_AT_A_TIME)]
 
 
-def bd_rate(anchor: Sequence[tuple[float, float]], test: Sequence[tuple[float, float]]) -> float | None:
-    """Per cent more bits that `test` needs than `anchor` for the same quality; negative is better.
-
-    Points may come in any order. One that costs more than another without being better is left out,
-    as are duplicates and infinite values, since a curve must rise to be interpolated (by piecewise
-    cubic Hermite polynomials).
-
-    Args:
-        anchor: points (bits per pixel, quality in dB).
-        test: points of the codec in question.
-
-    Returns:
-        Per cent, over the range of qualities that both reach, or None where that is less than 1 dB or a curve has
-        fewer than 4 points.
-    """
-    if has_too_few(anchor) or has_too_few(test):
-        return None
-    anchor, test = _rising(anchor), _rising(test)
-    overlap = min(anchor[-1][1], test[-1][1]) - max(anchor[0][1], test[0][1])
-    if overlap < BD_SMALLEST_OVERLAP:
-        return None
-    import bjontegaard
-
-    return float(
-        bjontegaard.bd_rate(
-            [bpp for bpp, _ in anchor],
-            [quality for _, quality in anchor],
-            [bpp for bpp, _ in test],
-            [quality for _, quality in test],
-            method="pchip",
-            require_matching_points=False,
-            min_overlap=0,
-        )
-    )
-
-
-def has_too_few(points: Sequence[tuple[float, float]]) -> bool:
-    """Whether a curve has too few points for a BD-rate, those left out that do not rise."""
-    return len(_rising(points)) < BD_FEWEST_POINTS
-
-
-def _rising(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """The points by rising bpp, without those that a cheaper point equals or beats."""
-    kept: list[tuple[float, float]] = []
-    usable = [(b, q) for b, q in points if b > 0 and math.isfinite(b) and math.isfinite(q)]
-    for bpp, quality in sorted(usable, key=lambda point: (point[0], -point[1])):
-        if not kept or quality > kept[-1][1]:
-            kept.append((bpp, quality))
-    return kept
+def _differences(a: np.ndarray, b: np.ndarray) -> Iterator[np.ndarray]:
+    _check_pair(a, b)
+    for rows in _row_slices(a):
+        yield a[rows].astype(np.int64) - b[rows]
 
 
 def _check_pair(a: np.ndarray, b: np.ndarray) -> None:
     if a.shape != b.shape:
         raise ValueError(f"images of shapes {a.shape} and {b.shape} cannot be compared")
-    if a.dtype != np.uint8 or b.dtype != np.uint8:
-        raise ValueError(f"images must be uint8 to be compared, not {a.dtype} and {b.dtype}")
+    if a.dtype != b.dtype or a.dtype not in (np.uint8, np.uint16):
+        raise ValueError(f"images must be uint8 or uint16 to be compared, not {a.dtype} and {b.dtype}")

@@ -446,9 +446,16 @@ def models(complexity: str | None, as_json: bool) -> int:
 @click.argument("folder")
 @click.option("-q", "--quality", "qualities", type=float, multiple=True,
               help="Quality to measure; may be repeated.  [default: 0 to 7]")  # fmt: skip
-@click.option("--codecs", default="jpeg,jpeg2000,webp,avif", show_default=True,
-              help="Codecs to compare with.")  # fmt: skip
-@click.option("--out", metavar="REPORT/", help="Folder for CSV, JSON and plots.")
+@click.option("--codecs", metavar="NAME,...",
+              help="Codecs to compare with: jpeg, jpeg2000, webp, avif (the default), jpegxl, heic, jpegls, lerc, "
+              "htj2k, bpg, hevc, vvc.")  # fmt: skip
+@click.option("--compressai", multiple=True, metavar="ARCH:CHECKPOINT",
+              help="An architecture of CompressAI with its weights; may be repeated, "
+              "from few bits to many.")  # fmt: skip
+@click.option("--at-bpp", type=float, metavar="BPP",
+              help="Compare also at the setting nearest to this rate, image by image.")  # fmt: skip
+@click.option("--out", metavar="REPORT/",
+              help="Folder for the report: a page, CSV, JSON and plots. A run that was stopped goes on.")  # fmt: skip
 @_model
 @_device
 @_threads
@@ -456,7 +463,9 @@ def models(complexity: str | None, as_json: bool) -> int:
 def bench(
     folder: str,
     qualities: tuple[float, ...],
-    codecs: str,
+    codecs: str | None,
+    compressai: tuple[str, ...],
+    at_bpp: float | None,
     out: str | None,
     model: str | None,
     device: str,
@@ -465,20 +474,25 @@ def bench(
 ) -> None:
     """Measure rate, distortion and speed on a folder of images, against other codecs."""
     from ..batch.work import use_threads
-    from ..bench.report import check_folder
+    from ..bench.folder import CACHE, check_folder, write_report
     from ..bench.runner import run
+    from ..bench.tables import report_tables
     from .report import progress_callback, show
 
+    options: dict[str, Any] = {"qualities": qualities} if qualities else {}
+    if codecs is not None:
+        options["codecs"] = [name.strip() for name in codecs.split(",") if name.strip()]
     if out is not None:
         check_folder(out)
+        options |= {"cache": f"{out}/{CACHE}", "memory": True, "crops": True}
     use_threads(threads)
-    names = [name.strip() for name in codecs.split(",") if name.strip()]
-    chosen = {"qualities": qualities} if qualities else {}
     with progress_callback(show=not quiet) as progress:
-        report = run(folder, codecs=names, model=model, device=device, progress=progress, **chosen)
-    show(report.tables())
+        report = run(
+            folder, compressai=compressai, at_bpp=at_bpp, model=model, device=device, progress=progress, **options
+        )
+    show(report_tables(report))
     if out is not None:
-        for path in report.write(out):
+        for path in write_report(report, out):
             click.echo(f"wrote {path}")
 
 

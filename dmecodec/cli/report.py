@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -193,17 +195,32 @@ def tracked(results: Iterator[Result], total: int, *, show: bool) -> Iterator[Re
 
 @contextmanager
 def progress_callback(*, show: bool) -> Iterator[Callable[[int, int, str], None] | None]:
-    """A progress bar on stderr, where it is a terminal, as a callback (done, total, what)."""
+    """A progress bar on stderr as a callback (done, total, what); where it is no terminal, a line every half minute."""
     from rich.console import Console
     from rich.progress import Progress
 
     console = Console(stderr=True)
-    if not (show and console.is_terminal):
+    if not show:
         yield None
+        return
+    if not console.is_terminal:
+        yield _LineEvery(30)
         return
     with Progress(console=console, transient=True) as progress:
         task = progress.add_task("starting", total=None)
         yield lambda done, total, what: progress.update(task, completed=done, total=total, description=what)
+
+
+class _LineEvery:
+    """Prints a line on stderr, at most one in so many seconds."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds, self._last = seconds, time.monotonic()
+
+    def __call__(self, done: int, total: int, what: str) -> None:
+        if time.monotonic() - self._last >= self._seconds:
+            self._last = time.monotonic()
+            print(f"{done} of {total}: {what}", file=sys.stderr, flush=True)
 
 
 @contextmanager

@@ -1,53 +1,40 @@
-"""The codecs that are compared, each behind the same two calls.
+"""The codecs that Pillow contains.
 
-Every peer runs at its best for PSNR that Pillow offers within reasonable time, and its settings
-span about 0.05 to 4 bits per pixel, as far down as the codec itself goes.
+Each runs at its best for PSNR that Pillow offers within reasonable time, and its settings span about 0.05 to 4 bits
+per pixel, as far down as the codec itself goes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from io import BytesIO
-from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
+import PIL
 from PIL import Image, features
 
-
-class Codec(Protocol):
-    """Something that turns an RGB image into a file and back."""
-
-    @property
-    def name(self) -> str:
-        """What tables and plots call it."""
-
-    @property
-    def settings(self) -> Sequence[float]:
-        """Its quality settings, from few bits to many."""
-
-    def encode(self, image: np.ndarray, setting: float) -> bytes:
-        """The whole file for a uint8 (h, w, 3) image."""
-
-    def decode(self, data: bytes) -> np.ndarray:
-        """The uint8 (h, w, 3) image of a whole file."""
+from .codec import Codec, as_grey_or_rgb
 
 
-class PillowCodec:
-    """A codec that Pillow brings; its children name the format and the options."""
+class PillowCodec(Codec):
+    """A codec of Pillow; its children name the format and the options."""
 
-    name: ClassVar[str]
-    settings: ClassVar[Sequence[float]]
-    feature: ClassVar[str]  # Pillow's own name of the library it needs
+    feature: ClassVar[str]  # Pillow's name of the library
     format: ClassVar[str]
 
     @classmethod
-    def available(cls) -> bool:
-        """Whether this build of Pillow has the codec."""
-        return bool(features.check(cls.feature))
+    def missing(cls) -> str | None:
+        """See `Codec.missing`."""
+        if features.check(cls.feature):
+            return None
+        return f"Pillow {PIL.__version__} was built without it; pip install --upgrade pillow"
+
+    def version(self) -> str:
+        """See `Codec.version`."""
+        return f"Pillow {PIL.__version__}, {self.feature} {features.version(self.feature)}"
 
     def options(self, image: np.ndarray, setting: float) -> dict[str, Any]:
-        """What to tell Pillow's encoder."""
+        """The options of Pillow's encoder."""
         raise NotImplementedError
 
     def encode(self, image: np.ndarray, setting: float) -> bytes:
@@ -57,11 +44,11 @@ class PillowCodec:
     def decode(self, data: bytes) -> np.ndarray:
         """See `Codec.decode`."""
         with Image.open(BytesIO(data), formats=[self.format]) as image:
-            return np.asarray(image.convert("RGB"))
+            return np.asarray(image if image.mode.startswith(("L", "I")) else image.convert("RGB"))
 
     def _save(self, image: np.ndarray, options: dict[str, Any]) -> bytes:
         file = BytesIO()
-        Image.fromarray(image).save(file, self.format, **options)
+        Image.fromarray(as_grey_or_rgb(image)).save(file, self.format, **options)
         return file.getvalue()
 
 
@@ -92,23 +79,25 @@ class JPEG2000(PillowCodec):
 
     name = "jpeg2000"
     settings = (0.05, 0.1, 0.2, 0.35, 0.6, 1.0, 1.5, 2.2, 3.0, 4.0)
+    step = 0.001
+    grey_depths = (8, 16)
     feature = "jpg_2000"
     format = "JPEG2000"
 
     def options(self, image: np.ndarray, setting: float) -> dict[str, Any]:
-        """By bits per pixel; Pillow wants the ratio to 24."""
+        """By bits per pixel of three bands; Pillow expects the ratio to the raw size."""
         return {
             "quality_mode": "rates",
-            "quality_layers": [24 / setting],
+            "quality_layers": [3 * 8 * image.dtype.itemsize / setting],
             "irreversible": True,
-            "mct": 1,  # without it Pillow codes R, G and B apart, which costs several dB
+            "mct": int(image.shape[2] == 3),  # without it Pillow codes R, G and B apart, which costs several dB
             "no_jp2": True,
             "comment": " ",  # else OpenJPEG writes its name and version: 4 % of a file of 800 bytes
         }
 
 
 class WebP(PillowCodec):
-    """libwebp: lossy, method 6. It always halves the resolution of colour."""
+    """libwebp: lossy, method 6. It always halves the resolution of colour, and codes grey as RGB."""
 
     name = "webp"
     settings = (0, 5, 15, 30, 50, 70, 80, 88, 94, 98)
@@ -137,31 +126,5 @@ class AVIF(PillowCodec):
 
     def options(self, image: np.ndarray, setting: float) -> dict[str, Any]:
         """By quality."""
-        return {"quality": int(setting), "subsampling": "4:4:4", "speed": 6, **self._advanced}
-
-
-class Dmecodec:
-    """This package, called as a user would: whole `.dmen` files through `encode` and `decode`."""
-
-    name = "dmecodec"
-
-    def __init__(self, qualities: Sequence[float], model: str | Path | None, device: str) -> None:
-        self.settings = tuple(qualities)
-        self._model = model
-        self._device = device
-
-    def encode(self, image: np.ndarray, setting: float) -> bytes:
-        """See `Codec.encode`."""
-        import dmecodec
-
-        return dmecodec.encode(image, setting, model=self._model, device=self._device)
-
-    def decode(self, data: bytes) -> np.ndarray:
-        """See `Codec.decode`."""
-        import dmecodec
-
-        return dmecodec.decode(data, model=self._model, device=self._device)
-
-
-PILLOW_CODECS: dict[str, type[PillowCodec]] = {c.name: c for c in (JPEG, JPEG2000, WebP, AVIF)}
-PEERS = tuple(PILLOW_CODECS)
+        chroma = "4:0:0" if image.shape[2] == 1 else "4:4:4"
+        return {"quality": int(setting), "subsampling": chroma, "speed": 6, **self._advanced}
