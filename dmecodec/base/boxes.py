@@ -60,7 +60,7 @@ class Box:
                 yield Box(col * side, row * side, side, side).clipped(self)
 
     def has_several(self, side: int = BLOCK) -> bool:
-        """Whether it has as many pixels as two of its largest blocks, so that it takes two threads half of the time."""
+        """Whether it has as many pixels as two of its largest blocks: then two threads take half of the time."""
         return self.width * self.height >= 2 * min(side, self.width) * min(side, self.height)
 
     def slices(self, origin: Box) -> tuple[slice, slice]:

@@ -109,7 +109,6 @@ class _Commands(click.Group):
 @click.option("--debug", is_flag=True, envvar="DMECODEC_DEBUG", help="Print the traceback of internal errors.")
 def main(debug: bool) -> None:
     """A learned image codec for aerial and satellite imagery."""
-    keep_memory()
 
 
 # ---- options that several commands share -------------------------------------------------------------------------
@@ -233,6 +232,7 @@ def encode(
     from ..codec.options import EncodeOptions
     from ..images.headers import IMAGE_SUFFIXES
 
+    keep_memory()
     chosen = None if ctx.get_parameter_source("quality") is ParameterSource.DEFAULT else quality
     EncodeOptions.checked(chosen, bpp=bpp, psnr=psnr, max_error=max_error, effort=effort, tile=tile)
     batch.check_processes(processes, scheduler)

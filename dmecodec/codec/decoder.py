@@ -24,7 +24,7 @@ from ..weights.model import Model
 from .decoded_tile import DecodedTile
 from .samples import from_network, from_three, nowhere_valid, to_samples
 from .synthesis import synthesise
-from .tile import has_small_tiles
+from .tile import has_large_tiles, has_small_tiles
 
 KeptTiles: TypeAlias = BoundedCache[tuple[Reader, int, int], DecodedTile]
 """Tiles by reader, index and group."""
@@ -98,7 +98,8 @@ class Decoder:
             self._drop(block, is_last_of_row=block.right == window.right)
 
         blocks = (self._opened(block) for block in window.blocks())
-        in_order(self._planes, blocks, finish, self.model.device, several=window.has_several())
+        several = window.has_several() and not has_large_tiles(self.header)
+        in_order(self._planes, blocks, finish, self.model.device, several=several)
         self._tiles.clear()
 
     def _opened(self, block: Box) -> Box:
@@ -170,7 +171,7 @@ class Decoder:
         y = np.empty((self.model.net.config.latents, cells.height, cells.width), np.int32)
         parts = list(cells.blocks(self._tile_side))
         tiles = [self._tile(self._tile_index(part), group) for part in parts]
-        if len(tiles) > 1:
+        if len(tiles) > 1 and not has_large_tiles(self.header):
             side_by_side(DecodedTile.decode_unless_begun, tiles, self.model.device)
         for part, tile in zip(parts, tiles, strict=True):
             rows, cols = part.slices(cells)

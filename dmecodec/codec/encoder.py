@@ -33,7 +33,7 @@ from .annealing import BLOCK, Annealer
 from .fit_filter import fit_filter
 from .options import MAX_EFFORT, EncodeOptions
 from .pixels import network_pixels
-from .tile import encode_tile, has_small_tiles
+from .tile import encode_tile, has_large_tiles, has_small_tiles
 
 _AT_ONCE = 4
 """Blocks that are annealed beside one another: each takes some 150 MB."""
@@ -118,7 +118,8 @@ class Encoder:
         if self.max_error is not None:
             self._bases.setdefault(header.quality, LinearBase(self.model, header.quality))
         # Annealing takes more memory than the rest, and works on several blocks of a tile itself.
-        several = self._annealer is None and (header.groups > 1 or self.image.has_several(header.tile))
+        one_by_one = self._annealer is not None or has_large_tiles(header)
+        several = not one_by_one and (header.groups > 1 or self.image.has_several(header.tile))
         tiles: list[dict[int, bytes]] = []
         in_order(
             lambda part: self._tile(part, header, error_weight),

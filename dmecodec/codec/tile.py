@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..base.boxes import BLOCK
 from ..base.device import full_precision
 from ..entropy.rans import VALUE_LIMIT, SymbolDecoder, Symbols, encode_stacked
 from ..errors import ModelError
@@ -49,6 +50,11 @@ def has_small_tiles(header: Header) -> bool:
     """Whether a tile has so few pixels, as of an image one pixel high, that one thread codes it faster than several."""
     width, height = (STRIDE * -(-min(side, header.tile) // STRIDE) for side in (header.width, header.height))
     return width * height <= _SMALL_TILE
+
+
+def has_large_tiles(header: Header) -> bool:
+    """Whether a tile takes so much memory that one is coded at a time."""
+    return header.tile > BLOCK
 
 
 def hyper_side(latents: int) -> int:
