@@ -73,6 +73,15 @@ def test_lazy_by_tiles_in_dask(scene: Path, monkeypatch: pytest.MonkeyPatch) -> 
     open_scene(scene, chunks={}).band_data.mean()
 
 
+def test_rioxarray_with_the_opener(scene: Path) -> None:
+    from dmecodec.geotiff import opener
+
+    rioxarray = pytest.importorskip("rioxarray")
+    found = rioxarray.open_rasterio(scene, opener=opener, chunks={"x": 512, "y": 512})
+    assert found.rio.crs.to_epsg() == 32629
+    np.testing.assert_array_equal(found.compute(), open_scene(scene).band_data)
+
+
 def test_reduced_and_other_kinds(scene: Path) -> None:
     small = open_scene(scene, reduce=2)
     assert small.band_data.shape == (3, 38, 53) and small.rio.resolution() == (40, -40)

@@ -15,7 +15,7 @@ _HEAD = 1 << 14
 
 def is_url(name: str | os.PathLike[str]) -> bool:
     """Whether a name is a URL such as `https://...` or `s3://...`, chains of fsspec included."""
-    return isinstance(name, str) and re.match(r"[a-zA-Z][a-zA-Z0-9+.-]+(://|::)", name) is not None
+    return isinstance(name, str) and re.match(r"([\w+.-]+::)*[a-zA-Z][\w+.-]+://", name) is not None
 
 
 def full_name(name: str | os.PathLike[str]) -> str:
