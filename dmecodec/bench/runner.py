@@ -121,8 +121,6 @@ class _Run:
             self._done = place * sum(steps.values())
             try:
                 scene = load_scene(file)
-            except DependencyError:
-                raise
             except _EXPECTED as error:
                 self._leave_out(file.name, str(error).removeprefix(f"{file}: "))
                 continue
