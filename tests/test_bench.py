@@ -34,6 +34,7 @@ from dmecodec.bench.runner import run
 from dmecodec.bench.scene import Scene, load_scene
 from dmecodec.bench.tables import report_tables
 from dmecodec.errors import ImageError, ModelError, OptionError, OutputError
+from dmecodec.images.gdal import opened
 
 PEERS_SCRIPT = Path(__file__).parent.parent / "benchmarks" / "peers.py"
 
@@ -111,9 +112,9 @@ def test_further_bands_have_a_spectral_angle_and_ndvi(tmp_path: Path) -> None:
 
 
 def write_bands(path: Path, names: tuple[str | None, ...]) -> None:
-    rasterio = pytest.importorskip("rasterio")
+    pytest.importorskip("rasterio")
     size = {"width": 60, "height": 50, "count": len(names), "dtype": "uint8"}
-    with rasterio.open(path, "w", driver="GTiff", alpha="unspecified", photometric="minisblack", **size) as file:
+    with opened(path, "w", driver="GTiff", alpha="unspecified", photometric="minisblack", **size) as file:
         file.write(picture(50, 60, bands=len(names)).transpose(2, 0, 1))
         for band, name in enumerate(names, 1):
             if name is not None:

@@ -7,8 +7,9 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from .averages import averages, coded_by_all
 from .report import Report
-from .results import MEASURES, OURS, Measurement, averages, codec_names, coded_by_all
+from .results import MEASURES, OURS, Measurement, codec_names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
