@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import runpy
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ import dmecodec
 from dmecodec.bench import at_rate, metrics
 from dmecodec.bench.bd_rate import bd_rate
 from dmecodec.bench.cache import Cache
-from dmecodec.bench.codecs import AVIF, CODECS, DEFAULT_CODECS, JPEG, JPEG2000
+from dmecodec.bench.codecs import AVIF, CODECS, DEFAULT_CODECS, JPEG, JPEG2000, Codec
 from dmecodec.bench.comparisons import compare
 from dmecodec.bench.data import as_json
 from dmecodec.bench.examples import SIDE, make_example
@@ -33,6 +34,7 @@ from dmecodec.bench.runner import run
 from dmecodec.bench.scene import Scene, load_scene
 from dmecodec.bench.tables import report_tables
 from dmecodec.errors import ImageError, ModelError, OptionError, OutputError
+from dmecodec.images.gdal import opened
 
 PEERS_SCRIPT = Path(__file__).parent.parent / "benchmarks" / "peers.py"
 
@@ -110,9 +112,9 @@ def test_further_bands_have_a_spectral_angle_and_ndvi(tmp_path: Path) -> None:
 
 
 def write_bands(path: Path, names: tuple[str | None, ...]) -> None:
-    rasterio = pytest.importorskip("rasterio")
+    pytest.importorskip("rasterio")
     size = {"width": 60, "height": 50, "count": len(names), "dtype": "uint8"}
-    with rasterio.open(path, "w", driver="GTiff", alpha="unspecified", photometric="minisblack", **size) as file:
+    with opened(path, "w", driver="GTiff", alpha="unspecified", photometric="minisblack", **size) as file:
         file.write(picture(50, 60, bands=len(names)).transpose(2, 0, 1))
         for band, name in enumerate(names, 1):
             if name is not None:
@@ -322,18 +324,46 @@ def test_memory_is_that_of_a_fresh_process() -> None:
         peak_memory(JPEG(), Scene("a", picture(8, 8).astype(np.uint16)))
 
 
+class Stored(Codec):
+    """Keeps everything."""
+
+    name = "stored"
+    settings = (1,)
+
+    def version(self) -> str:
+        return "1"
+
+    def encode(self, image: np.ndarray, setting: float) -> bytes:
+        return b"%d %d " % image.shape[:2] + image.tobytes()
+
+    def decode(self, data: bytes) -> np.ndarray:
+        height, width, pixels = data.split(b" ", 2)
+        return np.frombuffer(pixels, np.uint8).reshape(int(height), int(width), 3)
+
+
+class Spoiled(Stored):
+    """Adds a few levels in one place."""
+
+    name = "spoiled"
+
+    def encode(self, image: np.ndarray, setting: float) -> bytes:
+        image = image.copy()
+        image[180:300, 260:390] += 3
+        return super().encode(image, setting)
+
+
 def test_crops_are_cut_where_codecs_differ() -> None:
-    image = picture(340, 420)
-    image[:, :220] = 128  # flat, and the same in both codecs
+    image = picture(340, 420) // 2
     scene, bench = Scene("a.png", image), Bench(Cache(None))
-    chosen = {codec: bench.measure(codec, scene, setting) for codec, setting in ((JPEG(), 30), (JPEG2000(), 0.5))}
-    example = make_example(scene, chosen, 0.5)
+    chosen = {codec: bench.measure(codec, scene, 1) for codec in (Stored(), Spoiled())}
+    example = make_example(scene, chosen, 24)
     assert example is not None
-    assert example.column > 150
+    assert 180 + 120 - SIDE <= example.row <= 180
+    assert 260 + 130 - SIDE <= example.column <= 260
     assert example.original.shape == (SIDE, SIDE, 3)
     part = image[example.row :, example.column :][:SIDE, :SIDE]
     assert np.array_equal(example.original, part)
-    assert [crop.measurement.codec for crop in example.crops] == ["jpeg", "jpeg2000"]
+    assert [crop.measurement.codec for crop in example.crops] == ["stored", "spoiled"]
     for crop in example.crops:
         assert crop.pixels.shape == (SIDE, SIDE, 3)
         errors = np.abs(part.astype(float) - crop.pixels).mean(2) * example.gain
@@ -449,7 +479,9 @@ def test_report_of_pillows_codecs(folder: Path, tmp_path: Path, monkeypatch: pyt
 
 
 @pytest.mark.usefixtures("toy")
-def test_bd_rates_follow_from_the_raw_points_of_the_json(folder: Path) -> None:
+def test_bd_rates_follow_from_the_raw_points_of_the_json(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for codec in (JPEG, JPEG2000):
+        monkeypatch.setattr(codec, "settings", codec.settings[::2])
     report = run(folder, codecs=["jpeg", "jpeg2000"], qualities=range(8))
     results = json.loads(as_json(report))
     assert len(results["points"]) == len(report.measurements)
@@ -485,6 +517,19 @@ def test_a_report_of_names_that_are_no_utf_8(tmp_path: Path) -> None:
     report = run(tmp_path, codecs=["jpeg"], at_bpp=1, crops=True)
     for path in write_report(report, tmp_path / "report")[:3]:
         assert "udcff.png" in path.read_text()
+
+
+@pytest.mark.usefixtures("toy")
+def test_an_image_that_needs_rasterio_is_left_out_without_it(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_bands(folder / "bands.tif", (None,) * 5)
+    for name in [n for n in sys.modules if n.split(".")[0] == "rasterio"]:
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.setitem(sys.modules, "rasterio", None)
+    report = run(folder, codecs=[], qualities=[4])
+    assert [note.what for note in report.left_out] == ["bands.tif"]
+    assert "rasterio" in report.left_out[0].reason
 
 
 @pytest.mark.usefixtures("toy")

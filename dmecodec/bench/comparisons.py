@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from statistics import median
 
 from . import bd_rate
-from .results import BD_MEASURES, Measurement, Points, codec_names, mean, points
+from .averages import mean
+from .results import BD_MEASURES, Measurement, Points, codec_names, points
 
 
 @dataclass(frozen=True)

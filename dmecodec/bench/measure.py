@@ -34,7 +34,7 @@ class Bench:
         Raises:
             ImageError: the codec does not code such images, or gives back another shape or type.
         """
-        key = (scene.digest, codec.name, codec.version(), setting)
+        key = (scene.digest, codec.name, codec.version(), float(setting))
         result = self._cache.get(*key)
         if result is None:
             self._warm_up(codec, scene)

@@ -7,8 +7,9 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from .averages import averages, coded_by_all
 from .report import Report
-from .results import MEASURES, OURS, Measurement, averages, codec_names, coded_by_all
+from .results import MEASURES, OURS, Measurement, codec_names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -72,6 +73,7 @@ def draw_curves(measurements: Sequence[Measurement], measure: str) -> Figure | N
     colours = colours_of(codec_names(measurements))
     for axis, (title, curves) in zip(axes, panels.items(), strict=False):
         _panel(axis, _printable(title), curves, MEASURES[measure].title, colours)
+    axes[0].legend(fontsize="small")
     for axis in axes[len(panels) :]:
         axis.set_visible(False)
     return figure
@@ -91,11 +93,8 @@ def draw_speed(report: Report) -> Figure | None:
     colours = colours_of(codec_names(report.measurements))
     axes = figure.subplots(1, 2, sharey=True)
     for axis, which in zip(axes, ("encode", "decode"), strict=True):
-        places = [
-            (getattr(s, which), 1 + rate / 100, s.codec)
-            for s in report.speeds()
-            if (rate := rates[s.codec]) is not None
-        ]
+        known = [(speed, rates[speed.codec]) for speed in report.speeds()]
+        places = [(getattr(speed, which), 1 + rate / 100, speed.codec) for speed, rate in known if rate is not None]
         _speed_panel(axis, sorted(places), colours)
         axis.set_xlabel(f"{which}, megapixels a second")
     axes[0].set_ylabel(f"BD-rate in PSNR against {anchor}, %")
@@ -163,8 +162,6 @@ def _panel(axis: Axes, title: str, curves: Mapping[str, Curve], label: str, colo
     axis.set_xlabel("bits per pixel")
     axis.set_ylabel(label)
     axis.grid(alpha=0.3)
-    if curves:
-        axis.legend(fontsize="small")
 
 
 def _printable(name: str) -> str:

@@ -6,23 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from .averages import Average, Speed, average, averages, coded_by_all, speeds
 from .bd_rate import FEWEST_POINTS, SMALLEST_OVERLAP
 from .comparisons import Comparison, against_others, every_pair
 from .examples import Example
-from .results import (
-    MEASURES,
-    OURS,
-    Average,
-    LeftOut,
-    Measurement,
-    Memory,
-    Speed,
-    average,
-    averages,
-    codec_names,
-    coded_by_all,
-    speeds,
-)
+from .results import MEASURES, OURS, LeftOut, Measurement, Memory, codec_names
 
 MOST_NAMES = 5  # that a note lists
 

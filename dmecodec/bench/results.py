@@ -1,8 +1,7 @@
-"""What was measured, and its averages."""
+"""What was measured."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -17,7 +16,6 @@ class Measure:
 
     label: str
     unit: str
-    higher_is_better: bool = True
 
     @property
     def title(self) -> str:
@@ -29,11 +27,11 @@ MEASURES = {
     "psnr": Measure("PSNR", "dB"),
     "ms_ssim_db": Measure("MS-SSIM", "dB"),
     "ssim_db": Measure("SSIM", "dB"),
-    "max_error": Measure("largest error", "levels", higher_is_better=False),
-    "spectral_angle": Measure("spectral angle", "degrees", higher_is_better=False),
-    "ndvi_error": Measure("error of NDVI", "", higher_is_better=False),
+    "max_error": Measure("largest error", "levels"),
+    "spectral_angle": Measure("spectral angle", "degrees"),
+    "ndvi_error": Measure("error of NDVI", ""),
 }
-"""By the names of the attributes of :class:`Measurement` and :class:`Average`."""
+"""By the names of the attributes of :class:`Quality`."""
 BD_MEASURES = ("psnr", "ms_ssim_db", "ssim_db")
 """The measures in dB, which have BD-rates."""
 
@@ -116,37 +114,6 @@ class Measurement:
 
 
 @dataclass(frozen=True)
-class Average:
-    """A codec's setting over all images that it coded; speeds are all pixels by all seconds.
-
-    Attributes:
-        values: the mean of each measure of `MEASURES` over the images that have it, and of "ms_ssim" and "ssim".
-    """
-
-    codec: str
-    setting: float
-    images: int
-    bpp: float
-    values: Mapping[str, float | None]
-    encode_speed: float
-    decode_speed: float
-
-
-@dataclass(frozen=True)
-class Speed:
-    """Megapixels a second of a codec over all its measurements, and its memory.
-
-    Attributes:
-        peak_memory: bytes of a fresh process that codes the largest image and decodes it; None: not measured.
-    """
-
-    codec: str
-    encode: float
-    decode: float
-    peak_memory: int | None = None
-
-
-@dataclass(frozen=True)
 class LeftOut:
     """An image, a codec, or an image with a codec, that was not measured, and why."""
 
@@ -166,55 +133,9 @@ class Memory:
     peaks: Mapping[str, int] = field(default_factory=dict)
 
 
-def averages(measurements: Iterable[Measurement]) -> list[Average]:
-    """One for every codec and setting, in the order in which they first appear."""
-    groups: dict[tuple[str, float], list[Measurement]] = {}
-    for m in measurements:
-        groups.setdefault((m.codec, m.setting), []).append(m)
-    return [average(codec, setting, group) for (codec, setting), group in groups.items()]
-
-
-def average(codec: str, setting: float, group: Sequence[Measurement]) -> Average:
-    """The mean figures of measurements of one codec."""
-    megapixels = sum(m.megapixels for m in group)
-    names = (*MEASURES, "ms_ssim", "ssim")
-    return Average(
-        codec=codec,
-        setting=setting,
-        images=len(group),
-        bpp=math.fsum(m.bpp for m in group) / len(group),
-        values={name: mean(m.value(name) for m in group) for name in names},
-        encode_speed=megapixels / sum(m.encode_seconds for m in group),
-        decode_speed=megapixels / sum(m.decode_seconds for m in group),
-    )
-
-
-def speeds(measurements: Sequence[Measurement], memory: Memory | None) -> list[Speed]:
-    """One for every codec."""
-    peaks = memory.peaks if memory else {}
-    rows = []
-    for codec in codec_names(measurements):
-        of_codec = average(codec, 0, [m for m in measurements if m.codec == codec])
-        rows.append(Speed(codec, of_codec.encode_speed, of_codec.decode_speed, peaks.get(codec)))
-    return rows
-
-
 def codec_names(measurements: Iterable[Measurement]) -> list[str]:
     """In the order in which they first appear."""
     return list(dict.fromkeys(m.codec for m in measurements))
-
-
-def coded_by_all(measurements: Sequence[Measurement]) -> list[Measurement]:
-    """The measurements of the images that every codec has coded, or all of them if there is no such image.
-
-    Means over different images would not compare.
-    """
-    coded: dict[str, set[str]] = {}
-    for m in measurements:
-        coded.setdefault(m.image, set()).add(m.codec)
-    every = set(codec_names(measurements))
-    common = [m for m in measurements if coded[m.image] == every]
-    return common or list(measurements)
 
 
 def points(measurements: Iterable[Measurement], codec: str, measure: str) -> Points:
@@ -225,9 +146,3 @@ def points(measurements: Iterable[Measurement], codec: str, measure: str) -> Poi
         if m.codec == codec and quality is not None:
             curves.setdefault(m.image, []).append((m.bpp, quality))
     return curves
-
-
-def mean(values: Iterable[float | None]) -> float | None:
-    """The mean of those that are not None, None without any."""
-    present = [value for value in values if value is not None]
-    return math.fsum(present) / len(present) if present else None

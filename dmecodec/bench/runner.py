@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import math
-import platform
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import PIL
-
-from .. import __version__
-from ..base.processor import cpu_info
 from ..errors import DependencyError, DmecodecError, ImageError, ModelError, OptionError, OutputError
 from . import at_rate
+from .averages import coded_by_all
 from .cache import Cache
-from .codecs import CODECS, DEFAULT_CODECS, Codec, Dmecodec, compressai_codecs
+from .choice import choose_codecs
+from .codecs import Codec
+from .environment import describe_machine
 from .examples import Example, make_example, most_different
 from .measure import Bench
 from .report import Report
-from .results import LeftOut, Measurement, Memory, coded_by_all
+from .results import LeftOut, Measurement, Memory
 from .scene import Scene, find_images, load_scene
 
 Progress = Callable[[int, int, str], None]  # steps done, steps in all, the next step
@@ -79,7 +76,7 @@ def run(
     if at_bpp is not None and not 0 < at_bpp < math.inf:
         raise OptionError(f"a rate of {at_bpp:g} bits per pixel: must be above 0")
     files = find_images(folder)
-    chosen, left_out = _chosen_codecs(qualities, codecs, compressai, model, device)
+    chosen, left_out = choose_codecs(qualities, codecs, compressai, model, device)
     bench = Bench(Cache(Path(cache) if cache is not None else None))
     the_run = _Run(chosen, bench, at_bpp, progress, left_out)
     the_run.measure_images(files, 1 if memory else 0)
@@ -89,7 +86,7 @@ def run(
     return Report(
         the_run.measurements,
         left_out,
-        _environment(model, device),
+        describe_machine(model, device),
         versions={codec.name: codec.version() for codec in chosen},
         at_bpp=at_bpp,
         at_rate=the_run.at_rate,
@@ -121,8 +118,6 @@ class _Run:
             self._done = place * sum(steps.values())
             try:
                 scene = load_scene(file)
-            except DependencyError:
-                raise
             except _EXPECTED as error:
                 self._leave_out(file.name, str(error).removeprefix(f"{file}: "))
                 continue
@@ -198,48 +193,3 @@ class _Run:
     def _finish(self) -> None:
         if self.progress:
             self.progress(self._total, self._total, "")
-
-
-def _chosen_codecs(
-    qualities: Sequence[float],
-    names: Sequence[str] | None,
-    compressai: Sequence[str],
-    model: str | Path | None,
-    device: str,
-) -> tuple[list[Codec], list[LeftOut]]:
-    """dmecodec first. A codec that is missing is an error where it was named, else it is left out."""
-    if not qualities:
-        raise OptionError("no quality to measure at")
-    chosen: list[Codec] = [Dmecodec(qualities, model, device)]
-    left_out = []
-    for name in dict.fromkeys(DEFAULT_CODECS if names is None else names):
-        if name not in CODECS:
-            raise OptionError(f"unknown codec {name!r}; known are {', '.join(CODECS)}")
-        reason = CODECS[name].missing()
-        if reason is None:
-            chosen.append(CODECS[name]())
-        elif names is None:
-            left_out.append(LeftOut(name, reason))
-        else:
-            raise DependencyError(f"the codec {name} cannot run here: {reason}")
-    return chosen + compressai_codecs(compressai, device), left_out
-
-
-def _environment(model: str | Path | None, device: str) -> Mapping[str, str]:
-    """What the times depend on."""
-    from importlib.metadata import version
-
-    import torch
-
-    return {
-        "date": time.strftime("%Y-%m-%d"),
-        "processor": cpu_info().get("model name", platform.processor()),
-        "threads": str(torch.get_num_threads()),
-        "platform": platform.platform(),
-        "python": platform.python_version(),
-        "dmecodec": __version__,
-        "torch": version("torch"),
-        "pillow": PIL.__version__,
-        "model": str(model or "default"),
-        "device": device,
-    }

@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 from rich.table import Table
 from rich.text import Text
 
+from .averages import Average, Speed
 from .comparisons import Comparison
 from .report import Report
-from .results import MEASURES, OURS, Average, LeftOut, Speed
+from .results import MEASURES, OURS, LeftOut
 
 MOST_IMAGES_LISTED = 30  # the terminal shows means alone for more; results.json has them all
 

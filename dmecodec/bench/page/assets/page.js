@@ -12,6 +12,7 @@ function fillSummary() {
 }
 
 function fillControls() {
+  byId("plots-note").hidden = HAS_PLOTLY;
   const measures = Object.entries(data.measures);
   fillSelect(byId("measure"), measures.map(([name, measure]) => [name, measure.title]));
   const images = data.images.map((name, place) => [place, name]);
