@@ -28,7 +28,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torchvision.models import resnet18
 
-from dmecodec.bench.codecs import PILLOW_CODECS, Codec, Dmecodec
+from dmecodec.bench.codecs import CODECS, DEFAULT_CODECS, Codec, Dmecodec
 
 FOLDS, SIDE, BATCH = 5, 128, 32
 OURS = (0.5, 1.0, 2.0, 4.0)
@@ -134,7 +134,7 @@ def _decodings(scenes: Tensor, smoke: bool) -> Iterator[tuple[tuple[str, float],
     """The originals, then those of every codec and setting, with their mean bits per pixel."""
     yield ("original", 0.0), scenes, 24.0
     ours = Dmecodec(OURS[:1] if smoke else OURS, None, "cpu")
-    peers: list[Codec] = [codec() for codec in PILLOW_CODECS.values() if codec.available()]
+    peers: list[Codec] = [CODECS[name]() for name in DEFAULT_CODECS if CODECS[name].missing() is None]
     for codec in [ours, *peers[: 1 if smoke else None]]:
         settings: Any = codec.settings[:1] if smoke else codec.settings if codec is ours else codec.settings[1:8:2]
         for setting in settings:

@@ -76,7 +76,7 @@ def quality(original: np.ndarray, decoded: np.ndarray) -> dict[str, float | None
     """PSNR in dB and MS-SSIM in dB."""
     return {
         "psnr": metrics.psnr(original, decoded),
-        "ms_ssim_db": metrics.ms_ssim_db(metrics.ms_ssim(original, decoded)),
+        "ms_ssim_db": metrics.similarity_db(metrics.ms_ssim(original, decoded)),
     }
 
 

@@ -16,7 +16,7 @@ from common import begin, images, parser, quality, save_picture, write_points
 from matplotlib.figure import Figure
 
 import dmecodec
-from dmecodec.bench.codecs import JPEG2000, PILLOW_CODECS
+from dmecodec.bench.codecs import CODECS, DEFAULT_CODECS, JPEG2000
 
 BISECTIONS = 9
 
@@ -40,9 +40,9 @@ def at_rate(image: np.ndarray, bpp: float) -> dict[str, tuple[int, np.ndarray]]:
     """File size and decoded image of each codec, nearest the rate."""
     size = bpp * image.shape[0] * image.shape[1] / 8
     decoded: dict[str, tuple[int, np.ndarray]] = {}
-    for name, kind in PILLOW_CODECS.items():
-        if kind.available():
-            codec = kind()
+    for name in DEFAULT_CODECS:
+        codec = CODECS[name]()
+        if codec.missing() is None:
             low, high = (0.01, 24.0) if isinstance(codec, JPEG2000) else (0.0, 100.0)
             files = []
             for _ in range(BISECTIONS):

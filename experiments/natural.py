@@ -15,7 +15,7 @@ import numpy as np
 from common import begin, images, parser, quality, write_points
 
 import dmecodec
-from dmecodec.bench.metrics import bd_rate
+from dmecodec.bench.bd_rate import bd_rate
 
 
 def main() -> None:
