@@ -42,8 +42,8 @@ EXPECTED = (DmecodecError, OSError, MemoryError, RuntimeError)
 """What a command may raise that is not, or need not be, a fault of ours."""
 
 
-def told(error: Exception) -> str | None:
-    """What users are told of one of those; None of what is a fault of ours."""
+def message_of(error: Exception) -> str | None:
+    """The message for users; None for a fault of ours."""
     if isinstance(error, DmecodecError):
         return str(error)
     if isinstance(error, OSError):  # standard output is full, a folder cannot be read
@@ -88,14 +88,14 @@ class _Commands(click.Group):
         except (KeyboardInterrupt, click.Abort):
             _fail("interrupted", _INTERRUPTED)
         except EXPECTED as error:
-            message = told(error)
+            message = message_of(error)
             if message is None:
                 raise
             _fail(message)
         sys.exit(status if isinstance(status, int) else 0)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """As click's, but Ctrl-C is told here: click would put an empty line before it."""
+        """As click's, but Ctrl-C has its message here: click would put an empty line before it."""
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:

@@ -54,8 +54,8 @@ def steps_in_words(steps: Sequence[float]) -> str:
 
 def verified_line(name: str, levels: int | None) -> str:
     """That a file is intact, and how many levels its samples are off where it was compared."""
-    told = "" if levels is None else f", valid samples at most {levels} levels from the original"
-    return f"{name}: ok{told}"
+    bound = "" if levels is None else f", valid samples at most {levels} levels from the original"
+    return f"{name}: ok{bound}"
 
 
 def show(renderables: Iterable[RenderableType]) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from ..cli.main import EXPECTED, decode, encode, info, told
+from ..cli.main import EXPECTED, decode, encode, info, message_of
 
 
 class _Commands(click.Group):
@@ -17,7 +17,7 @@ class _Commands(click.Group):
         try:
             status = super().invoke(ctx)
         except EXPECTED as error:
-            message = told(error)
+            message = message_of(error)
             if message is None:
                 raise
             raise click.ClickException(" ".join(message.splitlines())) from error

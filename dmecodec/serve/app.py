@@ -65,15 +65,15 @@ class App:
             name = request.path_params["name"]
             path = self._library.find(name)
             if path is None:
-                return _told(404, f"there is no scene {name}")
+                return _plain(404, f"there is no scene {name}")
             try:
                 return await give(request, path)
             except tiles.NoTileError as error:
-                return _told(404, str(error))
+                return _plain(404, str(error))
             except (DmecodecError, OSError, MemoryError, RuntimeError, ValueError) as error:
                 message = f"{name}: {error or type(error).__name__}"
                 print(f"dmecodec: {_one_line(message)}", file=sys.stderr, flush=True)
-                return _told(500, message)
+                return _plain(500, message)
 
         return endpoint
 
@@ -120,7 +120,9 @@ class App:
         if request.method == "HEAD":
             return Response(None, status, headers, _TIFF)
         first, *rest = span.steps()
-        start = await self._run(scene.read, *first)  # what is damaged here is told before anything is sent
+        start = await self._run(
+            scene.read, *first
+        )  # damage that shows here is an error of its own, before anything is sent
 
         async def body() -> AsyncIterator[bytes]:
             yield start
@@ -134,7 +136,7 @@ class App:
         return StreamingResponse(body(), status, headers, _TIFF)
 
 
-def _told(status: int, message: str) -> Response:
+def _plain(status: int, message: str) -> Response:
     return PlainTextResponse(_one_line(message) + "\n", status)
 
 
