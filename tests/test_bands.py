@@ -20,7 +20,7 @@ from second_container import Container
 
 import dmecodec
 from dmecodec.codec import decoded_tile, decoder
-from dmecodec.codec.fill import fill
+from dmecodec.codec.fill_before_analysis import fill
 from dmecodec.codec.samples import to_samples
 from dmecodec.entropy.lossless import decode_mask, encode_mask
 from dmecodec.errors import DmecodecError, FormatError, ImageError, OptionError

@@ -11,7 +11,7 @@ from ..base.boxes import Box
 from ..base.threads import side_by_side
 from ..images.source import Source
 from ..network.config import STRIDE
-from .fill import fill
+from .fill_before_analysis import fill
 from .samples import to_network, to_three
 
 
