@@ -14,7 +14,7 @@ from PIL import Image
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 
 CHILD = """
-import io, multiprocessing, os, sys, threading
+import io, multiprocessing, os, sys
 import concurrent.futures as futures
 from pathlib import Path
 import numpy as np
@@ -60,15 +60,6 @@ if used == "used":
     expected = work(0)
     with open("coded.dmen", "rb") as shared:
         dmecodec.File(shared).read((0, 0, 8, 8))
-if used == "threads":  # which code, and may hold a lock, while the children are made
-    stop = threading.Event()
-
-    def go_on():
-        while not stop.is_set():
-            work(0)
-
-    thread = threading.Thread(target=go_on)
-    thread.start()
 if how == "fork":
     children = []
     for number in range(3):
@@ -88,9 +79,6 @@ elif how == "pool":
 else:
     with futures.ProcessPoolExecutor(2, multiprocessing.get_context("fork")) as pool:
         results = list(pool.map(work, range(4)))
-if used == "threads":
-    stop.set()
-    thread.join()
 if how != "fork":
     assert results == [work(number) for number in range(4)]
 assert work(0) == work(0)  # the parent goes on
@@ -125,7 +113,6 @@ def _run(folder: Path, *arguments: str) -> None:
         ("used", "pool", "verify"),
         ("used", "pool", "read"), ("used", "pool", "read_memory"), ("used", "futures", "file"),
         ("unused", "fork", "encode"), ("unused", "futures", "decode"),
-        ("threads", "pool", "encode"), ("threads", "pool", "read_memory"),
     ],
 )  # fmt: skip
 def test_children_finish_with_the_results_of_the_parent(tmp_path: Path, used: str, how: str, work: str) -> None:

@@ -11,6 +11,8 @@ from conftest import psnr
 from PIL import Image
 
 import dmecodec
+from dmecodec.weights.model import load_file
+from dmecodec.weights.registry import find
 
 ROOT = Path(__file__).resolve().parent.parent
 MODELS = sorted(path.stem for path in (ROOT / "models").glob("*.safetensors"))
@@ -55,3 +57,10 @@ def test_size_and_psnr_rise_with_the_quality(model: str, example: np.ndarray) ->
     assert errors == sorted(errors) and errors[-1] > 43
     sizes = [len(data) for data in files]
     assert sizes == sorted(sizes) and sizes[0] < example.size / 3 * 0.15 / 8
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_loading_leaves_the_random_numbers_of_the_caller_alone(model: str) -> None:
+    before = torch.get_rng_state()
+    load_file(find(model).path, torch.device("cpu"))
+    assert torch.equal(torch.get_rng_state(), before)

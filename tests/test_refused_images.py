@@ -297,6 +297,21 @@ def test_damaged_images_raise_nothing_else(format: str) -> None:
             assert "\n" not in str(error)
 
 
+@pytest.mark.parametrize("size", [0, 21, 32])
+def test_boxes_that_do_not_fit_are_refused(size: int) -> None:
+    """Which GDAL would walk through without end."""
+    data = bytearray(saved(picture("RGB", 12, 12), "JPEG2000").getvalue())
+    struct.pack_into(">I", data, data.index(b"ihdr") - 4, size)
+    assert "JPEG 2000" in refusal(io.BytesIO(data))
+
+
+def test_a_size_that_a_damaged_file_claims_is_refused() -> None:
+    """GDAL's own threads only print that they cannot read it, and leave zeros."""
+    data = bytearray(saved(picture("RGB", 12, 12), "JPEG2000").getvalue())
+    struct.pack_into(">I", data, data.index(b"\xff\x4f\xff\x51") + 12, 12 + (235 << 8))
+    assert "JPEG 2000" in refusal(io.BytesIO(data))
+
+
 def test_the_command_line_tells_of_a_damaged_file_in_one_line(tmp_path: Path) -> None:
     data = bytearray(saved(picture("RGB", 40, 40), "TIFF", software="x" * 20).getvalue())
     struct.pack_into("<I", data, data.index(struct.pack("<HHI", 305, 2, 21)) + 4, 2**20)

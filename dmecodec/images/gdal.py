@@ -120,10 +120,13 @@ def rasterio_errors() -> tuple[type[Exception], ...]:
 
 @contextmanager
 def gdal(**options: object) -> Iterator[None]:
-    """GDAL with its defaults, whatever the environment says, a small cache of blocks, and nothing on standard error."""
+    """GDAL with its defaults, whatever the environment says, a small cache of blocks, and nothing on standard error.
+
+    It starts no threads of its own: an error in them would be printed, and never raised.
+    """
     import rasterio
 
-    with _settings, rasterio.Env(**(_overridden() | options)):
+    with _settings, rasterio.Env(**(_overridden() | {"GDAL_NUM_THREADS": "1"} | options)):
         yield
 
 

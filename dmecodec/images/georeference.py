@@ -8,7 +8,7 @@ from enum import IntEnum
 from pathlib import Path
 from typing import BinaryIO
 
-from .headers import iso_boxes
+from .iso_boxes import iso_boxes
 from .sidecars import sidecars
 
 _GEOTIFF_BOX = bytes.fromhex("b14bf8bd083d4b43a5ae8cd7d5a6ce03")

@@ -8,11 +8,12 @@ from __future__ import annotations
 import os
 import re
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import BinaryIO
 
 from ..errors import ImageError
 from .advice import EXTRACT, KEEP_ALL, KEEP_PNM, SCALE, refuse_depth, refuse_shallow
+from .iso_boxes import iso_boxes
 from .tiff import check_tiff
 
 _FIRST_BYTES = {
@@ -142,24 +143,6 @@ def _check_one_pnm(file: BinaryIO) -> None:
     file.seek(header.end() + size)
     if re.match(rb"P[1-6]\s", file.read(3)):
         raise ImageError(f"holds several images, of which one can be kept; {EXTRACT}")
-
-
-def iso_boxes(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
-    """The outer boxes of a file of ISO boxes: kind, and where its content starts and ends."""
-    end = file.seek(0, os.SEEK_END)
-    start = 0
-    while start + 8 <= end:
-        file.seek(start)
-        size, kind = struct.unpack(">I4s", file.read(8))
-        content = start + 8
-        if size == 1:
-            (size,) = struct.unpack(">Q", file.read(8))
-            content += 8
-        stop = start + size if size else end
-        if stop < content:
-            return
-        yield kind, content, min(stop, end)
-        start = stop
 
 
 def _check_avif(file: BinaryIO) -> None:

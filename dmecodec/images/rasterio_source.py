@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import io
 from binascii import Error as Base64Error
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,7 @@ from ..format.layout import MAX_BANDS, Alpha, Layout
 from .advice import CHOOSE, EXTRACT, MASK_INSTEAD, SCALE, SPLIT_COMPLEX, TO_RGB
 from .gdal import gdal, has_driver, one_line, opened, rasterio_errors, without_driver
 from .grouping import regrouped
+from .iso_boxes import check_nested_boxes
 from .metadata import Metadata
 from .options import ReadOptions
 from .palette import palette_layout, palette_of
@@ -146,10 +149,13 @@ def open_dataset(file: str | bytes, kind: str, stack: ExitStack) -> Any:
     """A rasterio dataset, closed with `stack`, opened with GDAL's settings at their defaults.
 
     Raises:
-        UnreadableError: this GDAL has no driver for the format.
+        UnreadableError: this GDAL has no driver for the format, or it might never end.
     """
     from rasterio.io import MemoryFile
 
+    if kind == "JPEG 2000":
+        with io.BytesIO(file) if isinstance(file, bytes) else Path(file).open("rb") as boxes:
+            check_nested_boxes(boxes)
     stack.enter_context(gdal())
     name = stack.enter_context(MemoryFile(file)).name if isinstance(file, bytes) else file
     drivers = [driver for driver in DRIVERS[kind] if has_driver(driver)]

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from ..base.device import exact_arithmetic
 from ..base.fork import Lock
@@ -88,13 +90,29 @@ def read_tables(tensors: dict[str, Tensor], name: str) -> Tables:
     return Tables(*(array.astype(np.int32) for array in arrays))
 
 
+class _NoRandomWeights(TorchFunctionMode):
+    """Leaves the weights of a new module as they lie in memory.
+
+    Random ones would be overwritten at once. They take time and change the caller's random numbers, and a child that
+    is forked meanwhile would wait for the lock of torch's generator for ever.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", None) == nn.init.__name__:
+            return kwargs["tensor"] if "tensor" in kwargs else args[0]
+        return func(*args, **kwargs)
+
+
 def build(tensors: dict[str, Tensor], metadata: dict[str, str]) -> DMENet:
     """Builds the deployed graph of a model file, on the CPU, in evaluation mode.
 
     Raises:
         LookupError, ValueError, TypeError, RuntimeError: the file is damaged.
     """
-    net = DMENet(Config.from_json(metadata["config"])).float()  # the default dtype may be another
+    config = Config.from_json(metadata["config"])
+    with _NoRandomWeights():
+        net = DMENet(config).float()  # the default dtype may be another
     layers = exact_layers(net)
     for name, layer in layers.items():
         prefix = f"{EXACT}{name}."
