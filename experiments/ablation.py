@@ -19,6 +19,7 @@ import torch
 from common import begin, images, parser, pixels, quality, tensor, write_points
 from torch import Tensor, nn
 
+from dmecodec.base.device import autocast
 from dmecodec.network.config import PAPER
 from dmecodec.train.data import Crops
 from dmecodec.train.model import PSI, TrainingModel
@@ -90,7 +91,7 @@ def train(model: TrainingModel, crops: Crops, q: float, with_mdei: bool, options
             optimizer.param_groups[0]["lr"] = 1e-3 * min(1, (step + 1) / 100, 3 * (1 - done))
         x = crops.batch(1 if options.smoke else 8)
         levels = torch.full((len(x),), q)
-        with torch.autocast("cpu", torch.bfloat16, enabled=not options.smoke):
+        with autocast(torch.device("cpu")):
             loss = model(x, levels, mdse=with_mdei).paper_loss(levels, PSI if with_mdei else 0.0)
         for optimizer in (*optimizers, auxiliary):
             optimizer.zero_grad(set_to_none=True)

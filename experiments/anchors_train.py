@@ -19,6 +19,7 @@ from anchors import ANCHORS, LAMBDAS, is_variable
 from common import begin, images, parser, pixels, quality, tensor, write_points
 from torch import Tensor, nn
 
+from dmecodec.base.device import autocast
 from dmecodec.train.data import Crops
 
 
@@ -57,7 +58,7 @@ def train(model: nn.Module, crops: Crops, chosen: list[int], minutes: float, smo
         adam.param_groups[0]["lr"] = 5e-4 * min(1, (step + 1) / 100, 3 * (1 - done))
         x = crops.batch(1 if smoke else 8)
         index = chosen[step % len(chosen)]
-        with torch.autocast("cpu", torch.bfloat16, enabled=not smoke):
+        with autocast(torch.device("cpu")):
             out = _run(model, x, index)
         loss = rate(out, x).mean() + LAMBDAS[index] * 255**2 * (out["x_hat"].float() - x).square().mean()
         adam.zero_grad(set_to_none=True)
