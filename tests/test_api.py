@@ -146,10 +146,10 @@ def test_targets_between_two_qualities(effort: int) -> None:
     image = np.asarray(Image.open(DATA.parents[1] / "docs" / "example.png"))
     options: dict[str, Any] = {"model": "dmenet-fast", "effort": effort}
     sizes = [len(dmecodec.encode(image, step / 32, **options)) for step in (3, 4)]
-    assert sizes[1] > 1.04 * sizes[0]
+    assert sizes[1] > 1.03 * sizes[0]  # so both miss the size between them by more than is allowed below
     wanted = 8 * (sizes[0] * sizes[1]) ** 0.5 / image[..., 0].size
     data = dmecodec.encode(image, bpp=wanted, **options)
-    assert len(data) * 8 / image[..., 0].size == pytest.approx(wanted, rel=0.02)
+    assert len(data) * 8 / image[..., 0].size == pytest.approx(wanted, rel=0.012)
     data = dmecodec.encode(image, psnr=27.33, **options)
     assert psnr(dmecodec.decode(data), image) == pytest.approx(27.33, abs=0.1)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 from typing import Any
 
@@ -512,8 +513,10 @@ def test_masked_arrays() -> None:
     assert dmecodec.encode(np.ma.array(image.data)) == dmecodec.encode(image.data)
 
 
-@pytest.mark.parametrize("max_error", [None, 0, 2])
-@pytest.mark.parametrize("shape", [(3, 40, 50), (5, 17, 33), (64, 66, 65), (2, 30, 20)])
+@pytest.mark.parametrize(
+    ("shape", "max_error"),
+    [*itertools.product([(3, 40, 50), (5, 17, 33), (2, 30, 20)], [None, 0, 2]), ((64, 66, 65), None)],
+)
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_bands_first(shape: tuple[int, int, int], dtype: type, max_error: int | None) -> None:
     """The file is that of the transposed array."""
@@ -543,7 +546,12 @@ def test_an_array_that_seems_to_have_its_bands_first(shape: tuple[int, int, int]
         np.testing.assert_array_equal(dmecodec.decode(data), image)
 
 
-@pytest.mark.parametrize("shape", [(9, 9, 9), (9, 50, 9), (4, 50, 3), (65, 70, 64), (7, 3, 9), (2, 2, 2)])
+def test_an_array_with_more_rows_than_bands_may_be() -> None:
+    image = np.resize(np.arange(251, dtype=np.uint8), (65, 70, 64))
+    assert dmecodec.decode(dmecodec.encode(image, 0, alpha=False)).shape == image.shape
+
+
+@pytest.mark.parametrize("shape", [(9, 9, 9), (9, 50, 9), (4, 50, 3), (7, 3, 9), (2, 2, 2)])
 def test_an_array_that_does_not_seem_so(shape: tuple[int, int, int]) -> None:
     image = np.resize(np.arange(251, dtype=np.uint8), shape)
     data = dmecodec.encode(image, max_error=0, alpha=False)

@@ -78,11 +78,11 @@ def test_tiles_and_blocks_side_by_side_give_the_same(
 ) -> None:
     """Of an image of several tiles and blocks; the pixels, too, as each block runs on one thread."""
     monkeypatch.setattr(threads, "cores", lambda: 5)
-    image = in_mode(np.tile(aerial(44, 300, 260), (1, 8, 1)), mode)
-    files = encoded_with((1, 2, 5), image, model="dmenet-fast", tile=tile, **options)
+    image = in_mode(np.tile(aerial(44, 140, 260), (1, 8, 1)), mode)
+    files = encoded_with((1, 5), image, model="dmenet-fast", tile=tile, **options)
     assert len(files) == 1
     decoded = []
-    for count in (1, 2, 5):
+    for count in (1, 5):
         torch.set_num_threads(count)
         decoded.append(dmecodec.decode(*files))
         assert dmecodec.File(io.BytesIO(*files)).verify(deep=True) is None
