@@ -27,7 +27,7 @@ from PIL import AvifImagePlugin
 import dmecodec
 from dmecodec.base.boxes import Box
 from dmecodec.base.device import autocast, pick_device
-from dmecodec.bench.codecs import PILLOW_CODECS, Codec, Dmecodec
+from dmecodec.bench.codecs import CODECS, DEFAULT_CODECS, Codec, Dmecodec
 from dmecodec.bench.metrics import psnr
 from dmecodec.codec import tile as codec
 from dmecodec.codec.analysis import analyse
@@ -216,7 +216,7 @@ def codecs(pixels: np.ndarray, options: argparse.Namespace) -> None:
     AvifImagePlugin.DEFAULT_MAX_THREADS = 1
     models = [str(model["name"]) for model in registry.survey()]
     tools: dict[str, Codec] = {name: Dmecodec([options.quality], name, "cpu") for name in models}
-    tools |= {name: kind() for name, kind in PILLOW_CODECS.items()}
+    tools |= {name: CODECS[name]() for name in DEFAULT_CODECS}
     goal = len(tools[models[0]].encode(pixels, options.quality))
     files: dict[str, bytes] = {}
     tasks: dict[str, Callable[[], object]] = {}

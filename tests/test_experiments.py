@@ -13,6 +13,7 @@ pytest.importorskip("compressai")
 ROOT = Path(__file__).parent.parent
 SCRIPTS = {
     "ablation": ["ablation.csv"],
+    "adapt": ["adapt.csv"],
     "anchors_train": ["anchor-tong2023.csv"],
     "classification": ["classification.csv", "confusion.csv"],
     "complexity": ["complexity.csv"],
