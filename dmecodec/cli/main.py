@@ -14,7 +14,7 @@ import click
 from click.core import ParameterSource
 
 from .. import __version__
-from ..base.allocator import keep_memory
+from ..base.allocator import keep_memory, return_memory
 from ..base.files import STREAM
 from ..base.stderr import own_standard_error
 from ..errors import DmecodecError, InternalError, OptionError
@@ -299,6 +299,7 @@ def decode(
     from ..batch import actions, done, plan
     from ..batch import run as batch
 
+    return_memory()
     actions.check_part(window, bounds, reduce)
     batch.check_processes(processes, scheduler)
     jobs = plan.plan(inputs, output, plan.DMEN_SUFFIXES, plan.image_suffix)
@@ -354,6 +355,7 @@ def serve(inputs: tuple[str, ...], host: str, port: int, open_browser: bool) -> 
     """Serve .dmen files as GeoTIFFs and map tiles over HTTP."""
     from ..serve.run import serve as run
 
+    return_memory()
     run(inputs, host, port, click.echo, open_browser=open_browser)
 
 
@@ -397,6 +399,7 @@ def verify(
     from ..batch.actions import verify_file
     from .report import verified_line
 
+    return_memory()
     if original is not None and len(files) > 1:
         raise OptionError("--original goes with one file")
     status = 0
